@@ -1,0 +1,100 @@
+"""Facial emotion probabilities for tables of images.
+
+One line on a dataframe, ``df.pipe(classify_emotions, image="path")``; one value in a pipeline,
+``ClassifyEmotions("image")``; one command over Parquet, ``emotion-ops enrich SOURCE DESTINATION``.
+
+Names load at first use: importing this package loads neither torch, transformers, pandas nor pyarrow.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from emotion_ops.version import __version__
+
+if TYPE_CHECKING:
+    from emotion_ops.errors import (
+        ColumnError,
+        ColumnExistsError,
+        ColumnNotFoundError,
+        ColumnTypeError,
+        DatasetError,
+        EmotionOpsError,
+        FrameTypeError,
+        ImageError,
+        MissingDependencyError,
+        ModelError,
+        ModelNotFoundError,
+        OptionError,
+        RowErrorCode,
+        RowFailedError,
+        UnsafeWeightsError,
+        UnsupportedModelError,
+    )
+    from emotion_ops.integrations.frames import classify_emotions
+    from emotion_ops.operators.classifier import EmotionClassifier
+    from emotion_ops.operators.classify import ClassifyEmotions
+    from emotion_ops.schema import EMOTIONS
+
+_ERRORS = (
+    "ColumnError",
+    "ColumnExistsError",
+    "ColumnNotFoundError",
+    "ColumnTypeError",
+    "DatasetError",
+    "EmotionOpsError",
+    "FrameTypeError",
+    "ImageError",
+    "MissingDependencyError",
+    "ModelError",
+    "ModelNotFoundError",
+    "OptionError",
+    "RowErrorCode",
+    "RowFailedError",
+    "UnsafeWeightsError",
+    "UnsupportedModelError",
+)
+
+_HOMES = {
+    "ClassifyEmotions": "emotion_ops.operators.classify",
+    "EmotionClassifier": "emotion_ops.operators.classifier",
+    "classify_emotions": "emotion_ops.integrations.frames",
+    "EMOTIONS": "emotion_ops.schema",
+    **dict.fromkeys(_ERRORS, "emotion_ops.errors"),
+}
+
+__all__ = [
+    "EMOTIONS",
+    "ClassifyEmotions",
+    "ColumnError",
+    "ColumnExistsError",
+    "ColumnNotFoundError",
+    "ColumnTypeError",
+    "DatasetError",
+    "EmotionClassifier",
+    "EmotionOpsError",
+    "FrameTypeError",
+    "ImageError",
+    "MissingDependencyError",
+    "ModelError",
+    "ModelNotFoundError",
+    "OptionError",
+    "RowErrorCode",
+    "RowFailedError",
+    "UnsafeWeightsError",
+    "UnsupportedModelError",
+    "__version__",
+    "classify_emotions",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'emotion_ops' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,234 @@
+"""Every error that this package raises, and the codes of the errors that stay in a row.
+
+    EmotionOpsError
+    ├── OptionError                an option has a value that cannot work
+    ├── ColumnError                the table does not fit the options
+    │   ├── ColumnNotFoundError
+    │   ├── ColumnTypeError
+    │   └── ColumnExistsError
+    ├── FrameTypeError             the object is no table that we know
+    ├── ModelError                 the model cannot be used
+    │   ├── ModelNotFoundError
+    │   ├── UnsafeWeightsError
+    │   └── UnsupportedModelError
+    ├── DatasetError               a source or a destination cannot be used
+    ├── ImageError                 one image cannot be used: a code and what happened
+    │   └── RowFailedError         the same, raised with its row under ``on_error="raise"``
+    └── MissingDependencyError     an optional package is not installed
+
+Each message says what happened with the values, where, and what to do. Each class keeps its
+arguments, so that an error survives pickling between processes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+
+class RowErrorCode(enum.StrEnum):
+    """Why one row has no emotion: the stable word before the colon in the error column."""
+
+    MISSING = "missing"
+    NOT_FOUND = "not_found"
+    FORBIDDEN = "forbidden"
+    UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED = "unsupported"
+    UNDECODABLE = "undecodable"
+    NO_FACE = "no_face"
+
+
+class EmotionOpsError(Exception):
+    """Root of every error that this package raises on purpose."""
+
+
+class OptionError(EmotionOpsError, ValueError):
+    """An option has a value that cannot work.
+
+    Args:
+        option: The option's name.
+        value: The value that was given.
+        cure: What to give instead.
+    """
+
+    def __init__(self, option: str, value: object, cure: str) -> None:
+        super().__init__(option, value, cure)
+        self.option, self.value, self.cure = option, value, cure
+
+    def __str__(self) -> str:
+        return f"{self.option}={self.value!r} cannot be used: {self.cure}"
+
+
+class ColumnError(EmotionOpsError):
+    """The table does not fit the options."""
+
+
+class ColumnNotFoundError(ColumnError, LookupError):
+    """The image column is not in the table.
+
+    Args:
+        column: The name that was asked for.
+        columns: The names that the table has.
+    """
+
+    def __init__(self, column: str, columns: Sequence[str]) -> None:
+        super().__init__(column, columns)
+        self.column, self.columns = column, list(columns)
+
+    def __str__(self) -> str:
+        have = ", ".join(repr(name) for name in self.columns) or "none at all"
+        return f"no column {self.column!r} in the table (it has {have}): name the column of images with image=…"
+
+
+class ColumnTypeError(ColumnError, TypeError):
+    """The image column holds something that no image can be read from.
+
+    Args:
+        column: The column's name.
+        type_name: What it holds.
+    """
+
+    def __init__(self, column: str, type_name: str) -> None:
+        super().__init__(column, type_name)
+        self.column, self.type_name = column, type_name
+
+    def __str__(self) -> str:
+        return (
+            f"column {self.column!r} holds {self.type_name}, which is no image: give a column of paths (string), "
+            "of encoded images (binary), of struct<bytes, path>, of Spark's image struct, or of uint8 tensors"
+        )
+
+
+class ColumnExistsError(ColumnError, ValueError):
+    """A column that would be appended is there already.
+
+    Args:
+        columns: The names that collide.
+        prefix: The prefix in use.
+    """
+
+    def __init__(self, columns: Sequence[str], prefix: str) -> None:
+        super().__init__(columns, prefix)
+        self.columns, self.prefix = list(columns), prefix
+
+    def __str__(self) -> str:
+        names = ", ".join(repr(name) for name in self.columns)
+        return f"the table already has {names}: drop or rename them, or choose another prefix than {self.prefix!r}"
+
+
+class FrameTypeError(EmotionOpsError, TypeError):
+    """The object is no table that we can append columns to.
+
+    Args:
+        type_name: The type of the object.
+        cure: What to give instead.
+    """
+
+    def __init__(self, type_name: str, cure: str) -> None:
+        super().__init__(type_name, cure)
+        self.type_name, self.cure = type_name, cure
+
+    def __str__(self) -> str:
+        return f"a {self.type_name} is no table that columns can be appended to: {self.cure}"
+
+
+class ModelError(EmotionOpsError):
+    """The model cannot be used.
+
+    Args:
+        model: The model's name or folder.
+        what: What happened.
+        cure: What to do about it.
+    """
+
+    def __init__(self, model: str, what: str, cure: str) -> None:
+        super().__init__(model, what, cure)
+        self.model, self.what, self.cure = model, what, cure
+
+    def __str__(self) -> str:
+        return f"model {self.model!r}: {self.what}; {self.cure}"
+
+
+class ModelNotFoundError(ModelError, LookupError):
+    """No such folder, repository or revision, or no way to reach it."""
+
+
+class UnsafeWeightsError(ModelError):
+    """The only weights are pickles, or the checkpoint wants its own code run."""
+
+
+class UnsupportedModelError(ModelError):
+    """The checkpoint loads, but is no classifier of images with labels that exclude each other."""
+
+
+class DatasetError(EmotionOpsError):
+    """A source or a destination cannot be used.
+
+    Args:
+        path: The file or folder.
+        what: What happened.
+        cure: What to do about it.
+    """
+
+    def __init__(self, path: str, what: str, cure: str) -> None:
+        super().__init__(path, what, cure)
+        self.path, self.what, self.cure = path, what, cure
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}; {self.cure}"
+
+
+class ImageError(EmotionOpsError):
+    """One image cannot be used.
+
+    Args:
+        code: The stable code of what went wrong.
+        detail: What happened, with the values.
+    """
+
+    def __init__(self, code: RowErrorCode, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code, self.detail = code, detail
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+
+class RowFailedError(ImageError):
+    """A row failed under ``on_error="raise"``.
+
+    Args:
+        code: The stable code of what went wrong.
+        detail: What happened, with the values.
+        column: The image column.
+        row: The row's position in the stream or table, from 0.
+    """
+
+    def __init__(self, code: RowErrorCode, detail: str, column: str, row: int) -> None:
+        super().__init__(code, detail)
+        self.args = (code, detail, column, row)
+        self.column, self.row = column, row
+
+    def __str__(self) -> str:
+        return (
+            f"row {self.row} of column {self.column!r}: {self.code}: {self.detail}; mend the row, or give "
+            'on_error="null" (keep it, with the reason in the error column) or on_error="drop" (leave it out)'
+        )
+
+
+class MissingDependencyError(EmotionOpsError, ImportError):
+    """An optional package is not installed.
+
+    Args:
+        package: The package that could not be imported.
+        purpose: What needs it.
+        extra: The extra of ``emotion-ops`` that brings it.
+    """
+
+    def __init__(self, package: str, purpose: str, extra: str) -> None:
+        super().__init__(package, purpose, extra)
+        self.package, self.purpose, self.extra = package, purpose, extra
+
+    def __str__(self) -> str:
+        return f"{self.purpose} needs the package {self.package}: pip install 'emotion-ops[{self.extra}]'"

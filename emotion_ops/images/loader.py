@@ -1,0 +1,97 @@
+"""One cell → the uint8 pixels that the network takes: what each decoding thread runs."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from emotion_ops.errors import ImageError, RowErrorCode
+from emotion_ops.images.cells import Cell
+from emotion_ops.images.decode import Channels, Limits, open_encoded, picture_of_pixels, upright_rgb
+from emotion_ops.images.location import Access, read
+
+Geometry = Callable[[Image.Image], NDArray[np.uint8]]
+
+
+class ByteBudget:
+    """Lets threads hold memory together up to a limit; one that needs more than all of it goes alone.
+
+    Args:
+        limit: Bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def hold(self, amount: int) -> Iterator[None]:
+        """Wait until ``amount`` bytes are free, and hold them for the length of the block."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._held == 0 or self._held + amount <= self._limit)
+            self._held += amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= amount
+                self._changed.notify_all()
+
+
+@dataclass(frozen=True)
+class ImageLoader:
+    """Fetch, decode, turn upright and resize one image.
+
+    Attributes:
+        access: What a path may reach.
+        limits: What an image may cost.
+        channels: The order of the colours in decoded pixels; encoded images say it themselves.
+        geometry: An RGB picture → uint8 (height, width, 3).
+        budget: The memory that all threads together may fill with decoded pixels.
+    """
+
+    access: Access
+    limits: Limits
+    channels: Channels
+    geometry: Geometry
+    budget: ByteBudget
+
+    def load(self, cell: Cell) -> NDArray[np.uint8]:
+        """The pixels that the network takes.
+
+        Args:
+            cell: Any cell; see ``emotion_ops.images.cells``.
+
+        Returns:
+            uint8 (height, width, 3), RGB.
+
+        Raises:
+            ImageError: The row's own error, with its code.
+        """
+        picture = self.open(cell)
+        with self.budget.hold(picture.width * picture.height * 4):  # Pillow keeps RGB in 4 bytes a pixel
+            return self.geometry(upright_rgb(picture))
+
+    def open(self, cell: Cell) -> Image.Image:
+        """The picture of a cell, of an encoded one only the header; raises as ``load`` does."""
+        if cell is None:
+            raise ImageError(RowErrorCode.MISSING, "the cell is null")
+        if isinstance(cell, str):
+            return open_encoded(read(cell, self.access), self.limits)
+        if isinstance(cell, bytes | memoryview):
+            return open_encoded(cell, self.limits)
+        if isinstance(cell, Image.Image):
+            return cell
+        if isinstance(cell, np.ndarray):
+            return picture_of_pixels(cell, self.channels)
+        raise ImageError(
+            RowErrorCode.UNSUPPORTED,
+            f"a cell of type {type(cell).__name__}; give a path, bytes, a PIL image or a uint8 array",
+        )

@@ -1,0 +1,92 @@
+"""An upright RGB picture → uint8 pixels of the size that the network takes.
+
+Only the geometry happens here, on the processor's side of the bus; rescaling and normalisation are one
+multiply-add a channel and belong to the engine, beside the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Resize, then cut out the centre, as Pillow's backend of the transformers image processors does.
+
+    Attributes:
+        size: (height, width) to resize to, or the length of the shorter side as an int, or None.
+        resample: Pillow's resampling filter.
+        crop: (height, width) of the centre that is kept, padded with black where the picture is
+            smaller; None keeps all.
+    """
+
+    size: tuple[int, int] | int | None
+    resample: Image.Resampling
+    crop: tuple[int, int] | None
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Resize | None:
+        """Read the geometry out of an image processor's configuration.
+
+        Args:
+            config: The processor's whole configuration, defaults included.
+
+        Returns:
+            The geometry, or None where the configuration says something that this class does not do.
+        """
+        size: tuple[int, int] | int | None = None
+        crop: tuple[int, int] | None = None
+        if config.get("do_resize"):
+            wanted = {key: value for key, value in dict(config.get("size") or {}).items() if value is not None}
+            if wanted.keys() == {"height", "width"}:
+                size = (wanted["height"], wanted["width"])
+            elif wanted.keys() == {"shortest_edge"}:
+                size = wanted["shortest_edge"]
+            else:
+                return None
+        if config.get("do_center_crop"):
+            wanted = dict(config.get("crop_size") or {})
+            if not {"height", "width"} <= wanted.keys():
+                return None
+            crop = (wanted["height"], wanted["width"])
+        if config.get("do_pad") or config.get("do_flip_channel_order"):
+            return None
+        return cls(size, Image.Resampling(config.get("resample", Image.Resampling.BILINEAR)), crop)
+
+    def __call__(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The picture at the network's size.
+
+        Args:
+            image: An RGB picture.
+
+        Returns:
+            uint8 (height, width, 3), RGB.
+        """
+        if isinstance(self.size, tuple):
+            image = image.resize((self.size[1], self.size[0]), self.resample)
+        elif self.size is not None:
+            short, long = sorted(image.size)
+            scaled = (self.size, int(self.size * long / short))
+            image = image.resize(scaled if image.width <= image.height else scaled[::-1], self.resample)
+        pixels = np.asarray(image)
+        return pixels if self.crop is None else _centre(pixels, *self.crop)
+
+
+def _centre(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Cut out or pad to (height, width) around the centre; the odd pixel goes where transformers puts it."""
+    have_height, have_width = pixels.shape[:2]
+    top, left = (have_height - height) // 2, (have_width - width) // 2
+    if top >= 0 and left >= 0:
+        return pixels[top : top + height, left : left + width]
+    out_height, out_width = max(height, have_height), max(width, have_width)
+    padded = np.zeros((out_height, out_width, 3), dtype=np.uint8)
+    pad_top, pad_left = -(-(out_height - have_height) // 2), -(-(out_width - have_width) // 2)
+    padded[pad_top : pad_top + have_height, pad_left : pad_left + have_width] = pixels
+    top, left = max(0, top + pad_top), max(0, left + pad_left)
+    return padded[top : top + height, left : left + width]

@@ -1,0 +1,135 @@
+"""Dataframes of any kind, for ``df.pipe(classify_emotions)``: the same kind of frame comes back.
+
+pandas keeps its index, its dtypes and its object columns, since only the image column is looked at. Polars,
+PyArrow, Modin and cuDF go through narwhals; what else speaks Arrow's C stream comes back as a PyArrow table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
+
+from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, FrameTypeError, OptionError
+from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.schema import METADATA_KEY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Frame = TypeVar("Frame")
+
+
+def classify_emotions(frame: Frame, image: str = "image", **options: Any) -> Frame:
+    """Append the probabilities of facial emotions to a dataframe; made for ``df.pipe``.
+
+    Args:
+        frame: A pandas, Polars, Modin, cuDF or PyArrow table, a PyArrow record batch or reader, or anything
+            with ``__arrow_c_stream__`` (that comes back as a PyArrow table). It is not changed.
+        image: The column of images. In pandas an object column may also hold PIL images, uint8 numpy arrays,
+            ``pathlib`` paths and Hugging Face's ``{"bytes", "path"}`` dicts, mixed at will.
+        **options: Those of ``ClassifyEmotions``.
+
+    Returns:
+        The same kind of frame with the columns appended; in pandas with the same index, a missing value
+        where Arrow has null, and the lineage in ``attrs["emotion_ops"]``. A record batch reader comes back
+        as a reader that works as it is read.
+
+    Raises:
+        FrameTypeError: No such table.
+        ColumnError: The image column is missing or holds no images, or an appended name is taken.
+        OptionError: An option has a value that cannot work.
+        ModelError: The model cannot be used.
+        RowFailedError: A row failed under ``on_error="raise"``.
+
+    Examples:
+        >>> df = df.pipe(classify_emotions, image="path", root="photos/")
+    """
+    operator = ClassifyEmotions(image, **options)
+    if isinstance(frame, pa.Table | pa.RecordBatch):
+        table: Frame = operator(frame)
+        return table
+    if isinstance(frame, pa.RecordBatchReader):
+        reader: Frame = pa.RecordBatchReader.from_batches(operator.output_schema(frame.schema), operator.stream(frame))
+        return reader
+    if _is_pandas(frame):
+        return _pandas(frame, operator)  # type: ignore[arg-type,return-value]  # it is one
+    native: Frame = _narwhals(frame, operator)
+    return native
+
+
+def _is_pandas(frame: object) -> bool:
+    """Without importing pandas; subclasses that live in packages of their own count."""
+    return any(base.__module__.partition(".")[0] == "pandas" for base in type(frame).__mro__)
+
+
+def _pandas(frame: pd.DataFrame, operator: ClassifyEmotions) -> pd.DataFrame:
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame) or isinstance(frame.columns, pd.MultiIndex):
+        raise FrameTypeError(type(frame).__name__, "give a DataFrame with one level of columns, series.to_frame() say")
+    names = [str(name) for name in frame.columns]
+    if operator.image not in names:
+        raise ColumnNotFoundError(operator.image, names)
+    if (copies := names.count(operator.image)) > 1:
+        raise OptionError("image", operator.image, f"{copies} columns have this name; rename all but one")
+    columns = operator.output_columns()
+    columns.check_absent(names)
+    series = frame[operator.image]
+    appended = operator.columns_for(_pandas_cells(series, operator.image))
+    result = frame.copy(deep=False)
+    for name, column in zip(columns.names, appended.columns, strict=True):
+        if isinstance(series.dtype, pd.ArrowDtype):
+            result[name] = pd.array(column, dtype=pd.ArrowDtype(column.type))
+        elif pa.types.is_string(column.type):
+            result[name] = pd.array(column.to_pylist(), dtype="str")
+        else:
+            result[name] = column.to_numpy()
+    result.attrs = {**frame.attrs, METADATA_KEY.decode(): dict(columns.lineage)}
+    if operator.on_error == "drop":
+        result = result[result[columns.error].isna().to_numpy()]
+    return result
+
+
+def _pandas_cells(series: pd.Series[Any], column: str) -> pa.ChunkedArray | Sequence[Any]:
+    """The cells of a pandas column: Arrow's own where it is one, else the Python objects as they are."""
+    import pandas as pd
+
+    if isinstance(series.dtype, pd.ArrowDtype):
+        array = pa.array(series.array)
+        return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+    values = series.cat.categories if isinstance(series.dtype, pd.CategoricalDtype) else series
+    holds = pd.api.types.infer_dtype(values, skipna=True)
+    missing_only = pd.api.types.is_float_dtype(series.dtype) and bool(series.isna().all())
+    if not missing_only and holds not in ("string", "bytes", "empty") and not holds.startswith("mixed"):
+        raise ColumnTypeError(column, f"{series.dtype} ({holds})")
+    return series.to_numpy(dtype=object)
+
+
+def _narwhals(frame: Any, operator: ClassifyEmotions) -> Any:
+    import narwhals.stable.v2 as nw
+
+    try:
+        table = nw.from_native(frame, eager_only=True)
+    except TypeError:
+        if hasattr(frame, "__arrow_c_stream__"):
+            return operator(pa.table(frame))
+        raise FrameTypeError(
+            type(frame).__name__,
+            "give a pandas, Polars or PyArrow table, or anything with __arrow_c_stream__; collect() a lazy frame first",
+        ) from None
+    if operator.image not in table.columns:
+        raise ColumnNotFoundError(operator.image, table.columns)
+    columns = operator.output_columns()
+    columns.check_absent(table.columns)
+    try:
+        images = table.get_column(operator.image).to_arrow()
+    except (pa.ArrowException, TypeError, ValueError, NotImplementedError) as error:
+        raise ColumnTypeError(operator.image, f"{table.schema[operator.image]} ({error})") from error
+    images = images if isinstance(images, pa.ChunkedArray) else pa.chunked_array([images])
+    appended = nw.from_arrow(operator.columns_for(images), backend=table.implementation)
+    result = table.with_columns(*appended.iter_columns())
+    if operator.on_error == "drop":
+        result = result.filter(nw.col(columns.error).is_null())
+    return result.to_native()

@@ -1,0 +1,1 @@
+"""A Parquet dataset in → the same dataset with the emotion columns out."""

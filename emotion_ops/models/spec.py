@@ -1,0 +1,161 @@
+"""What a checkpoint's own files say about it: its labels and what its image processor does to pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emotion_ops.errors import UnsupportedModelError
+from emotion_ops.models.weights import Checkpoint
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_TOLERANCE = 2e-6  # of a normalised pixel: float32 rounding of the two ways to write one multiply-add
+
+
+@dataclass(frozen=True)
+class PixelSpec:
+    """What the network wants to see.
+
+    Attributes:
+        height: Of the input, in pixels.
+        width: Of the input, in pixels.
+        scale: By which a channel's uint8 value is multiplied, for red, green and blue.
+        offset: What is added after that.
+        config: The image processor's whole configuration, defaults included.
+        geometry: The checkpoint's own resize and crop, for those who do not know better: an RGB picture →
+            uint8 (height, width, 3). Slower than doing it by ``config``, and always right.
+    """
+
+    height: int
+    width: int
+    scale: tuple[float, float, float]
+    offset: tuple[float, float, float]
+    config: Mapping[str, Any] = field(hash=False, compare=False)
+    geometry: Callable[[Image.Image], NDArray[np.uint8]]
+
+
+def labels_of(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """The checkpoint's labels, in the order of its ``id2label``, from config.json alone.
+
+    Raises:
+        UnsupportedModelError: It is no classifier with at least two labels that exclude each other.
+    """
+    config = checkpoint.config()
+    by_index = {int(index): str(label) for index, label in (config.get("id2label") or {}).items()}
+    if not by_index:
+        by_index = {index: f"LABEL_{index}" for index in range(int(config.get("num_labels", 2)))}
+    labels = tuple(by_index[index] for index in sorted(by_index))
+    problem = config.get("problem_type") or "single_label_classification"
+    if problem != "single_label_classification" or len(labels) < 2:
+        raise UnsupportedModelError(
+            checkpoint.model,
+            f"problem_type {problem!r} with {len(labels)} label(s) gives no probabilities that sum to 1",
+            "choose an image classifier with two or more labels that exclude each other",
+        )
+    if len(set(labels)) < len(labels):
+        raise UnsupportedModelError(
+            checkpoint.model,
+            f"two labels have one name in id2label {labels}",
+            "give each label its own name in config.json",
+        )
+    return labels
+
+
+def pixels_of(checkpoint: Checkpoint) -> PixelSpec:
+    """Find out what the checkpoint's image processor does, by asking it.
+
+    Normalisation is read off two pictures, one black and one white, and confirmed on a third: whatever
+    processor class the checkpoint names, its numbers are its own, not our reading of its settings.
+
+    Raises:
+        UnsupportedModelError: The processor cannot be loaded, or does something else than resizing,
+            cropping and one multiply-add a channel.
+    """
+    from PIL import Image
+    from transformers import AutoImageProcessor
+
+    try:
+        processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+            checkpoint.folder, backend="pil", local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise UnsupportedModelError(
+            checkpoint.model,
+            f"its image processor does not load ({_first_line(error)})",
+            "save a standard image processor beside the weights",
+        ) from error
+
+    untouched = {"do_rescale": False, "do_normalize": False}
+    if hasattr(processor, "include_top"):  # EfficientNet's normalises once more, by an option of its own
+        untouched["include_top"] = False
+
+    def whole(image: Image.Image) -> NDArray[np.float32]:
+        return _pixel_values(checkpoint, processor, image)
+
+    def geometry(image: Image.Image) -> NDArray[np.uint8]:
+        planes = _pixel_values(checkpoint, processor, image, **untouched)
+        return np.ascontiguousarray(planes.transpose(1, 2, 0).round().astype(np.uint8))
+
+    black, white, probe = (whole(Image.fromarray(pixels)) for pixels in (_flat(0), _flat(255), probe_pixels()))
+    middle = tuple(side // 2 for side in black.shape[1:])  # the edge may be padding
+    at_black = black[:, *middle].astype(np.float64)
+    at_white = white[:, *middle].astype(np.float64)
+    scale, offset = (at_white - at_black) / 255, at_black
+    linear = geometry(Image.fromarray(probe_pixels())).transpose(2, 0, 1) * scale[:, None, None] + offset[:, None, None]
+    if linear.shape != probe.shape or not np.allclose(linear, probe, rtol=_TOLERANCE, atol=_TOLERANCE):
+        raise UnsupportedModelError(
+            checkpoint.model,
+            f"its {type(processor).__name__} does more to a picture than resize, crop, rescale and normalise",
+            "choose a checkpoint whose processor gives one picture of fixed size for each image",
+        )
+    return PixelSpec(
+        height=probe.shape[1],
+        width=probe.shape[2],
+        scale=(float(scale[0]), float(scale[1]), float(scale[2])),
+        offset=(float(offset[0]), float(offset[1]), float(offset[2])),
+        config=processor.to_dict(),
+        geometry=geometry,
+    )
+
+
+def probe_pixels(height: int = 211, width: int = 307) -> NDArray[np.uint8]:
+    """A picture of noise over gradients, the same each time: uint8 (height, width, 3)."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    ramp = np.stack([rows * 255 // height, columns * 255 // width, (rows + columns) * 255 // (height + width)], axis=-1)
+    noise = np.random.default_rng(0).integers(-60, 60, size=ramp.shape)
+    return np.clip(ramp + noise, 0, 255).astype(np.uint8)
+
+
+def _pixel_values(checkpoint: Checkpoint, processor: Any, image: Image.Image, **options: bool) -> NDArray[Any]:
+    """The processor's answer for one picture: (3, height, width)."""
+    try:
+        answer = processor(images=image, return_tensors="np", **options)
+        values: NDArray[Any] = np.asarray(answer["pixel_values"])
+    except Exception as error:  # whatever a foreign processor meets, it cannot serve here
+        raise UnsupportedModelError(
+            checkpoint.model,
+            f"its {type(processor).__name__} cannot process a picture ({_first_line(error)})",
+            "choose a checkpoint whose processor gives pixel_values",
+        ) from error
+    if set(answer.keys()) != {"pixel_values"} or values.ndim != 4 or values.shape[:2] != (1, 3):
+        raise UnsupportedModelError(
+            checkpoint.model,
+            f"its {type(processor).__name__} gives {sorted(answer.keys())} of shape {values.shape}",
+            "choose a checkpoint that takes pixel_values of shape (1, 3, height, width)",
+        )
+    first: NDArray[Any] = values[0]
+    return first
+
+
+def _flat(value: int) -> NDArray[np.uint8]:
+    return np.full((211, 307, 3), value, dtype=np.uint8)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,114 @@
+"""The network in PyTorch, on a CPU, a CUDA GPU or Apple's MPS."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModelForImageClassification
+from transformers.utils import logging
+
+from emotion_ops.errors import OptionError, UnsupportedModelError
+from emotion_ops.models.spec import labels_of, pixels_of
+from emotion_ops.models.weights import Checkpoint
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_BATCH_SIZES = {"cpu": 16, "cuda": 128, "mps": 64}
+
+
+class TorchEngine:
+    """Loads a checkpoint at once and keeps it; ``predict`` may be called from any thread.
+
+    Args:
+        checkpoint: Where the weights are.
+        device: ``auto`` (CUDA, else MPS, else CPU), or what torch calls a device.
+        precision: ``fp32``, ``bf16`` or ``fp16``; softmax is computed in float32 always.
+
+    Raises:
+        OptionError: The device is not there.
+        UnsupportedModelError: The checkpoint is no image classifier, or its weights do not fill the network.
+    """
+
+    name = "torch"
+
+    def __init__(self, checkpoint: Checkpoint, device: str, precision: str) -> None:
+        self.checkpoint = checkpoint
+        self.labels = labels_of(checkpoint)
+        self.pixels = pixels_of(checkpoint)
+        self.precision = precision
+        self._device = _device(device)
+        self.device = str(self._device)
+        self.batch_size = _BATCH_SIZES.get(self._device.type, 16)
+        self._dtype = _DTYPES[precision]
+        self._network = _network(checkpoint).to(self._device, self._dtype)
+        self._scale = torch.tensor(self.pixels.scale, device=self._device).view(3, 1, 1)
+        self._offset = torch.tensor(self.pixels.offset, device=self._device).view(3, 1, 1)
+
+    @torch.inference_mode()
+    def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities of a batch of pictures; see ``Engine.predict``."""
+        pixels = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float()
+        values = (pixels * self._scale + self._offset).to(self._dtype)
+        logits = self._network(pixel_values=values).logits
+        probabilities: NDArray[np.float32] = torch.softmax(logits.float(), dim=-1).cpu().numpy()
+        return probabilities
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise OptionError(
+            "device",
+            name,
+            f"torch {torch.__version__} cannot use it ({str(error).splitlines()[0]}); give 'cpu' or 'auto'",
+        ) from error
+    return device
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the log lines and progress bars of transformers, whose settings are the process's own."""
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _network(checkpoint: Checkpoint) -> torch.nn.Module:
+    """The network in evaluation mode, each of its weights out of the checkpoint."""
+    try:
+        with _quiet():  # what the load report would say is checked below
+            network, report = AutoModelForImageClassification.from_pretrained(
+                checkpoint.folder,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise UnsupportedModelError(
+            checkpoint.model,
+            f"transformers cannot load it as an image classifier ({str(error).strip().splitlines()[0][:200]})",
+            "choose a checkpoint of an image-classification architecture",
+        ) from error
+    unfilled = sorted({*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])})
+    if unfilled:
+        raise UnsupportedModelError(
+            checkpoint.model,
+            f"{len(unfilled)} of its weights are not in the checkpoint and would be random ({unfilled[0]}, …)",
+            "choose a checkpoint that was trained for image classification",
+        )
+    return network.eval()  # type: ignore[no-any-return]  # transformers types its Auto classes as Any

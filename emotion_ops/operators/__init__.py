@@ -1,0 +1,1 @@
+"""Arrow record batches in → Arrow record batches out, with the emotion columns appended."""

@@ -1,0 +1,287 @@
+"""The table operator: a table with a column of images in, the same table with the emotion columns out."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emotion_ops.errors import ColumnNotFoundError, FrameTypeError, ImageError, OptionError, RowFailedError
+from emotion_ops.images.cells import CellGetter, cells_of, getter_of, kind_of
+from emotion_ops.images.decode import Channels, Limits
+from emotion_ops.images.loader import ByteBudget, ImageLoader
+from emotion_ops.images.location import Access
+from emotion_ops.models.engine import EngineName, Precision
+from emotion_ops.models.weights import DEFAULT_MODEL
+from emotion_ops.operators.session import columns_of, engine_of, geometry_of
+from emotion_ops.operators.stream import Answers, Flow, Rows, answer
+from emotion_ops.schema import OutputColumns
+
+OnError = Literal["null", "raise", "drop"]
+ArrowTable = TypeVar("ArrowTable", pa.Table, pa.RecordBatch)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ClassifyEmotions:
+    """Append the probabilities of facial emotions to tables of images.
+
+    A frozen, picklable, hashable value that holds options only. The network loads at the first batch, on the
+    worker that meets it, and stays loaded for all equal options of that process.
+
+    Appended, in order: ``<prefix>`` (string, the label of the highest probability, the first of equals),
+    ``<prefix>_<label>`` for each label in the order of the model's ``id2label`` (float32, 0 to 1, a row sums
+    to 1 ± 1e-5) and ``<prefix>_error`` (string, null where the row is good, else ``code: what happened``). A
+    row that failed is null in all of them but the error. Rows keep their order and number, but under
+    ``on_error="drop"``; the columns that were there pass through as they are, metadata too.
+
+    Args:
+        image: The column of images: paths (string), encoded images (binary), ``struct<bytes, path>``, Spark's
+            image struct, uint8 fixed-shape tensors, and dictionary, run-end and extension forms of these.
+        model: A hub id, a local folder, or ``"demo"``: the tiny bundled one, for trying the pipeline only.
+        revision: The commit of a hub model. Pin it: the weights were replaced under one name before. An
+            unpinned revision is looked up once a process, and logged.
+        device: ``"auto"`` (CUDA, else Apple's MPS, else CPU), or what torch calls a device.
+        engine: ``"auto"`` or ``"torch"``.
+        precision: ``"auto"`` (fp32), ``"fp32"``, ``"bf16"`` or ``"fp16"``. In fp32 the numbers equal those of
+            ``transformers.pipeline`` within 1e-5.
+        batch_size: Rows in one forward pass; ``"auto"`` chooses by device. It does not change the numbers.
+        on_error: ``"null"`` keeps a failed row, with its reason; ``"raise"`` stops at the first with
+            ``RowFailedError``; ``"drop"`` leaves it out.
+        prefix: What the names of the appended columns start with.
+        root: The folder (or URI) that relative paths start from and that no path may leave. None: the working
+            directory, and any path that the process may read.
+        allow: URL schemes that paths may use, by name: ``("s3", "https")``. None are allowed unless named.
+        allow_hosts: Hosts that http(s) may reach although their address is private.
+        channels: Order of the colours in uint8 pixels, ``"rgb"`` or ``"bgr"`` (OpenCV's). Encoded images and
+            Spark's image struct say it themselves.
+        max_bytes: Encoded bytes of one image, above which it is ``too_large``.
+        max_pixels: Width times height of one image, above which it is ``too_large``, undecoded.
+        threads: Images fetched and decoded at once; ``"auto"`` is one for each processor and at least 4.
+        memory: Bytes that decoding ahead may hold above the table itself: half for encoded images that wait,
+            half for decoded ones. One image always goes, however large.
+
+    Raises:
+        OptionError: An option has a value that cannot work; at once.
+    """
+
+    image: str = "image"
+    _: dataclasses.KW_ONLY
+    model: str = DEFAULT_MODEL
+    revision: str | None = None
+    device: str = "auto"
+    engine: EngineName = "auto"
+    precision: Precision = "auto"
+    batch_size: int | Literal["auto"] = "auto"
+    on_error: OnError = "null"
+    prefix: str = "emotion"
+    root: str | os.PathLike[str] | None = None
+    allow: Sequence[str] = ()
+    allow_hosts: Sequence[str] = ()
+    channels: Channels = "rgb"
+    max_bytes: int = Limits.max_bytes
+    max_pixels: int = Limits.max_pixels
+    threads: int | Literal["auto"] = "auto"
+    memory: int = field(default=512 * 2**20)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", os.fspath(self.model))
+        object.__setattr__(self, "root", None if self.root is None else os.fspath(self.root))
+        for name in ("allow", "allow_hosts"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        _one_of("engine", self.engine, ("auto", "torch"))
+        _one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
+        _one_of("on_error", self.on_error, ("null", "raise", "drop"))
+        _one_of("channels", self.channels, ("rgb", "bgr"))
+        for name in ("batch_size", "threads"):
+            if getattr(self, name) != "auto":
+                _positive(name, getattr(self, name))
+        for name in ("max_bytes", "max_pixels", "memory"):
+            _positive(name, getattr(self, name))
+        for name in ("image", "prefix", "model"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise OptionError(name, getattr(self, name), "give a name that is not empty")
+
+    def output_schema(self, schema: pa.Schema) -> pa.Schema:
+        """The schema of what comes out for tables of this schema; no image is read and no network loaded.
+
+        Of a hub model only the configuration is fetched.
+
+        Args:
+            schema: The schema of the tables that go in.
+
+        Raises:
+            ColumnError: The image column is missing or holds no images, or an appended name is taken.
+            ModelError: The model cannot be found.
+        """
+        self._check_image(schema)
+        return self.output_columns().append_to(schema)
+
+    def output_columns(self) -> OutputColumns:
+        """The names, types and lineage of the columns that are appended."""
+        return columns_of(self.model, self.revision, self.prefix)
+
+    def pinned(self) -> ClassifyEmotions:
+        """The same options with ``revision`` at the commit that it stands for now.
+
+        What ships an operator to many workers pins it first, so that all load the same weights although the
+        branch may move meanwhile. A local folder and the demo model have no commits and stay as they are.
+        """
+        commit = self.output_columns().lineage["revision"]
+        return self if ":" in commit or commit == self.revision else dataclasses.replace(self, revision=commit)
+
+    def __call__(self, table: ArrowTable) -> ArrowTable:
+        """Append the columns to one Arrow table or record batch.
+
+        Args:
+            table: A ``pyarrow.Table`` or ``pyarrow.RecordBatch``; chunks stay as they are.
+
+        Returns:
+            The same kind, with the schema that ``output_schema`` tells.
+
+        Raises:
+            FrameTypeError: Neither of the two; ``emotion_ops.classify_emotions`` takes other frames.
+            ColumnError: The image column is missing or holds no images, or an appended name is taken.
+            ModelError: The model cannot be used.
+            RowFailedError: A row failed under ``on_error="raise"``.
+        """
+        if isinstance(table, pa.RecordBatch):
+            return next(iter(self.stream([table])))
+        if not isinstance(table, pa.Table):
+            raise FrameTypeError(
+                type(table).__name__, "give a pyarrow Table or RecordBatch here, or use emotion_ops.classify_emotions"
+            )
+        schema = self.output_schema(table.schema)
+        appended: pa.Table = self.columns_for(table.column(self.image))
+        out = pa.Table.from_arrays([*table.columns, *appended.columns], schema=schema)
+        return self._kept(out, schema.names[-1])
+
+    def columns_for(self, images: pa.ChunkedArray | Sequence[Any]) -> pa.Table:
+        """The appended columns alone, for one column of images: what the frames are made of.
+
+        Args:
+            images: The column, as Arrow has it or as Python objects (see ``emotion_ops.images.cells.cell_of``).
+
+        Returns:
+            One row for each image, also under ``on_error="drop"``: who has the rest of the table drops.
+
+        Raises:
+            ColumnTypeError: The column holds no images.
+            ModelError: The model cannot be used.
+            RowFailedError: A row failed under ``on_error="raise"``.
+        """
+        rows: Iterable[Rows[None]]
+        if isinstance(images, pa.ChunkedArray):
+            kind_of(images.type, self.image)
+            rows = (Rows(None, len(chunk), cells_of(chunk, self.image)) for chunk in images.chunks)
+        else:
+            rows = [Rows(None, len(images), getter_of(images))]
+        columns = self.output_columns()
+        schema = pa.schema(columns.fields())
+        answered = (_arrays(answers, columns) for _, answers in self._answers(rows))
+        return pa.Table.from_batches([pa.RecordBatch.from_arrays(arrays, schema=schema) for arrays in answered], schema)
+
+    def stream(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Append the columns to each record batch, while later ones are already being decoded.
+
+        The primitive that the frames, the datasets and Spark's ``mapInArrow`` share. Batches come out one for
+        one and in order. Memory stays bounded, whatever the number of batches.
+
+        Args:
+            batches: Record batches of one schema; a ``RecordBatchReader`` is one such iterable. They are
+                pulled in the caller's thread.
+
+        Raises:
+            ColumnError: As ``output_schema`` does, before the first image is read.
+            ModelError: The model cannot be used.
+            RowFailedError: A row failed under ``on_error="raise"``; its row counts from the stream's start.
+        """
+        batches = iter(batches)
+        first = next(batches, None)
+        if first is None:
+            return
+        self.output_schema(first.schema)  # a wrong column is told before the network loads
+        columns = self.output_columns()
+        rows = (Rows(batch, batch.num_rows, self._cells(batch)) for batch in itertools.chain([first], batches))
+        for batch, answers in self._answers(rows):
+            arrays = [*batch.columns, *_arrays(answers, columns)]
+            out = pa.RecordBatch.from_arrays(arrays, schema=columns.append_to(batch.schema))
+            yield self._kept(out, columns.error)
+
+    @property
+    def access(self) -> Access:
+        """What paths in the table may reach."""
+        root = None if self.root is None else os.fspath(self.root)
+        return Access(root, tuple(self.allow), tuple(self.allow_hosts), self.max_bytes)
+
+    @property
+    def limits(self) -> Limits:
+        """What one image may cost."""
+        return Limits(self.max_bytes, self.max_pixels)
+
+    def _answers(self, rows: Iterable[Rows[T]]) -> Iterator[tuple[T, Answers]]:
+        engine = engine_of(self)
+        processors = os.cpu_count() or 1
+        threads = max(4, processors) if self.threads == "auto" else self.threads
+        flow = Flow(engine.batch_size if self.batch_size == "auto" else self.batch_size, threads, self.memory // 2)
+        loader = ImageLoader(
+            self.access, self.limits, self.channels, geometry_of(engine), ByteBudget(self.memory - self.memory // 2)
+        )
+        return answer(rows, engine, loader, flow, self._raise_row if self.on_error == "raise" else _ignore)
+
+    def _check_image(self, schema: pa.Schema) -> None:
+        found = schema.get_all_field_indices(self.image)
+        if not found:
+            raise ColumnNotFoundError(self.image, schema.names)
+        if len(found) > 1:
+            raise OptionError("image", self.image, f"{len(found)} columns have this name; rename all but one")
+        kind_of(schema.field(found[0]).type, self.image)
+
+    def _cells(self, batch: pa.RecordBatch) -> CellGetter:
+        self._check_image(batch.schema)
+        return cells_of(batch.column(self.image), self.image)
+
+    def _kept(self, table: ArrowTable, error_column: str) -> ArrowTable:
+        return drop_failed(table, error_column) if self.on_error == "drop" else table
+
+    def _raise_row(self, row: int, error: ImageError) -> None:
+        raise RowFailedError(error.code, error.detail, self.image, row) from None
+
+
+def _arrays(answers: Answers, columns: OutputColumns) -> list[pa.Array]:
+    """The appended columns of some rows: label, one array a label's probability, error."""
+    failed = np.array([error is not None for error in answers.errors], dtype=bool)
+    labels = np.array(columns.labels, dtype=object)
+    return [
+        pa.array(labels[answers.probabilities.argmax(axis=1)], pa.string(), mask=failed),
+        *(pa.array(column, pa.float32(), mask=failed) for column in answers.probabilities.T),
+        pa.array([None if error is None else str(error) for error in answers.errors], pa.string()),
+    ]
+
+
+def drop_failed(table: ArrowTable, error_column: str) -> ArrowTable:
+    """The rows of an enriched table whose error column is null, in their order."""
+    good = pc.is_null(table.column(error_column))
+    return table if pc.all(good).as_py() is not False else table.take(pc.indices_nonzero(good))
+
+
+def _ignore(row: int, error: ImageError) -> None:
+    """Under ``null`` and ``drop`` the answers tell of it."""
+
+
+def _one_of(option: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise OptionError(option, value, f"give one of {', '.join(repr(choice) for choice in choices)}")
+
+
+def _positive(option: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise OptionError(option, value, "give a whole number of at least 1")

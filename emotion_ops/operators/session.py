@@ -1,0 +1,63 @@
+"""Options → what a worker needs to run them: the engine, the loader and the names of the columns."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from emotion_ops.images.preprocess import Resize
+from emotion_ops.models.engine import Engine, load
+from emotion_ops.models.spec import PixelSpec, labels_of, probe_pixels
+from emotion_ops.models.weights import Checkpoint, locate
+from emotion_ops.schema import Labels, OutputColumns
+from emotion_ops.version import __version__
+
+if TYPE_CHECKING:
+    from emotion_ops.images.loader import Geometry
+    from emotion_ops.operators.classify import ClassifyEmotions
+
+_log = logging.getLogger("emotion_ops")
+
+
+def columns_of(model: str, revision: str | None, prefix: str) -> OutputColumns:
+    """The columns that a model appends; of a hub model only the small files are fetched."""
+    checkpoint = locate(model, revision, config_only=True)
+    return _columns(checkpoint, checkpoint.stamp(), prefix)
+
+
+@functools.lru_cache(maxsize=64)
+def _columns(checkpoint: Checkpoint, stamp: object, prefix: str) -> OutputColumns:
+    labels = Labels.bind(labels_of(checkpoint))
+    if labels.unknown:
+        _log.warning(
+            "model %r: the labels %s are none of the seven emotions or their aliases and keep their own names",
+            checkpoint.model,
+            ", ".join(repr(name) for name in labels.unknown),
+        )
+    lineage = {"model": checkpoint.model, "revision": checkpoint.revision(), "version": __version__}
+    return OutputColumns(labels.names, prefix, lineage)
+
+
+def engine_of(options: ClassifyEmotions) -> Engine:
+    """The engine of these options; loaded once a process."""
+    return load(options.model, options.revision, options.device, options.engine, options.precision)
+
+
+def geometry_of(engine: Engine) -> Geometry:
+    """What brings a picture to the size that the engine takes."""
+    return _geometry(engine.pixels)
+
+
+@functools.lru_cache(maxsize=4)
+def _geometry(pixels: PixelSpec) -> Geometry:
+    """Our own resize where it gives the checkpoint's own pixels, bit for bit; else the checkpoint's."""
+    resize = Resize.from_config(pixels.config)
+    probe = Image.fromarray(probe_pixels())
+    if resize is not None and np.array_equal(resize(probe), pixels.geometry(probe)):
+        return resize
+    _log.info("this checkpoint's own image processor resizes the images: right, but slower")
+    return pixels.geometry

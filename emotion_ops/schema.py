@@ -1,0 +1,146 @@
+"""The vocabulary of emotions and the columns that are appended to a table.
+
+Labels are bound by name: a checkpoint may list its emotions in any order and under the usual
+synonyms. ``OutputColumns`` is the one place that knows which columns are appended, in which
+order and of which Arrow type.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from emotion_ops.errors import ColumnExistsError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EMOTIONS: tuple[str, ...] = ("sad", "disgust", "angry", "neutral", "fear", "surprise", "happy")
+"""The seven emotions, in the order of the default model's own ``id2label``."""
+
+ALIASES: Mapping[str, str] = {
+    "sadness": "sad",
+    "disgusted": "disgust",
+    "anger": "angry",
+    "neutrality": "neutral",
+    "fearful": "fear",
+    "afraid": "fear",
+    "scared": "fear",
+    "surprised": "surprise",
+    "happiness": "happy",
+    "joy": "happy",
+}
+"""Other names under which published checkpoints list the same seven emotions."""
+
+METADATA_KEY = b"emotion_ops"
+"""Key of the lineage (JSON) in the metadata of the appended label field."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A checkpoint's labels in the order of its ``id2label``.
+
+    Attributes:
+        names: The names used for columns: the seven emotions where a label is one of them or an
+            alias of one, else the checkpoint's own name.
+        own: The checkpoint's own names, in the same order.
+        unknown: Those of ``own`` that are none of the seven emotions.
+    """
+
+    names: tuple[str, ...]
+    own: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+    @classmethod
+    def bind(cls, own: Sequence[str]) -> Labels:
+        """Bind a checkpoint's label names to the seven emotions by name.
+
+        Two labels that would become one emotion (``anger`` beside ``angry``) keep every own name.
+
+        Args:
+            own: The names in ``id2label``, by index.
+        """
+        plain = [name.strip().lower() for name in own]
+        names = [ALIASES.get(name, name) for name in plain]
+        unknown = tuple(o for o, name in zip(own, names, strict=True) if name not in EMOTIONS)
+        known = [name for name in names if name in EMOTIONS]
+        if len(set(known)) < len(known):
+            return cls(tuple(own), tuple(own), tuple(own))
+        bound = (name if name in EMOTIONS else o for o, name in zip(own, names, strict=True))
+        return cls(tuple(bound), tuple(own), unknown)
+
+
+@dataclass(frozen=True)
+class OutputColumns:
+    """The columns that are appended to a table, in order.
+
+    Attributes:
+        labels: The label names, in the order of the model's ``id2label``.
+        prefix: What every appended name starts with.
+        lineage: What made the numbers: model, revision, package version. Stored as JSON in the
+            metadata of the label field, so that it travels with Arrow and Parquet.
+    """
+
+    labels: tuple[str, ...]
+    prefix: str = "emotion"
+    lineage: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def label(self) -> str:
+        """Name of the column with the label of the highest probability (string)."""
+        return self.prefix
+
+    @property
+    def probabilities(self) -> tuple[str, ...]:
+        """Names of the probability columns (float32, 0 to 1, a row sums to 1)."""
+        return tuple(f"{self.prefix}_{label}" for label in self.labels)
+
+    @property
+    def error(self) -> str:
+        """Name of the column that says why a row has no emotion (string, else null)."""
+        return f"{self.prefix}_error"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every appended name, in order."""
+        return (self.label, *self.probabilities, self.error)
+
+    def fields(self) -> list[pa.Field]:
+        """The appended columns as Arrow fields, in order; each is nullable."""
+        import pyarrow as pa
+
+        lineage = json.dumps(dict(self.lineage), sort_keys=True).encode()
+        return [
+            pa.field(self.label, pa.string(), metadata={METADATA_KEY: lineage}),
+            *(pa.field(name, pa.float32()) for name in self.probabilities),
+            pa.field(self.error, pa.string()),
+        ]
+
+    def check_absent(self, existing: Sequence[str]) -> None:
+        """Refuse to append over columns that are there already.
+
+        Args:
+            existing: The names that the table has.
+
+        Raises:
+            ColumnExistsError: One or more of ``names`` is among them.
+        """
+        clash = [name for name in self.names if name in set(existing)]
+        if clash:
+            raise ColumnExistsError(clash, self.prefix)
+
+    def append_to(self, schema: pa.Schema) -> pa.Schema:
+        """The schema with the columns appended; fields and metadata that were there stay as they are.
+
+        Args:
+            schema: The table's schema.
+
+        Raises:
+            ColumnExistsError: A column of an appended name is there already.
+        """
+        import pyarrow as pa
+
+        self.check_absent(schema.names)
+        return pa.schema([*schema, *self.fields()], metadata=schema.metadata)

@@ -1,0 +1,219 @@
+"""One body run through every kind of frame: the same kind comes back, with the same numbers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from pictures import encode, jpeg, photo
+from PIL import Image
+
+from emotion_ops import (
+    ClassifyEmotions,
+    ColumnExistsError,
+    ColumnNotFoundError,
+    ColumnTypeError,
+    OptionError,
+    classify_emotions,
+)
+
+CELLS = [jpeg(0), None, b"broken", jpeg(1), jpeg(0)]
+NAMES = [
+    "emotion",
+    *(f"emotion_{label}" for label in ("sad", "disgust", "angry", "neutral", "fear", "surprise", "happy")),
+    "emotion_error",
+]
+
+
+class ArrowSpeaker:
+    """A table of some other library that only speaks Arrow's C stream."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+def arrow() -> pa.Table:
+    return pa.table({"id": [10, 20, 30, 40, 50], "photo": pa.array(CELLS, pa.binary())})
+
+
+KINDS: dict[str, tuple[Callable[[pa.Table], Any], type]] = {
+    "pandas": (lambda table: table.to_pandas(), pd.DataFrame),
+    "pandas on Arrow": (lambda table: table.to_pandas(types_mapper=pd.ArrowDtype), pd.DataFrame),
+    "Polars": (pl.from_arrow, pl.DataFrame),
+    "PyArrow table": (lambda table: table, pa.Table),
+    "PyArrow record batch": (lambda table: table.to_batches()[0], pa.RecordBatch),
+    "PyArrow reader": (lambda table: table.to_reader(), pa.RecordBatchReader),
+    "Arrow's C stream": (ArrowSpeaker, pa.Table),
+}
+
+
+def rows_of(frame: Any) -> list[dict[str, Any]]:
+    if isinstance(frame, pd.DataFrame):
+        return [{k: None if pd.isna(v) else v for k, v in row.items()} for row in frame.to_dict("records")]
+    if isinstance(frame, pl.DataFrame):
+        return frame.to_dicts()
+    table = frame.read_all() if isinstance(frame, pa.RecordBatchReader) else frame
+    return table.to_pylist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("on_error", ["null", "drop"])
+def test_every_kind_of_frame_gives_the_same_rows_and_comes_back_as_itself(
+    kind: str, on_error: str, tiny_model: str
+) -> None:
+    make, returned = KINDS[kind]
+    out = classify_emotions(make(arrow()), image="photo", model=tiny_model, on_error=on_error)
+    assert isinstance(out, returned)
+    expected = ClassifyEmotions("photo", model=tiny_model, on_error=on_error)(arrow()).to_pylist()
+    rows = rows_of(out)
+    assert len(rows) == len(expected) == (5 if on_error == "null" else 3)
+    for row, right in zip(rows, expected, strict=True):
+        assert list(row) == ["id", "photo", *NAMES]
+        for name, value in row.items():
+            assert (
+                value == pytest.approx(right[name], abs=1e-6) if isinstance(value, float) else value == right[name]
+            ), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_frame_refuses_what_does_not_fit_with_the_same_errors(kind: str, tiny_model: str) -> None:
+    make, _ = KINDS[kind]
+    with pytest.raises(ColumnNotFoundError, match=r"no column 'image' in the table \(it has 'id', 'photo'\)"):
+        classify_emotions(make(arrow()), model=tiny_model)
+    with pytest.raises(ColumnTypeError, match="column 'id' holds"):
+        classify_emotions(make(arrow()), image="id", model=tiny_model)
+    taken = arrow().append_column("emotion_fear", pa.array([0.1] * 5))
+    with pytest.raises(ColumnExistsError, match="already has 'emotion_fear'"):
+        classify_emotions(make(taken), image="photo", model=tiny_model)
+    again = classify_emotions(make(taken), image="photo", model=tiny_model, prefix="second")
+    assert "second_fear" in rows_of(again)[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_empty_frames_get_their_columns_too(kind: str, tiny_model: str) -> None:
+    if kind == "PyArrow record batch":
+        frame: Any = pa.RecordBatch.from_pylist([], arrow().schema)
+    else:
+        frame = KINDS[kind][0](arrow().slice(0, 0))
+    out = classify_emotions(frame, image="photo", model=tiny_model)
+    names = out.schema.names if isinstance(out, pa.Table | pa.RecordBatch | pa.RecordBatchReader) else list(out.columns)
+    assert names == ["id", "photo", *NAMES]
+    assert rows_of(out) == []
+
+
+def test_pandas_keeps_its_index_dtypes_object_columns_and_the_frame_itself(tiny_model: str) -> None:
+    marker = object()
+    index = pd.MultiIndex.from_tuples([("a", 1), ("a", 1), ("b", 2)], names=["x", "y"])
+    frame = pd.DataFrame(
+        {
+            "image": pd.Series([jpeg(0), jpeg(1), None], index=index, dtype=object),
+            "thing": pd.Series([marker, {"a": 1}, [1]], index=index, dtype=object),
+            "small": pd.Series([1, 2, 3], index=index, dtype="int8"),
+            "kind": pd.Series(["u", "v", "u"], index=index, dtype="category"),
+            "when": pd.Series(pd.to_datetime(["2026-01-01"] * 3, utc=True), index=index),
+            7: pd.Series([True, False, None], index=index, dtype="boolean"),
+        }
+    )
+    frame.attrs["owner"] = "someone"
+    before = frame.copy(deep=True)
+    out = frame.pipe(classify_emotions, model=tiny_model)
+    pd.testing.assert_frame_equal(frame, before)
+    pd.testing.assert_frame_equal(out[list(frame.columns)], before)
+    assert out["thing"].iloc[0] is marker
+    assert out.attrs["owner"] == "someone"
+    assert out.attrs["emotion_ops"]["model"] == tiny_model
+    assert out.attrs["emotion_ops"]["revision"].startswith("sha256:")
+    assert [str(out[name].dtype) for name in NAMES] == ["str", *["float32"] * 7, "str"]
+    dropped = frame.pipe(classify_emotions, model=tiny_model, on_error="drop")
+    assert list(dropped.index) == [("a", 1), ("a", 1)]
+
+
+def test_pandas_object_columns_may_mix_every_kind_of_image(tiny_model: str, tmp_path: Path) -> None:
+    picture = photo(4)
+    encoded = encode(picture)
+    (tmp_path / "p.png").write_bytes(encoded)
+    cells = [
+        encoded, bytearray(encoded), str(tmp_path / "p.png"), tmp_path / "p.png", picture, np.asarray(picture),
+        {"bytes": encoded, "path": None}, {"bytes": None, "path": str(tmp_path / "p.png")},
+        None, float("nan"), pd.NA, pd.NaT, 5,
+    ]  # fmt: skip
+    out = classify_emotions(pd.DataFrame({"image": pd.Series(cells, dtype=object)}), model=tiny_model)
+    assert out["emotion_sad"].iloc[:8].nunique() == 1
+    codes = [str(error).partition(":")[0] for error in out["emotion_error"].iloc[8:]]
+    assert codes == ["missing"] * 4 + ["unsupported"]
+
+
+@pytest.mark.parametrize("dtype", ["object", "str", "string", "category"])
+def test_pandas_columns_of_paths_of_any_dtype_are_read(dtype: str, tiny_model: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(0))
+    frame = pd.DataFrame({"image": pd.Series(["a.jpg", None, "a.jpg"], dtype=dtype)})
+    out = classify_emotions(frame, model=tiny_model, root=tmp_path)
+    assert out["emotion_error"].isna().tolist() == [True, False, True]
+    assert out["image"].dtype == frame["image"].dtype
+
+
+def test_pandas_columns_of_numbers_dates_and_truths_are_refused_and_all_missing_ones_are_not(tiny_model: str) -> None:
+    for values in ([1, 2], [1.5, 2.5], [True, False], pd.to_datetime(["2026-01-01"] * 2)):
+        with pytest.raises(ColumnTypeError):
+            classify_emotions(pd.DataFrame({"image": values}), model=tiny_model)
+    for values in ([None, None], [float("nan")] * 2):
+        out = classify_emotions(pd.DataFrame({"image": values}), model=tiny_model)
+        assert out["emotion_error"].str.startswith("missing").all()
+
+
+def test_pandas_with_two_columns_of_one_name_is_refused(tiny_model: str) -> None:
+    frame = pd.DataFrame([[b"", b""]], columns=["image", "image"])
+    with pytest.raises(OptionError, match="2 columns have this name"):
+        classify_emotions(frame, model=tiny_model)
+
+
+def test_a_lazy_frame_is_refused_with_its_cure(tiny_model: str) -> None:
+    from emotion_ops import FrameTypeError
+
+    with pytest.raises(FrameTypeError, match="collect"):
+        classify_emotions(pl.LazyFrame({"image": [jpeg()]}), model=tiny_model)
+
+
+def test_a_reader_works_as_it_is_read(tiny_model: str) -> None:
+    pulled = 0
+
+    def batches() -> Any:
+        nonlocal pulled
+        for _ in range(500):
+            pulled += 1
+            yield pa.record_batch({"image": [jpeg(0)]})
+
+    schema = pa.schema([("image", pa.binary())])
+    out = classify_emotions(pa.RecordBatchReader.from_batches(schema, batches()), model=tiny_model)
+    assert pulled == 0
+    assert out.read_next_batch().num_rows == 1
+    assert pulled < 100
+
+
+def test_a_parquet_round_trip_keeps_the_lineage(tiny_model: str, tmp_path: Path) -> None:
+    import json
+
+    import pyarrow.parquet as pq
+
+    pq.write_table(ClassifyEmotions("photo", model=tiny_model)(arrow()), tmp_path / "out.parquet")
+    field = pq.read_schema(tmp_path / "out.parquet").field("emotion")
+    lineage = json.loads(field.metadata[b"emotion_ops"])
+    assert lineage["model"] == tiny_model
+    assert lineage["revision"].startswith("sha256:")
+    assert lineage["version"]
+
+
+def test_a_pil_image_that_was_opened_but_not_read_is_read(tiny_model: str) -> None:
+    opened = Image.open(io.BytesIO(jpeg(2)))
+    out = classify_emotions(pd.DataFrame({"image": pd.Series([opened], dtype=object)}), model=tiny_model)
+    assert out["emotion_error"].isna().all()
