@@ -1,0 +1,108 @@
+"""A small, real server of the Hugging Face Hub's protocol, for the hub's own client to talk to.
+
+It knows what listing and downloading a model takes: the commit of a revision, the tree of a commit, and the
+files. The client reads its address from ``HF_ENDPOINT`` when it is imported, so it runs in a child process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+
+@dataclass
+class Repository:
+    """Commits of a model, each a folder; the last one is what ``main`` stands for."""
+
+    commits: dict[str, Path]
+    gated: bool = False
+
+    def commit(self, revision: str) -> str | None:
+        return list(self.commits)[-1] if revision == "main" else revision if revision in self.commits else None
+
+
+class HubServer:
+    """Serves repositories on 127.0.0.1 for the length of a ``with`` block; ``requests`` logs what was asked."""
+
+    def __init__(self) -> None:
+        self.repositories: dict[str, Repository] = {}
+        self.requests: list[str] = []
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                hub._answer(self)
+
+            def do_HEAD(self) -> None:
+                hub._answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> HubServer:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def add_commit(self, name: str, folder: Path, commit: str, *, gated: bool = False) -> None:
+        """Add a commit to a repository; ``main`` stands for it from now on."""
+        self.repositories.setdefault(name, Repository({}, gated)).commits[commit] = folder
+
+    def _answer(self, request: BaseHTTPRequestHandler) -> None:
+        path = unquote(urlsplit(request.path).path)
+        self.requests.append(f"{request.command} {path}")
+        api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?", path)
+        file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        name, revision = (api[1], api[3] or "main") if api else (file[1], file[2]) if file else ("", "")
+        repository = self.repositories.get(name)
+        if repository is None:
+            return _send(request, 401, {"error": "Invalid username or password."}, {"X-Error-Code": "RepoNotFound"})
+        if repository.gated and "Authorization" not in request.headers:
+            return _send(request, 401, {"error": "Access to model is restricted."}, {"X-Error-Code": "GatedRepo"})
+        commit = repository.commit(revision)
+        if commit is None:
+            return _send(request, 404, {"error": "Revision Not Found"}, {"X-Error-Code": "RevisionNotFound"})
+        folder = repository.commits[commit]
+        names = sorted(str(found.relative_to(folder)) for found in folder.rglob("*") if found.is_file())
+        if api and api[2] == "tree":
+            return _send(request, 200, [_entry(folder, item) for item in names])
+        if api:
+            siblings = [{"rfilename": item} for item in names]
+            return _send(request, 200, {"id": name, "modelId": name, "sha": commit, "siblings": siblings, "tags": []})
+        if file and file[3] in names:
+            body = (folder / file[3]).read_bytes()
+            etag = f'"{hashlib.sha256(body).hexdigest()}"'
+            return _send(request, 200, body, {"ETag": etag, "X-Repo-Commit": commit, "Accept-Ranges": "bytes"})
+        return _send(
+            request, 404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit}
+        )
+
+
+def _entry(folder: Path, name: str) -> dict[str, Any]:
+    data = (folder / name).read_bytes()
+    return {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+
+
+def _send(request: BaseHTTPRequestHandler, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request.send_response(status)
+    for key, value in {**(headers or {}), "Content-Length": str(len(data))}.items():
+        request.send_header(key, value)
+    request.end_headers()
+    if request.command == "GET":
+        request.wfile.write(data)
