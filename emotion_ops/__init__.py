@@ -18,7 +18,9 @@ if TYPE_CHECKING:
         ColumnNotFoundError,
         ColumnTypeError,
         DatasetError,
+        DestinationConflictError,
         EmotionOpsError,
+        ErrorBudgetExceededError,
         FrameTypeError,
         ImageError,
         MissingDependencyError,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
         UnsupportedModelError,
     )
     from emotion_ops.integrations.frames import classify_emotions
+    from emotion_ops.lake.enrich import enrich_dataset
+    from emotion_ops.lake.report import EnrichReport
     from emotion_ops.operators.classifier import EmotionClassifier
     from emotion_ops.operators.classify import ClassifyEmotions
     from emotion_ops.schema import EMOTIONS
@@ -41,7 +45,9 @@ _ERRORS = (
     "ColumnNotFoundError",
     "ColumnTypeError",
     "DatasetError",
+    "DestinationConflictError",
     "EmotionOpsError",
+    "ErrorBudgetExceededError",
     "FrameTypeError",
     "ImageError",
     "MissingDependencyError",
@@ -58,6 +64,8 @@ _HOMES = {
     "ClassifyEmotions": "emotion_ops.operators.classify",
     "EmotionClassifier": "emotion_ops.operators.classifier",
     "classify_emotions": "emotion_ops.integrations.frames",
+    "enrich_dataset": "emotion_ops.lake.enrich",
+    "EnrichReport": "emotion_ops.lake.report",
     "EMOTIONS": "emotion_ops.schema",
     **dict.fromkeys(_ERRORS, "emotion_ops.errors"),
 }
@@ -70,8 +78,11 @@ __all__ = [
     "ColumnNotFoundError",
     "ColumnTypeError",
     "DatasetError",
+    "DestinationConflictError",
     "EmotionClassifier",
     "EmotionOpsError",
+    "EnrichReport",
+    "ErrorBudgetExceededError",
     "FrameTypeError",
     "ImageError",
     "MissingDependencyError",
@@ -84,6 +95,7 @@ __all__ = [
     "UnsupportedModelError",
     "__version__",
     "classify_emotions",
+    "enrich_dataset",
 ]
 
 

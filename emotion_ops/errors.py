@@ -12,6 +12,8 @@
     │   ├── UnsafeWeightsError
     │   └── UnsupportedModelError
     ├── DatasetError               a source or a destination cannot be used
+    │   ├── DestinationConflictError   the output was made otherwise, or another run is making it
+    │   └── ErrorBudgetExceededError   more rows failed than were allowed
     ├── ImageError                 one image cannot be used: a code and what happened
     │   └── RowFailedError         the same, raised with its row under ``on_error="raise"``
     └── MissingDependencyError     an optional package is not installed
@@ -179,6 +181,14 @@ class DatasetError(EmotionOpsError):
         return f"{self.path}: {self.what}; {self.cure}"
 
 
+class DestinationConflictError(DatasetError):
+    """The destination's files were made of something else, or another run is making them now."""
+
+
+class ErrorBudgetExceededError(DatasetError):
+    """More rows failed than ``max_errors`` or ``max_error_rate`` allow."""
+
+
 class ImageError(EmotionOpsError):
     """One image cannot be used.
 
@@ -202,17 +212,19 @@ class RowFailedError(ImageError):
         code: The stable code of what went wrong.
         detail: What happened, with the values.
         column: The image column.
-        row: The row's position in the stream or table, from 0.
+        row: The row's position, from 0, in the stream or table, or in ``where``.
+        where: The file and row group that the row counts in; empty for a stream or table.
     """
 
-    def __init__(self, code: RowErrorCode, detail: str, column: str, row: int) -> None:
+    def __init__(self, code: RowErrorCode, detail: str, column: str, row: int, where: str = "") -> None:
         super().__init__(code, detail)
-        self.args = (code, detail, column, row)
-        self.column, self.row = column, row
+        self.args = (code, detail, column, row, where)
+        self.column, self.row, self.where = column, row, where
 
     def __str__(self) -> str:
+        where = f"{self.where}, " if self.where else ""
         return (
-            f"row {self.row} of column {self.column!r}: {self.code}: {self.detail}; mend the row, or give "
+            f"{where}row {self.row} of column {self.column!r}: {self.code}: {self.detail}; mend the row, or give "
             'on_error="null" (keep it, with the reason in the error column) or on_error="drop" (leave it out)'
         )
 

@@ -229,8 +229,11 @@ def test_every_error_survives_pickling() -> None:
         errors.UnsafeWeightsError("m", "w", "c"),
         errors.UnsupportedModelError("m", "w", "c"),
         errors.DatasetError("p", "w", "c"),
+        errors.DestinationConflictError("p", "w", "c"),
+        errors.ErrorBudgetExceededError("p", "w", "c"),
         errors.ImageError(RowErrorCode.MISSING, "d"),
         errors.RowFailedError(RowErrorCode.MISSING, "d", "image", 3),
+        errors.RowFailedError(RowErrorCode.MISSING, "d", "image", 3, "a.parquet, row group 2"),
         errors.MissingDependencyError("ray", "p", "ray"),
     ]
     for error in examples:

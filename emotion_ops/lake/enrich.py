@@ -1,163 +1,339 @@
-"""Enrich a Parquet file or folder, one output file for one input file, each whole or not there at all."""
+"""Enrich a Parquet dataset: plan, answer row groups into the journal, commit file by file.
+
+    plan ──▶ units ──▶ [runner] ──▶ journal ──▶ commit ──▶ output files, each whole
+
+Killed at any instant and run again, a job goes on from its journal. Each output carries in its footer the
+fingerprint of what it was made of, so that a second run skips it, and another model or option is refused
+rather than mixed in.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from emotion_ops.errors import DatasetError
-from emotion_ops.lake.layout import FilePair, plan_files
-from emotion_ops.operators.classify import ClassifyEmotions, drop_failed
+from emotion_ops.errors import (
+    ColumnNotFoundError,
+    DatasetError,
+    DestinationConflictError,
+    ErrorBudgetExceededError,
+    OptionError,
+)
+from emotion_ops.lake import lease
+from emotion_ops.lake.commit import Composition, commit
+from emotion_ops.lake.fingerprint import Recipe
+from emotion_ops.lake.journal import Leftovers
+from emotion_ops.lake.plan import Action, FilePlan, find_sources, fingerprint_of, in_shard, plan_file
+from emotion_ops.lake.report import EnrichReport, PlannedFile, Progress
+from emotion_ops.lake.runner import LocalRunner, Runner, Unit, errors_of
+from emotion_ops.lake.storage import HOME, Folder, split
+from emotion_ops.operators.classify import ClassifyEmotions, OnError
 
-_BATCH_BYTES = 32 * 2**20
-_BATCH_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job has come: rows of all its files together."""
-
-    rows_done: int
-    rows_total: int
-    errors: int
-
-
-@dataclass(frozen=True)
-class EnrichReport:
-    """What a job did.
-
-    Attributes:
-        source: What was read.
-        destination: What was written.
-        files: Output files that were published.
-        rows: Rows that were read.
-        images: Rows with probabilities.
-        errors: Rows without, by code.
-        seconds: Wall time, the model's loading included.
-        model: The model's name.
-        revision: The commit of a hub model, else ``sha256:`` and the hash of the weights.
-    """
-
-    source: str
-    destination: str
-    files: int
-    rows: int
-    images: int
-    errors: dict[str, int]
-    seconds: float
-    model: str
-    revision: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as plain JSON types."""
-        return asdict(self)
+Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 def enrich_dataset(
-    source: str | os.PathLike[str],
+    source: Source,
     destination: str | os.PathLike[str],
     operator: ClassifyEmotions,
     *,
+    columns: str | Sequence[str] = "all",
+    shard: tuple[int, int] | None = None,
     overwrite: bool = False,
+    prune: bool = False,
+    limit: int | None = None,
+    dry_run: bool = False,
+    compression: str = "zstd",
+    row_group_rows: int | None = None,
+    max_errors: int | None = None,
+    max_error_rate: float | None = None,
+    runner: Runner | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> EnrichReport:
-    """Append the emotion columns to a Parquet file or to every file of a folder.
+    """Append the emotion columns to every file of a Parquet dataset.
 
-    Each output is written beside its final name under a hidden one, read back, and renamed: whoever reads the
-    destination meets whole files only. A job that ends early leaves the files that it finished.
+    One output file for one source file, in the same relative place. An output appears when it is whole and
+    verified, and not before. What was answered is journalled under ``_emotion_ops`` in the destination, so
+    that a job that ended early goes on where it stopped; files that stand already are skipped.
 
     Args:
-        source: A Parquet file or a folder of them; hive partitions keep their folders.
-        destination: A file for a file, a folder for a folder.
-        operator: The options.
-        overwrite: Replace output files that exist, each at once and whole.
-        on_progress: Told after each batch of rows.
+        source: A Parquet file, a folder (hive partitions keep their folders), a glob, or a list of these; local
+            paths, or URIs of anything that pyarrow.fs or fsspec opens.
+        destination: A folder; or a file ending in ``.parquet``, for a single source file.
+        operator: The options of the table operator.
+        columns: Source columns that pass through: ``"all"``, ``"none"``, a list of names, or names to leave
+            out, each with ``-`` before it (``"-image"``). Partition columns are in the paths, and stay.
+        shard: ``(i, n)``: only the files of shard ``i`` of ``n``, from 0. Machines with the same source and
+            ``n`` share a job without talking; each file belongs to one shard by its name.
+        overwrite: Replace outputs that were made of another model or other options, each at once and whole.
+        prune: Remove outputs whose source file is gone; else they are reported and kept.
+        limit: At most this many files in this run; the next run goes on.
+        dry_run: Plan only: nothing is written, and nothing but footers read.
+        compression: Parquet's compression of the outputs.
+        row_group_rows: The most rows of an output's row group; None cuts them by bytes.
+        max_errors: The most rows that may fail before the job stops.
+        max_error_rate: The largest part of rows that may fail, 0 to 1; watched from 100 rows on, and at the end.
+        runner: Who runs the row groups; None is this process.
+        on_progress: Told as row groups are done.
+
+    Returns:
+        What was done.
 
     Raises:
-        DatasetError: The source or the destination cannot be used; before any work where that can be known.
+        DatasetError: A source or the destination cannot be used.
+        DestinationConflictError: An output was made of something else, or another run is writing here.
+        ErrorBudgetExceededError: Too many rows failed. What was answered is kept in the journal, and the file
+            in which it happened is not published.
         ColumnError: A file's schema does not fit the options; before any work.
         ModelError: The model cannot be used.
         RowFailedError: A row failed under ``on_error="raise"``.
     """
     started = time.monotonic()
-    pairs = plan_files(Path(source), Path(destination), overwrite=overwrite)
-    rows_total = sum(_check(pair.source, operator) for pair in pairs)
-    rows, errors = 0, Counter[str]()
-    for pair in pairs:
-        for batch_rows, batch_errors in _enrich_file(pair, operator):
-            rows += batch_rows
-            errors += batch_errors
-            on_progress(Progress(rows, rows_total, errors.total()))
-    lineage = operator.output_columns().lineage
-    return EnrichReport(
-        source=os.fspath(source),
-        destination=os.fspath(destination),
-        files=len(pairs),
-        rows=rows,
-        images=rows - errors.total(),
-        errors=dict(sorted(errors.items())),
-        seconds=time.monotonic() - started,
+    _check_options(shard, limit, max_errors, max_error_rate, row_group_rows)
+    operator = operator.pinned()
+    sources = [source] if isinstance(source, str | os.PathLike) else list(source)
+    uris = [os.fspath(one) for one in sources]
+    passing = columns if isinstance(columns, str) else tuple(columns)
+    recipe = Recipe.of(operator, passing)
+    folder, plans = _plan(uris, os.fspath(destination), operator, recipe, shard, overwrite=overwrite)
+    whole = shard is None and not os.fspath(destination).endswith(".parquet")
+    vanished = _vanished(folder, plans) if whole else ()
+    todo = [plan for plan in plans if plan.action is not Action.SKIP][:limit]
+    lineage = {**operator.output_columns().lineage, "weights_sha256": recipe.parts["weights_sha256"]}
+    job = _Job(
+        operator=operator,
+        columns=columns,
+        compression=compression,
+        row_group_rows=row_group_rows,
+        lineage=lineage,
+        max_errors=max_errors,
+        max_error_rate=max_error_rate,
+        runner=runner or LocalRunner(),
+        on_progress=on_progress,
+    )
+    job.check(plans)
+    if not dry_run:
+        with lease.hold(folder, shard):
+            folder.clear_spool()
+            left = Leftovers.find(folder)
+            mine = None if shard is None else {plan.journal.file_home for plan in plans}
+            going_on = [plan.journal for plan in plans if plan.action is not Action.SKIP]
+            left.remove_all_but(going_on, of_files=mine)
+            job.run(todo, left)
+            for key in vanished if prune else ():
+                folder.delete(key)
+    report = EnrichReport(
+        source=", ".join(str(Folder(uri)) for uri in uris),
+        destination=str(Folder(os.fspath(destination))),
+        files=job.files,
+        skipped=sum(plan.action is Action.SKIP for plan in plans),
+        rows=job.rows,
+        rows_from_journal=job.rows_from_journal,
+        images=job.rows - job.errors.total(),
+        errors=dict(sorted(job.errors.items())),
+        seconds=round(time.monotonic() - started, 3),
         model=lineage["model"],
         revision=lineage["revision"],
+        weights_sha256=lineage["weights_sha256"],
+        version=lineage["version"],
+        vanished=vanished,
+        pruned=vanished if prune and not dry_run else (),
+        planned=tuple(_planned(plan) for plan in plans),
+        dry_run=dry_run,
+    )
+    if not dry_run:
+        name = "report" if shard is None else "report-{}-of-{}".format(*shard)
+        folder.publish_bytes(json.dumps(report.to_dict(), indent=1).encode(), f"{HOME}/{name}.json")
+    return report
+
+
+@dataclass
+class _Job:
+    """One run: its options, and what it has done so far."""
+
+    operator: ClassifyEmotions
+    columns: str | Sequence[str]
+    compression: str
+    row_group_rows: int | None
+    lineage: dict[str, str]
+    max_errors: int | None
+    max_error_rate: float | None
+    runner: Runner
+    on_progress: Callable[[Progress], None]
+    files: int = 0
+    rows: int = 0
+    rows_from_journal: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def check(self, plans: Sequence[FilePlan]) -> None:
+        """Refuse what cannot end well, before any work."""
+        refused = [plan for plan in plans if plan.action is Action.REFUSE]
+        if refused:
+            first, more = refused[0], f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+            raise DestinationConflictError(
+                first.destination.path(first.key) + more,
+                f"stands already, made otherwise: {first.reason}",
+                "choose another destination, or overwrite to make it anew",
+            )
+        for plan in plans:
+            self._composition(plan).schema(plan.schema)
+
+    def run(self, plans: Sequence[FilePlan], left: Leftovers) -> None:
+        """Answer the row groups that the journal lacks; commit each file as its last one is answered."""
+        total = sum(plan.rows for plan in plans)
+        answered, failed = 0, Counter[str]()
+        missing: dict[str, set[int]] = {}
+        by_key = {plan.key: plan for plan in plans}
+        for plan in plans:
+            finished = left.of(plan.journal)
+            missing[plan.key] = set(range(len(plan.row_groups))) - finished
+            for group in finished:
+                self.rows_from_journal += plan.row_groups[group].rows
+                failed += errors_of(plan.journal.read(group))
+        answered = self.rows_from_journal
+        for plan in plans:
+            if not missing[plan.key]:
+                self._commit(plan)
+        for done in self.runner.run(list(self._units(plans, missing))):
+            plan = by_key[done.unit.journal.key]
+            answered += done.unit.rows
+            failed += done.errors
+            self._check_budget(failed.total(), answered, last=False)
+            missing[plan.key].discard(done.unit.row_group)
+            if not missing[plan.key]:
+                self._check_budget(failed.total(), answered, last=answered == total)
+                self._commit(plan)
+            self.on_progress(Progress(answered, total, failed.total()))
+
+    def _units(self, plans: Sequence[FilePlan], missing: dict[str, set[int]]) -> Iterator[Unit]:
+        answering: OnError = "raise" if self.operator.on_error == "raise" else "null"  # dropping is the commit's
+        operator = dataclasses.replace(self.operator, on_error=answering)
+        for plan in plans:
+            for number in sorted(missing[plan.key]):
+                group = plan.row_groups[number]
+                yield Unit(plan.source, plan.entry.key, number, group.rows, group.bytes, operator, plan.journal)
+
+    def _commit(self, plan: FilePlan) -> None:
+        _, errors = commit(plan, self._composition(plan), self.lineage)
+        self.files += 1
+        self.rows += plan.rows
+        self.errors += errors
+
+    def _composition(self, plan: FilePlan) -> Composition:
+        return Composition(
+            columns=self.operator.output_columns(),
+            passing=_passing(plan.schema, self.columns),
+            drop_failed=self.operator.on_error == "drop",
+            compression=self.compression,
+            row_group_rows=self.row_group_rows,
+        )
+
+    def _check_budget(self, failed: int, answered: int, *, last: bool) -> None:
+        over_number = self.max_errors is not None and failed > self.max_errors
+        over_rate = (
+            self.max_error_rate is not None
+            and answered > 0
+            and (last or answered >= 100)
+            and failed / answered > self.max_error_rate
+        )
+        if over_number or over_rate:
+            limit = f"max_errors={self.max_errors}" if over_number else f"max_error_rate={self.max_error_rate}"
+            raise ErrorBudgetExceededError(
+                "the job",
+                f"{failed:,} of {answered:,} rows failed, more than {limit} allows",
+                "mend the images, or raise the limit, and run again: what was answered is kept",
+            )
+
+
+def _plan(
+    uris: Sequence[str],
+    destination: str,
+    operator: ClassifyEmotions,
+    recipe: Recipe,
+    shard: tuple[int, int] | None,
+    *,
+    overwrite: bool,
+) -> tuple[Folder, list[FilePlan]]:
+    files = find_sources(uris)
+    if destination.endswith(".parquet") and len(files) == 1:
+        folder, name = split(destination)
+        keys = [name]
+    else:
+        folder = Folder(destination)
+        keys = [file.key for file in files]
+    outputs = {folder.child(key).identity for key in keys}
+    for file in files:
+        if file.folder.child(file.entry.key).identity in outputs:
+            raise DatasetError(file.path, "is source and destination at once", "give another destination")
+        if file.swept and f"{folder.identity}/".startswith(f"{file.folder.identity}/"):
+            raise DatasetError(
+                str(folder),
+                f"lies in the source {file.folder}",
+                "give a destination outside, lest it be read as a source",
+            )
+    plans = [
+        plan_file(file, folder, key, operator, recipe, overwrite=overwrite)
+        for file, key in zip(files, keys, strict=True)
+        if in_shard(key, shard)
+    ]
+    return folder, plans
+
+
+def _vanished(folder: Folder, plans: Sequence[FilePlan]) -> tuple[str, ...]:
+    """Outputs of this package whose source file is gone."""
+    standing = {plan.key for plan in plans}
+    keys = [entry.key for entry in folder.entries() if entry.key.endswith(".parquet") and entry.key not in standing]
+    return tuple(key for key in keys if fingerprint_of(folder, key) is not None)
+
+
+def _passing(schema: pa.Schema, columns: str | Sequence[str]) -> tuple[str, ...]:
+    """The names of the columns that pass through, in the source's order."""
+    if columns in ("all", "none"):
+        return tuple(schema.names) if columns == "all" else ()
+    wanted = [columns] if isinstance(columns, str) else list(columns)
+    dropped = {name.removeprefix("-") for name in wanted if name.startswith("-")}
+    kept = {name for name in wanted if not name.startswith("-")}
+    if dropped and kept:
+        raise OptionError("columns", columns, "name columns to keep, or columns to leave out with '-', not both")
+    for name in dropped | kept:
+        if name not in schema.names:
+            raise ColumnNotFoundError(name, schema.names)
+    return tuple(name for name in schema.names if (name in kept if kept else name not in dropped))
+
+
+def _planned(plan: FilePlan) -> PlannedFile:
+    return PlannedFile(
+        source=plan.source.path(plan.entry.key),
+        destination=plan.destination.path(plan.key),
+        action=plan.action.value,
+        reason=plan.reason,
+        rows=plan.rows,
+        bytes=plan.entry.size,
     )
 
 
-def _check(source: Path, operator: ClassifyEmotions) -> int:
-    """Rows of a source file whose schema fits the options."""
-    try:
-        with pq.ParquetFile(source) as file:
-            operator.output_schema(file.schema_arrow)
-            rows: int = file.metadata.num_rows
-            return rows
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DatasetError(str(source), f"is no readable Parquet file ({error})", "mend or remove the file") from error
-
-
-def _enrich_file(pair: FilePair, operator: ClassifyEmotions) -> Iterator[tuple[int, Counter[str]]]:
-    """Write one output file whole; yields rows and errors by code as they are done."""
-    pair.destination.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pair.destination.with_name(f".{pair.destination.name}.{os.getpid()}.tmp")
-    counting = replace(operator, on_error="null") if operator.on_error == "drop" else operator
-    try:
-        with pq.ParquetFile(pair.source) as file, temporary.open("xb") as sink:
-            schema = operator.output_schema(file.schema_arrow)
-            error_column = operator.output_columns().error
-            written = 0
-            with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-                for batch in counting.stream(file.iter_batches(batch_size=_batch_rows(file.metadata))):
-                    failed = pc.drop_null(batch.column(error_column)).to_pylist()
-                    kept = drop_failed(batch, error_column) if operator.on_error == "drop" else batch
-                    writer.write_batch(kept)
-                    written += kept.num_rows
-                    yield batch.num_rows, Counter(error.partition(":")[0] for error in failed)
-            sink.flush()
-            os.fsync(sink.fileno())
-        _verify(temporary, schema, written)
-        temporary.replace(pair.destination)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _batch_rows(metadata: pq.FileMetaData) -> int:
-    """Rows in a batch of about ``_BATCH_BYTES``, judged by the file's largest row."""
-    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
-    row_bytes = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=1)
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, row_bytes)))
-
-
-def _verify(path: Path, schema: pa.Schema, rows: int) -> None:
-    """Read back what was written before anyone else may."""
-    with pq.ParquetFile(path) as file:
-        if file.metadata.num_rows != rows or file.schema_arrow.names != schema.names:
-            raise DatasetError(
-                str(path), f"holds {file.metadata.num_rows} rows after writing {rows}", "check the disk and run again"
-            )
+def _check_options(
+    shard: tuple[int, int] | None,
+    limit: int | None,
+    max_errors: int | None,
+    max_error_rate: float | None,
+    row_group_rows: int | None,
+) -> None:
+    if shard is not None and not (len(shard) == 2 and 0 <= shard[0] < shard[1]):
+        raise OptionError("shard", shard, "give (i, n) with i from 0 to n - 1")
+    for name, value, least in (
+        ("limit", limit, 0),
+        ("max_errors", max_errors, 0),
+        ("row_group_rows", row_group_rows, 1),
+    ):
+        if value is not None and value < least:
+            raise OptionError(name, value, f"give a whole number of at least {least}")
+    if max_error_rate is not None and not 0 <= max_error_rate <= 1:
+        raise OptionError("max_error_rate", max_error_rate, "give a part of the rows, 0 to 1")

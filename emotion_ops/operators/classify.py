@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from emotion_ops.errors import ColumnNotFoundError, FrameTypeError, ImageError, OptionError, RowFailedError
-from emotion_ops.images.cells import CellGetter, cells_of, getter_of, kind_of
+from emotion_ops.images.cells import cells_of, getter_of, kind_of
 from emotion_ops.images.decode import Channels, Limits
 from emotion_ops.images.loader import ByteBudget, ImageLoader
 from emotion_ops.images.location import Access
@@ -178,16 +178,37 @@ class ClassifyEmotions:
             ModelError: The model cannot be used.
             RowFailedError: A row failed under ``on_error="raise"``.
         """
-        rows: Iterable[Rows[None]]
-        if isinstance(images, pa.ChunkedArray):
-            kind_of(images.type, self.image)
-            rows = (Rows(None, len(chunk), cells_of(chunk, self.image)) for chunk in images.chunks)
-        else:
-            rows = [Rows(None, len(images), getter_of(images))]
         columns = self.output_columns()
         schema = pa.schema(columns.fields())
-        answered = (_arrays(answers, columns) for _, answers in self._answers(rows))
-        return pa.Table.from_batches([pa.RecordBatch.from_arrays(arrays, schema=schema) for arrays in answered], schema)
+        if isinstance(images, pa.ChunkedArray):
+            kind_of(images.type, self.image)
+            answered = self.answer_each((None, chunk) for chunk in images.chunks)
+        else:
+            rows = Rows(None, len(images), getter_of(images))
+            answered = ((None, _batch(answers, columns)) for _, answers in self._answers([rows]))
+        return pa.Table.from_batches([batch for _, batch in answered], schema)
+
+    def answer_each(self, images: Iterable[tuple[T, pa.Array]]) -> Iterator[tuple[T, pa.RecordBatch]]:
+        """The appended columns alone, for arrays of images that come one after the other.
+
+        What ``stream`` is made of, for those who keep the rest of the table elsewhere: while one batch is in
+        the network, images of later arrays are already being decoded.
+
+        Args:
+            images: Arrays of images, each with whatever it should be known by.
+
+        Yields:
+            What it is known by, and one row for each image, also under ``on_error="drop"``; in order.
+
+        Raises:
+            ColumnTypeError: An array holds no images.
+            ModelError: The model cannot be used.
+            RowFailedError: A row failed under ``on_error="raise"``; its row counts from the first array's start.
+        """
+        columns = self.output_columns()
+        rows = (Rows(known, len(array), cells_of(array, self.image)) for known, array in images)
+        for known, answers in self._answers(rows):
+            yield known, _batch(answers, columns)
 
     def stream(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Append the columns to each record batch, while later ones are already being decoded.
@@ -210,10 +231,10 @@ class ClassifyEmotions:
             return
         self.output_schema(first.schema)  # a wrong column is told before the network loads
         columns = self.output_columns()
-        rows = (Rows(batch, batch.num_rows, self._cells(batch)) for batch in itertools.chain([first], batches))
-        for batch, answers in self._answers(rows):
-            arrays = [*batch.columns, *_arrays(answers, columns)]
-            out = pa.RecordBatch.from_arrays(arrays, schema=columns.append_to(batch.schema))
+        images = ((batch, self._images(batch)) for batch in itertools.chain([first], batches))
+        for batch, appended in self.answer_each(images):
+            schema = columns.append_to(batch.schema)
+            out = pa.RecordBatch.from_arrays([*batch.columns, *appended.columns], schema=schema)
             yield self._kept(out, columns.error)
 
     @property
@@ -245,9 +266,9 @@ class ClassifyEmotions:
             raise OptionError("image", self.image, f"{len(found)} columns have this name; rename all but one")
         kind_of(schema.field(found[0]).type, self.image)
 
-    def _cells(self, batch: pa.RecordBatch) -> CellGetter:
+    def _images(self, batch: pa.RecordBatch) -> pa.Array:
         self._check_image(batch.schema)
-        return cells_of(batch.column(self.image), self.image)
+        return batch.column(self.image)
 
     def _kept(self, table: ArrowTable, error_column: str) -> ArrowTable:
         return drop_failed(table, error_column) if self.on_error == "drop" else table
@@ -256,15 +277,16 @@ class ClassifyEmotions:
         raise RowFailedError(error.code, error.detail, self.image, row) from None
 
 
-def _arrays(answers: Answers, columns: OutputColumns) -> list[pa.Array]:
+def _batch(answers: Answers, columns: OutputColumns) -> pa.RecordBatch:
     """The appended columns of some rows: label, one array a label's probability, error."""
     failed = np.array([error is not None for error in answers.errors], dtype=bool)
     labels = np.array(columns.labels, dtype=object)
-    return [
+    arrays = [
         pa.array(labels[answers.probabilities.argmax(axis=1)], pa.string(), mask=failed),
         *(pa.array(column, pa.float32(), mask=failed) for column in answers.probabilities.T),
         pa.array([None if error is None else str(error) for error in answers.errors], pa.string()),
     ]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(columns.fields()))
 
 
 def drop_failed(table: ArrowTable, error_column: str) -> ArrowTable:

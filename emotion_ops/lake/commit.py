@@ -1,0 +1,143 @@
+"""Compose an output file from its source and its journal, prove it, and publish it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from emotion_ops.errors import DatasetError
+from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY, FilePlan
+from emotion_ops.lake.runner import errors_of, read_batches
+from emotion_ops.operators.classify import drop_failed
+from emotion_ops.schema import OutputColumns
+
+_GROUP_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Composition:
+    """How an output file is written.
+
+    Attributes:
+        columns: What is appended.
+        passing: The source columns that pass through, in order.
+        drop_failed: Whether rows without an answer are left out.
+        compression: Parquet's.
+        row_group_rows: The most rows of a row group; None leaves it to the bytes.
+    """
+
+    columns: OutputColumns
+    passing: tuple[str, ...]
+    drop_failed: bool
+    compression: str
+    row_group_rows: int | None
+
+    def schema(self, source: pa.Schema) -> pa.Schema:
+        """The output's schema for a source's."""
+        kept = pa.schema([source.field(name) for name in self.passing], metadata=source.metadata)
+        return self.columns.append_to(kept)
+
+
+def commit(plan: FilePlan, how: Composition, lineage: Mapping[str, str]) -> tuple[int, Counter[str]]:
+    """Make one output file of its source and its journalled answers, and publish it whole.
+
+    It needs nothing but the source, the journal and the plan: any process can do it, and do it again.
+
+    Returns:
+        Rows written, and errors by code.
+
+    Raises:
+        DatasetError: The source changed since it was planned, or what was written is not what should be.
+        OSError: The destination cannot be written.
+    """
+    answers = (
+        pa.concat_tables([plan.journal.read(group) for group in range(len(plan.row_groups))])
+        if plan.row_groups
+        else None
+    )
+    errors = errors_of(answers) if answers is not None else Counter[str]()
+    rows = plan.rows - (errors.total() if how.drop_failed else 0)
+    schema = how.schema(plan.schema)
+    with plan.destination.spool() as path:
+        with pq.ParquetWriter(path, schema, compression=how.compression) as writer:
+            for table in _row_groups(plan, how, answers, schema):
+                writer.write_table(table)
+            finished = datetime.now(UTC).isoformat(timespec="seconds")
+            writer.add_key_value_metadata(
+                {
+                    FINGERPRINT_KEY: plan.fingerprint.to_json(),
+                    LINEAGE_KEY: json.dumps({**lineage, "finished_at": finished}, sort_keys=True),
+                }
+            )
+        _verify(path, schema, rows, plan)
+        plan.destination.publish(path, plan.key)
+    plan.journal.remove()
+    return rows, errors
+
+
+def _row_groups(plan: FilePlan, how: Composition, answers: pa.Table | None, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The output's rows, cut into row groups by bytes."""
+    if answers is None:
+        return
+    row_bytes = sum(group.bytes for group in plan.row_groups) // max(1, plan.rows)
+    waiting: list[pa.RecordBatch] = []
+    waiting_rows = waiting_bytes = start = 0
+    most_rows = how.row_group_rows or plan.rows or 1
+    source = read_batches(plan.source, plan.entry.key, columns=list(how.passing), row_group=None, row_bytes=row_bytes)
+    for batch in source:
+        appended = answers.slice(start, batch.num_rows).combine_chunks().to_batches()
+        start += batch.num_rows
+        columns = [*batch.columns, *(appended[0].columns if appended else [])]
+        out = pa.RecordBatch.from_arrays(columns, schema=schema)
+        if how.drop_failed:
+            out = drop_failed(out, how.columns.error)
+        while out.num_rows:
+            part = out.slice(0, most_rows - waiting_rows)
+            out = out.slice(part.num_rows)
+            waiting.append(part)
+            waiting_rows += part.num_rows
+            waiting_bytes += part.nbytes
+            if waiting_rows >= most_rows or waiting_bytes >= _GROUP_BYTES:
+                yield pa.Table.from_batches(waiting, schema)
+                waiting, waiting_rows, waiting_bytes = [], 0, 0
+    if start != answers.num_rows:
+        raise DatasetError(
+            plan.source.path(plan.entry.key),
+            f"gave {start} rows for {answers.num_rows} answers",
+            "run again: it changed meanwhile",
+        )
+    if waiting:
+        yield pa.Table.from_batches(waiting, schema)
+
+
+def _passing_batches(plan: FilePlan, how: Composition, answers: pa.Table, row_bytes: int) -> Iterator[pa.RecordBatch]:
+    if not how.passing:  # nothing to read: as many rows as there are answers
+        return iter(answers.select([]).to_batches())
+    return read_batches(plan.source, plan.entry.key, columns=how.passing, row_group=None, row_bytes=row_bytes)
+
+
+def _verify(path: Path, schema: pa.Schema, rows: int, plan: FilePlan) -> None:
+    """Read the footer back, and hold the source against its plan, before anyone may see the output."""
+    with pq.ParquetFile(path) as file:
+        written, stored = file.metadata.num_rows, file.schema_arrow
+        metadata = file.metadata.metadata or {}
+    if (
+        written != rows
+        or not stored.equals(schema)
+        or metadata.get(FINGERPRINT_KEY) != plan.fingerprint.to_json().encode()
+    ):
+        raise DatasetError(
+            plan.destination.path(plan.key),
+            f"read back with {written} rows of {rows}, or another schema",
+            "check the disk and run again",
+        )
+    if plan.source.entry(plan.entry.key) != plan.entry:
+        plan.journal.remove()
+        raise DatasetError(plan.source.path(plan.entry.key), "changed while it was read", "run again: it is done anew")

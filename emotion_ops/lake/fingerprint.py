@@ -1,0 +1,90 @@
+"""What an output was made of: equal fingerprints promise equal numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from emotion_ops.lake.storage import Entry
+from emotion_ops.models.weights import locate
+from emotion_ops.operators.classify import ClassifyEmotions
+
+FORMAT_VERSION = 1
+"""Raised whenever this package writes other numbers or other columns for equal options."""
+
+_NUMBERS = ("image", "precision", "engine", "on_error", "prefix", "channels", "root", "max_bytes", "max_pixels")
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Everything that decides what an output file holds.
+
+    Attributes:
+        parts: By name, as JSON values.
+    """
+
+    parts: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the parts, in hexadecimal digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The parts as one line of JSON with sorted keys."""
+        return json.dumps(self.parts, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Fingerprint:
+        """Read back what ``to_json`` wrote."""
+        return cls(json.loads(text))
+
+    def differences(self, other: Fingerprint) -> list[str]:
+        """In words, where another fingerprint differs from this one."""
+        names = sorted({*self.parts, *other.parts})
+        return [
+            f"{name}: {other.parts.get(name)!r} there, {self.parts.get(name)!r} now"
+            for name in names
+            if self.parts.get(name) != other.parts.get(name)
+        ]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The part of a fingerprint that all files of a job share: the weights and the options."""
+
+    parts: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, operator: ClassifyEmotions, columns: Any) -> Recipe:
+        """What these options make of any file; hashes the weights.
+
+        Args:
+            operator: The options.
+            columns: Which columns pass through.
+        """
+        checkpoint = locate(operator.model, operator.revision)
+        options = {name: getattr(operator, name) for name in _NUMBERS}
+        return cls(
+            {
+                **options,
+                "labels": list(operator.output_columns().labels),
+                "weights_sha256": checkpoint.weights_sha256(),
+                "columns": columns,
+                "format": FORMAT_VERSION,
+            }
+        )
+
+    def fingerprint(self, source: Entry, rows: int) -> Fingerprint:
+        """The fingerprint of one output file.
+
+        Args:
+            source: The source file's identity.
+            rows: How many rows it has.
+        """
+        return Fingerprint(
+            {**self.parts, "source_size": source.size, "source_version": source.version, "source_rows": rows}
+        )

@@ -1,0 +1,97 @@
+"""The answers of finished row groups, kept beside the destination until their file is whole.
+
+    <destination>/_emotion_ops/journal/<hash of the key>/<fingerprint>/<row group>.arrow
+
+A row group's answers are its emotion columns alone, about 36 bytes a row: the images need not be copied to
+remember an answer. Whoever runs a unit writes its answers; whoever finds all of a file's can compose it.
+Readers of Parquet leave the folder out, for its name begins with ``_``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from emotion_ops.lake.storage import HOME, Folder
+
+_JOURNAL = f"{HOME}/journal"
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The journal of one output file under one fingerprint; a picklable value.
+
+    Attributes:
+        destination: The folder that the output goes to.
+        key: The output file's key in it.
+        fingerprint: Digest of the fingerprint.
+    """
+
+    destination: Folder
+    key: str
+    fingerprint: str
+
+    @property
+    def file_home(self) -> str:
+        """Where the journals of this output file lie, of all fingerprints, below the journals' folder."""
+        return hashlib.sha256(self.key.encode()).hexdigest()[:24]
+
+    @property
+    def home(self) -> str:
+        """Where this journal lies, below the journals' folder."""
+        return f"{self.file_home}/{self.fingerprint[:24]}"
+
+    def write(self, row_group: int, answers: pa.Table) -> None:
+        """Remember a row group's answers: whole, or not at all."""
+        with self.destination.spool() as path:
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, answers.schema) as writer:
+                writer.write_table(answers)
+            self.destination.publish(path, self._key(row_group))
+
+    def read(self, row_group: int) -> pa.Table:
+        """A row group's answers."""
+        with self.destination.open(self._key(row_group)) as file:
+            return pa.ipc.open_file(file).read_all()
+
+    def remove(self) -> None:
+        """Forget everything about this output file, under other fingerprints too."""
+        self.destination.delete_folder(f"{_JOURNAL}/{self.file_home}")
+
+    def _key(self, row_group: int) -> str:
+        return f"{_JOURNAL}/{self.home}/{row_group:06d}.arrow"
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """The journals that earlier runs left in a destination: the row groups by where they lie."""
+
+    destination: Folder
+    finished: dict[str, set[int]]
+
+    @classmethod
+    def find(cls, destination: Folder) -> Leftovers:
+        """Look them up, in one listing."""
+        finished: dict[str, set[int]] = defaultdict(set)
+        for entry in destination.child(_JOURNAL).entries(hidden=True):
+            home, _, name = entry.key.rpartition("/")
+            finished[home].add(int(name.removesuffix(".arrow")))
+        return cls(destination, dict(finished))
+
+    def of(self, journal: Journal) -> set[int]:
+        """The row groups that a journal holds."""
+        return self.finished.get(journal.home, set())
+
+    def remove_all_but(self, journals: list[Journal], *, of_files: set[str] | None) -> None:
+        """Remove what no run will go on with.
+
+        Args:
+            journals: Those that are kept.
+            of_files: Only below these ``file_home``; None for any.
+        """
+        kept = {journal.home for journal in journals}
+        for home in self.finished:
+            if home not in kept and (of_files is None or home.partition("/")[0] in of_files):
+                self.destination.delete_folder(f"{_JOURNAL}/{home}")
