@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the package does, before anyone imports torch
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches for the network; those of the hub start a server of their own
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 

@@ -1,7 +1,10 @@
 """A small, real server of the Hugging Face Hub's protocol, for the hub's own client to talk to.
 
 It knows what listing and downloading a model takes: the commit of a revision, the tree of a commit, and the
-files. The client reads its address from ``HF_ENDPOINT`` when it is imported, so it runs in a child process.
+files. As on the hub, what a gated model is called and holds is public, and its files are not. The client reads
+its address from ``HF_ENDPOINT`` when it is imported: give it to a child process, or patch
+``huggingface_hub.constants`` (ENDPOINT, HUGGINGFACE_CO_URL_TEMPLATE, HF_HUB_CACHE, HF_HUB_OFFLINE), which the
+client reads again at each call.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 
@@ -29,11 +32,19 @@ class Repository:
 
 
 class HubServer:
-    """Serves repositories on 127.0.0.1 for the length of a ``with`` block; ``requests`` logs what was asked."""
+    """Serves repositories on 127.0.0.1 for the length of a ``with`` block.
+
+    Attributes:
+        requests: What was asked, as ``GET /path``.
+        fault: What it does instead of answering: breaks the connection off, serves the page of a portal that
+            wants a login, says that it is down, or says nothing.
+    """
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.requests: list[str] = []
+        self.fault: Literal["broken", "portal", "down", "silent"] | None = None
+        self._closing = threading.Event()
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -56,6 +67,7 @@ class HubServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closing.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -66,13 +78,15 @@ class HubServer:
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         path = unquote(urlsplit(request.path).path)
         self.requests.append(f"{request.command} {path}")
+        if self.fault:
+            return self._fail(request)
         api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         name, revision = (api[1], api[3] or "main") if api else (file[1], file[2]) if file else ("", "")
         repository = self.repositories.get(name)
         if repository is None:
             return _send(request, 401, {"error": "Invalid username or password."}, {"X-Error-Code": "RepoNotFound"})
-        if repository.gated and "Authorization" not in request.headers:
+        if repository.gated and file and "Authorization" not in request.headers:
             return _send(request, 401, {"error": "Access to model is restricted."}, {"X-Error-Code": "GatedRepo"})
         commit = repository.commit(revision)
         if commit is None:
@@ -87,10 +101,19 @@ class HubServer:
         if file and file[3] in names:
             body = (folder / file[3]).read_bytes()
             etag = f'"{hashlib.sha256(body).hexdigest()}"'
-            return _send(request, 200, body, {"ETag": etag, "X-Repo-Commit": commit, "Accept-Ranges": "bytes"})
+            return _send(request, 200, body, {"ETag": etag, "X-Repo-Commit": commit})
         return _send(
             request, 404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit}
         )
+
+    def _fail(self, request: BaseHTTPRequestHandler) -> None:
+        if self.fault == "portal":
+            _send(request, 200, b"<html>Please log in</html>", {"Content-Type": "text/html"})
+        elif self.fault == "down":
+            _send(request, 503, {"error": "down"})
+        elif self.fault == "silent":
+            self._closing.wait(30)
+        request.close_connection = True
 
 
 def _entry(folder: Path, name: str) -> dict[str, Any]:

@@ -10,10 +10,12 @@ thread or network is started, so that forking is safe; nothing of the package is
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -33,7 +35,7 @@ def run(source: str, model: str, request: dict[str, Any]) -> int:
 
     def profile(frame: FrameType, event: str, _: object) -> None:
         nonlocal steps
-        name = (os.path.basename(frame.f_code.co_filename), frame.f_code.co_name)
+        name = (Path(frame.f_code.co_filename).name, frame.f_code.co_name)
         if event in ("call", "return") and name in WRITING:
             steps += 1
             if steps == last:
@@ -50,8 +52,8 @@ def run(source: str, model: str, request: dict[str, Any]) -> int:
 
 def main() -> None:
     """Answer requests until stdin ends."""
-    import emotion_ops.lake.enrich
-    import emotion_ops.models.torch_engine
+    for name in ("lake.enrich", "models.torch_engine"):
+        importlib.import_module(f"emotion_ops.{name}")
 
     source, model = sys.argv[1:]
     for line in sys.stdin:

@@ -1,18 +1,28 @@
-"""A model in a local folder: safe weights that are whole, or one clear error."""
+"""A model's name becomes a folder of safe weights that are whole, or one clear error.
+
+The hub's own client runs in this process, against a server of the hub's protocol that fails as networks do;
+``test_hub.py`` has what a whole process sees.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import save_vit
+from hub_server import HubServer
 from pictures import photo
 
 from emotion_ops import EmotionClassifier, ModelNotFoundError, OptionError, UnsafeWeightsError, UnsupportedModelError
+from emotion_ops.models import hub
 from emotion_ops.models.weights import locate
+
+NAME, COMMIT = "someone/emotions", "1" * 40
 
 
 @pytest.fixture
@@ -82,6 +92,52 @@ def test_weights_cut_short_are_refused_by_name_and_size(folder: Path, keep: int)
         locate(str(folder))
 
 
+def test_weights_that_git_lfs_has_not_fetched_are_told_from_broken_ones(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    with pytest.raises(UnsupportedModelError, match="git lfs pull"):
+        locate(str(folder))
+
+
+def test_weights_that_are_not_loaded_do_not_count_in_the_hash(folder: Path) -> None:
+    before = locate(str(folder)).weights_sha256()
+    (folder / "model.fp16.safetensors").write_bytes(b"another variant")
+    checkpoint = locate(str(folder))
+    assert [file.name for file in checkpoint.weight_files()] == ["model.safetensors"]
+    assert checkpoint.weights_sha256() == before
+
+
+def shard(folder: Path, *names: str) -> None:
+    """Replace the weights by an index of the shards of these names, the first of which is there."""
+    (folder / "model.safetensors").rename(folder / names[0])
+    index = {"weight_map": {str(number): name for number, name in enumerate(names)}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def test_a_shard_that_is_missing_is_named(folder: Path) -> None:
+    shard(folder, "model-1.safetensors", "model-2.safetensors")
+    with pytest.raises(UnsupportedModelError, match=r"lacks 1 of its 2 weight files .model-2\.safetensors"):
+        locate(str(folder))
+
+
+def test_an_index_that_names_no_shards_is_refused(folder: Path) -> None:
+    shard(folder, "model-1.safetensors")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": []}')
+    with pytest.raises(UnsupportedModelError, match="names no shards"):
+        locate(str(folder))
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "../elsewhere.safetensors", "/tmp/elsewhere.safetensors"])
+def test_neither_an_index_nor_a_configuration_can_name_pickles_or_files_elsewhere(folder: Path, name: str) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "transformers_weights": name}))
+    with pytest.raises(UnsafeWeightsError, match="only safetensors in its own folder"):
+        locate(str(folder))
+    (folder / "config.json").write_text(json.dumps(config))
+    shard(folder, "model-1.safetensors", name)
+    with pytest.raises(UnsafeWeightsError, match="only safetensors in its own folder"):
+        locate(str(folder))
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -96,8 +152,9 @@ def test_a_folder_that_lacks_a_file_is_refused_with_what_is_missing(folder: Path
         locate(str(folder))
 
 
-def test_a_configuration_that_is_no_json_is_refused(folder: Path) -> None:
-    (folder / "config.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]", "\udcff"])
+def test_a_configuration_that_is_no_json_is_refused(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text, errors="surrogateescape")
     with pytest.raises(UnsupportedModelError, match="no JSON"):
         locate(str(folder))
 
@@ -109,7 +166,7 @@ def test_an_architecture_that_classifies_no_images_is_refused(folder: Path) -> N
         EmotionClassifier(model=str(folder)).predict([photo()])
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c"])
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", "~nobody-here/x", "a\\b"])
 def test_a_folder_that_is_not_there_is_named_in_full(name: str) -> None:
     with pytest.raises(ModelNotFoundError, match="no folder /"):
         locate(name)
@@ -120,3 +177,109 @@ def test_a_revision_of_a_local_folder_is_refused(folder: Path) -> None:
         locate(str(folder), "main")
     with pytest.raises(OptionError, match="leave revision out"):
         locate("demo", "main")
+
+
+def test_a_file_an_empty_name_and_one_too_long_for_any_disk_are_told_apart(folder: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match="is a file; give the folder"):
+        locate(str(folder / "model.safetensors"))
+    with pytest.raises(OptionError, match="hub id"):
+        locate("")
+    with pytest.raises(ModelNotFoundError, match="neither a local folder nor a hub id"):
+        locate("a" * 300)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """A hub with one model, for the client of this process, with an empty cache."""
+    from huggingface_hub import constants
+
+    with HubServer() as running:
+        running.add_commit(NAME, save_vit(tmp_path / "original"), COMMIT)
+        monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
+        template = running.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 0.5)
+        monkeypatch.setattr(hub, "_warned", set())
+        forget()
+        yield running
+        forget()
+
+
+def forget() -> None:
+    """Forget what this process has looked up, as a new process has not."""
+    hub.resolve.cache_clear()
+    hub.download.cache_clear()
+
+
+FAULTS = ("broken", "portal", "down", "silent")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_however_the_network_fails_the_cache_serves(server: HubServer, fault: str) -> None:
+    online = locate(NAME)
+    forget()
+    server.fault = fault  # type: ignore[assignment]
+    assert locate(NAME) == online
+    assert locate(NAME, COMMIT).folder == online.folder
+
+
+@pytest.mark.parametrize("revision", [None, COMMIT])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_however_the_network_fails_a_model_not_in_the_cache_is_one_clear_error(
+    server: HubServer, fault: str, revision: str | None
+) -> None:
+    server.fault = fault  # type: ignore[assignment]
+    with pytest.raises(ModelNotFoundError, match=r"cannot be downloaded .*check the network.*model='demo'"):
+        locate(NAME, revision)
+
+
+def test_a_pinned_model_that_is_in_the_cache_asks_the_hub_nothing(server: HubServer) -> None:
+    locate(NAME, COMMIT)
+    server.requests.clear()
+    forget()
+    assert locate(NAME, COMMIT).commit == COMMIT
+    assert server.requests == []
+
+
+def test_offline_a_cache_without_the_weights_is_not_enough(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    locate(NAME, config_only=True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelNotFoundError, match=f"{COMMIT}' is not whole in the local cache, and HF_HUB_OFFLINE"):
+        locate(NAME)
+    assert locate(NAME, config_only=True).weight_files() == []
+
+
+def test_a_cache_that_cannot_be_written_is_told_from_a_network_that_fails(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ModelNotFoundError, match=r"cannot be written to the cache .*HF_HOME"):
+        locate(NAME)
+
+
+def test_pickles_are_told_from_nothing_also_when_the_hub_is_gone(server: HubServer, tmp_path: Path) -> None:
+    (tmp_path / "original" / "model.safetensors").rename(tmp_path / "original" / "pytorch_model.bin")
+    locate(NAME, config_only=True)
+    server.fault = "down"
+    with pytest.raises(UnsafeWeightsError, match=r"pytorch_model\.bin"):
+        locate(NAME)
+
+
+def test_code_of_a_model_on_the_hub_is_refused_from_its_configuration_alone(server: HubServer, tmp_path: Path) -> None:
+    config = tmp_path / "original" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": {"AutoModel": "evil.Model"}}))
+    with pytest.raises(UnsafeWeightsError, match=r"evil\.Model"):
+        locate(NAME, config_only=True)
+    assert not any(request.endswith((".safetensors", ".py")) for request in server.requests)
+
+
+def test_one_model_is_warned_about_once_by_whatever_names_it_is_asked_for(
+    server: HubServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "emotion_ops"):
+        for revision in (None, "main", None, COMMIT):
+            assert locate(NAME, revision, config_only=True).commit == COMMIT
+    assert caplog.text.count(f"pin it: revision='{COMMIT}'") == 1

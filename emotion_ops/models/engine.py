@@ -15,6 +15,8 @@ from emotion_ops.models.weights import Checkpoint, locate
 
 EngineName = Literal["auto", "torch"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+PRECISIONS = ("fp32", "bf16", "fp16")
+"""What a network can be run in; ``auto`` is the first."""
 
 
 class Engine(Protocol):

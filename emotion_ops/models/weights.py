@@ -5,22 +5,21 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import logging
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from emotion_ops.errors import ModelNotFoundError, OptionError, UnsafeWeightsError, UnsupportedModelError
+from emotion_ops.models import hub
 
 DEFAULT_MODEL = "dima806/facial_emotions_image_detection"
 DEMO_MODEL = "demo"
 
 _DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "model"
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-_log = logging.getLogger("emotion_ops")
+_LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ class Checkpoint:
         return parsed
 
     def weight_files(self) -> list[Path]:
-        """The safetensors files, by name."""
-        return sorted(self.folder.glob("*.safetensors"))
+        """The safetensors files that the network is loaded from, by name; none where only the configuration is here."""
+        return [file for name in _weight_names(self) if (file := self.folder / name).is_file()]
 
     def stamp(self) -> tuple[tuple[str, int, int], ...]:
         """Name, size and modification time of every file: changes whenever the checkpoint may have changed."""
@@ -68,9 +67,10 @@ class Checkpoint:
 def locate(model: str, revision: str | None = None, *, config_only: bool = False) -> Checkpoint:
     """Find a checkpoint, and download it where it is on the hub and not in the cache.
 
-    The hub's cache, offline mode and token are those of huggingface_hub (``HF_HOME``, ``HF_HUB_OFFLINE``,
-    ``HF_TOKEN`` or ``hf auth login``). What a branch or tag stands for is looked up once a process, so that
-    all its results have one commit; a revision that is no commit is warned about once.
+    A name is a local folder where one exists or where it looks like a path; else it is a hub id. The hub's
+    cache, offline mode and token are those of huggingface_hub (``HF_HOME``, ``HF_HUB_OFFLINE``, ``HF_TOKEN``
+    or ``hf auth login``). What a branch or tag stands for is looked up once a process, so that all its results
+    have one commit; a revision that is no commit is warned about, once a process and model.
 
     Args:
         model: ``"demo"``, a local folder, or a hub id (``owner/name``).
@@ -81,135 +81,123 @@ def locate(model: str, revision: str | None = None, *, config_only: bool = False
         ModelNotFoundError: No such folder, repository or revision, or no way to reach it.
         UnsafeWeightsError: The weights are pickles only, or the checkpoint wants its own code run.
         UnsupportedModelError: The checkpoint lacks a file, or a file is broken.
-        OptionError: A revision was given with a local folder or the demo model.
+        OptionError: The name is empty, or a revision was given with a local folder or the demo model.
     """
-    local = _DEMO_FOLDER if model == DEMO_MODEL else Path(model).expanduser()
-    if model == DEMO_MODEL or local.is_dir() or _looks_local(model):
-        if revision is not None:
-            raise OptionError("revision", revision, f"{model!r} is a local folder, which has one; leave revision out")
-        if not local.is_dir():
-            raise ModelNotFoundError(
-                model, f"no folder {local.absolute()}", "check the path, or give a hub id such as 'owner/name'"
-            )
-        checkpoint = Checkpoint(model, local.absolute(), None)
+    local = _local_folder(model)
+    if local is None:
+        commit = hub.resolve(model, revision)
+        checkpoint = Checkpoint(model, hub.download(model, commit, weights=not config_only), commit)
+    elif revision is not None:
+        raise OptionError("revision", revision, f"{model!r} is a local folder, which has one; leave revision out")
     else:
-        commit = _resolve(model, revision)
-        folder = _download(model, commit, weights=not config_only)
-        checkpoint = Checkpoint(model, folder, commit)
+        checkpoint = Checkpoint(model, local, None)
     _check_configuration(checkpoint)
     if not config_only or checkpoint.commit is None:
         _check_weights(checkpoint)
     return checkpoint
 
 
-def _looks_local(model: str) -> bool:
-    return model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1
-
-
-@functools.lru_cache(maxsize=64)
-def _resolve(model: str, revision: str | None) -> str:
-    """The commit that a revision stands for, for this process; downloads the small files on the way."""
-    if revision is not None and _COMMIT.fullmatch(revision):
-        return revision
-    commit = _download(model, revision, weights=False).name
-    _log.warning(
-        "model %r at %s is commit %s today; weights were replaced under one name before, so pin it: revision=%r",
-        model,
-        "its default branch" if revision is None else f"revision {revision!r}",
-        commit,
-        commit,
-    )
-    return commit
-
-
-@functools.lru_cache(maxsize=64)
-def _download(model: str, revision: str | None, *, weights: bool) -> Path:
-    """The hub's snapshot folder, whose name is the commit."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
+def _local_folder(model: str) -> Path | None:
+    """The folder that a name means; None for a hub id."""
+    if not model.strip():
+        raise OptionError("model", model, "give 'demo', a local folder, or a hub id such as 'owner/name'")
+    if model == DEMO_MODEL:
+        return _DEMO_FOLDER
     try:
-        return Path(
-            snapshot_download(
-                model,
-                revision=revision,
-                allow_patterns=["*.json", "*.safetensors"] if weights else ["*.json"],
-                ignore_patterns=["*/*"],  # folders hold training checkpoints and other formats, pickles too
-            )
+        path = Path(model).expanduser()
+        is_folder, exists = path.is_dir(), path.exists()
+    except (OSError, RuntimeError, ValueError):  # too long for a name, not ours to look at, or of an unknown user
+        path, is_folder, exists = Path(model), False, False
+    if is_folder:
+        return path.absolute()
+    if exists:
+        raise ModelNotFoundError(model, f"{path.absolute()} is a file", "give the folder that holds it")
+    if model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1:
+        raise ModelNotFoundError(
+            model, f"no folder {path.absolute()}", "check the path, or give a hub id such as 'owner/name'"
         )
-    except HFValidationError as error:
-        raise ModelNotFoundError(
-            model, "is neither a local folder nor a hub id", "give a folder that exists, 'owner/name', or 'demo'"
-        ) from error
-    except GatedRepoError as error:
-        raise ModelNotFoundError(
-            model, "the hub gives it only to those it knows", "ask for access on its page, then run: hf auth login"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise ModelNotFoundError(
-            model,
-            "the hub has no such model, or shows it only to those it knows, and there is no such local folder",
-            "check the spelling; for a private one run: hf auth login",
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ModelNotFoundError(
-            model, f"has no revision {revision!r}", "give a commit, tag or branch of its page on the hub"
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        wanted = "the default branch" if revision is None else f"revision {revision!r}"
-        raise ModelNotFoundError(
-            model,
-            f"{wanted} is not in the local cache and cannot be downloaded ({_reason(error)})",
-            "check the network and HF_HUB_OFFLINE, or download it where there is a network: hf download "
-            f"{model}; model='demo' needs none, for trying the pipeline",
-        ) from error
+    return None
 
 
 def _check_configuration(checkpoint: Checkpoint) -> None:
+    again = f", or download it once more: hf download {checkpoint.model}" if checkpoint.commit else ""
     if not (checkpoint.folder / "config.json").is_file():
         raise UnsupportedModelError(
-            checkpoint.model, f"{checkpoint.folder} holds no config.json", "give a folder written by save_pretrained"
+            checkpoint.model,
+            f"{checkpoint.folder} holds no config.json",
+            f"give a folder written by save_pretrained{again}",
         )
     if not any((checkpoint.folder / name).is_file() for name in _PROCESSORS):
         raise UnsupportedModelError(
             checkpoint.model,
             f"{checkpoint.folder} holds no {_PROCESSORS[0]}, so that nobody knows how it wants its images",
-            "save the image processor beside the weights: processor.save_pretrained(folder)",
+            f"save the image processor beside the weights: processor.save_pretrained(folder){again}",
         )
     try:
-        config = checkpoint.config()
-    except ValueError as error:
+        config: object = checkpoint.config()
+    except (OSError, ValueError) as error:
         raise UnsupportedModelError(
-            checkpoint.model, f"its config.json is no JSON ({error})", "mend it, or download the model again"
+            checkpoint.model, f"its config.json is no JSON that can be read ({error})", f"mend it{again}"
         ) from error
-    if "auto_map" in config:
+    if not isinstance(config, dict):
+        raise UnsupportedModelError(
+            checkpoint.model, f"its config.json is no JSON object but a {type(config).__name__}", f"mend it{again}"
+        )
+    if config.get("auto_map"):
         raise UnsafeWeightsError(
             checkpoint.model,
-            f"wants code of its own run ({', '.join(map(str, config['auto_map'].values()))})",
+            f"wants code of its own run (auto_map {json.dumps(config['auto_map'])})",
             "code from a checkpoint is never run; choose one of an architecture that transformers has",
         )
 
 
+def _weight_names(checkpoint: Checkpoint) -> list[str]:
+    """The names of the files that transformers would load, whether they are here or not.
+
+    A name comes from the checkpoint's own JSON where it says so, and transformers unpickles what does not
+    end in ``.safetensors``: hence only plain names of safetensors pass.
+    """
+    folder = checkpoint.folder
+    sharded = (folder / _INDEX).is_file() and not (folder / _WEIGHTS).is_file()
+    head = str(checkpoint.config().get("transformers_weights") or (_INDEX if sharded else _WEIGHTS))
+    names = [head]
+    if head.endswith(".index.json") and Path(head).name == head:
+        try:
+            names = sorted(set(json.loads((folder / head).read_text(encoding="utf-8"))["weight_map"].values()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UnsupportedModelError(
+                checkpoint.model, f"its {head} names no shards ({error})", "download or copy it again"
+            ) from error
+    unsafe = [name for name in names if not str(name).endswith(".safetensors") or Path(name).name != name]
+    if unsafe:
+        raise UnsafeWeightsError(
+            checkpoint.model,
+            f"says that its weights are in {', '.join(map(repr, unsafe))}",
+            "only safetensors in its own folder are loaded; save it anew by save_pretrained where you trust it",
+        )
+    return names
+
+
 def _check_weights(checkpoint: Checkpoint) -> None:
-    files = checkpoint.weight_files()
+    names, files = _weight_names(checkpoint), checkpoint.weight_files()
     if not files:
         pickles = _pickles(checkpoint)
         if pickles:
             raise UnsafeWeightsError(
                 checkpoint.model,
                 f"its weights are pickles ({', '.join(pickles)}), which can run any code when they are loaded",
-                "convert them once where you trust them: "
+                "ask its author for safetensors, or convert them once where you trust them: "
                 "AutoModelForImageClassification.from_pretrained(…).save_pretrained(folder)",
             )
         raise UnsupportedModelError(
-            checkpoint.model, "has no weights (no *.safetensors)", "give a model saved by save_pretrained"
+            checkpoint.model, f"has no weights (no {_WEIGHTS})", "give a model saved by save_pretrained"
+        )
+    if len(files) < len(names):
+        missing = sorted(set(names) - {file.name for file in files})
+        raise UnsupportedModelError(
+            checkpoint.model,
+            f"lacks {len(missing)} of its {len(names)} weight files ({missing[0]}{', …' if missing[1:] else ''})",
+            "download or copy them again",
         )
     from safetensors import SafetensorError, safe_open
 
@@ -218,10 +206,12 @@ def _check_weights(checkpoint: Checkpoint) -> None:
             with safe_open(file, framework="numpy"):  # reads the header and holds it against the file's size
                 pass
         except (SafetensorError, OSError) as error:
+            with file.open("rb") as opened:
+                pointer = opened.read(len(_LFS_POINTER)) == _LFS_POINTER
             raise UnsupportedModelError(
                 checkpoint.model,
-                f"{file.name} of {file.stat().st_size:,} bytes is broken or cut short ({_reason(error)})",
-                "download or copy it again",
+                f"{file.name} of {file.stat().st_size:,} bytes is broken or cut short ({error})",
+                "it only points at the weights: run git lfs pull" if pointer else "download or copy it again",
             ) from error
 
 
@@ -230,12 +220,7 @@ def _pickles(checkpoint: Checkpoint) -> list[str]:
     if checkpoint.commit is None:
         names = [file.name for file in checkpoint.folder.iterdir()]
     else:
-        from huggingface_hub import HfApi
-
-        try:
-            names = HfApi().list_repo_files(checkpoint.model, revision=checkpoint.commit)
-        except OSError:  # offline: nobody can tell what else there would be
-            names = []
+        names = hub.listing(checkpoint.model, checkpoint.commit) or []
     return sorted(name for name in names if name.endswith(_PICKLES) and "/" not in name and name != "training_args.bin")
 
 
@@ -248,8 +233,3 @@ def _sha256(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> str:
     if len(digests) == 1:
         return digests[0][1]
     return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in digests).encode()).hexdigest()
-
-
-def _reason(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    return f"{type(cause).__name__}: {(str(cause).strip().splitlines() or [''])[0][:160]}"

@@ -1,0 +1,75 @@
+"""``emotion-ops demo``."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from PIL import Image
+from rich.table import Table
+from rich.text import Text
+
+from emotion_ops.cli.output import out, progress_of_rows, two_columns
+from emotion_ops.demo.dataset import write_demo_dataset
+from emotion_ops.images.sheet import Picture, contact_sheet
+from emotion_ops.lake.enrich import enrich_dataset
+from emotion_ops.models.weights import DEMO_MODEL
+from emotion_ops.operators.classify import ClassifyEmotions
+
+
+def demo(folder: Path) -> None:
+    """Write a dataset of drawn faces, enrich it, and show what came out; offline.
+
+    Args:
+        folder: Gets ``faces.parquet``, ``enriched.parquet`` and ``contact-sheet.png``; made anew each time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    faces, enriched, sheet = (folder / name for name in ("faces.parquet", "enriched.parquet", "contact-sheet.png"))
+    write_demo_dataset(faces)
+    operator = ClassifyEmotions(model=DEMO_MODEL)
+    with progress_of_rows("enriching") as show:
+        enrich_dataset(
+            faces, enriched, operator, overwrite=True, on_progress=lambda p: show(p.rows_done, p.rows_total, p.errors)
+        )
+    columns = operator.output_columns()
+    rows = pq.read_table(enriched).to_pylist()
+    out.print(_table(rows, columns.labels, columns.probabilities))
+    right = sum(row["drawn"] == row["emotion"] for row in rows)
+    out.print(f"{right} of {len(rows)} faces got the emotion that was drawn.\n")
+    pictures = [
+        Picture(
+            image=Image.open(io.BytesIO(row["image"]["bytes"])),
+            title=f"{row['id']}, drawn {row['drawn']}",
+            label=row["emotion"],
+            probabilities={label: row[name] for label, name in zip(columns.labels, columns.probabilities, strict=True)},
+            error=row[columns.error],
+        )
+        for row in rows
+    ]
+    contact_sheet(pictures).save(sheet)
+    grid = two_columns()
+    for name, path in (("dataset", faces), ("enriched", enriched), ("contact sheet", sheet)):
+        grid.add_row(name, str(path))
+    out.print(grid)
+    out.print(
+        "\nThe demo model knows drawn faces only. On photographs of faces of your own, with the default model:",
+        style="bold",
+    )
+    out.print("  emotion-ops enrich photos/ enriched/ --image path", markup=False, soft_wrap=True)
+    out.print('  df.pipe(emotion_ops.classify_emotions, image="image")', markup=False)
+
+
+def _table(rows: list[dict[str, Any]], labels: tuple[str, ...], names: tuple[str, ...]) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for header in ("id", "drawn", "emotion"):
+        table.add_column(header, no_wrap=True)
+    for label in labels:
+        table.add_column(label[:5], justify="right", no_wrap=True)
+    for row in rows:
+        best = max(names, key=lambda name: row[name])
+        values = [Text(f"{row[name]:.2f}", style="bold" if name == best else "dim") for name in names]
+        mark = "" if row["drawn"] == row["emotion"] else " ≠"
+        table.add_row(row["id"].removeprefix("face-"), row["drawn"], f"{row['emotion']}{mark}", *values)
+    return table

@@ -1,0 +1,209 @@
+"""``emotion-ops doctor``: prove a set-up before anyone trusts it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import os
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+from rich.table import Table
+
+from emotion_ops.cli.output import ExitCode, out, print_json, two_columns
+from emotion_ops.demo.faces import EMOTIONS, draw_face
+from emotion_ops.errors import EmotionOpsError
+from emotion_ops.images.loader import ByteBudget, ImageLoader
+from emotion_ops.models.engine import PRECISIONS, load
+from emotion_ops.models.reference import library_versions, reference_probabilities
+from emotion_ops.models.weights import locate
+from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.session import geometry_of
+from emotion_ops.version import __version__
+
+EXACT = 1e-5
+"""The largest difference in fp32 from a plain transformers forward pass that is healthy."""
+
+CLEAR_MARGIN = 0.1
+"""Between the two highest probabilities; below it, a coarser precision may choose the other label."""
+
+_SECONDS = 2.0  # of each throughput sample, about
+
+
+def doctor(model: str, revision: str | None, device: str, *, as_json: bool) -> ExitCode:
+    """Check versions, devices, the model, golden images in each precision, and the throughput.
+
+    Returns:
+        ``OK`` where everything is as it should be, else ``FOUND_WRONG``.
+    """
+    checkpoint = locate(model, revision)
+    operator = ClassifyEmotions(model=model, revision=checkpoint.commit, device=device)
+    golden = _golden_images()
+    expected = reference_probabilities(checkpoint, [Image.open(io.BytesIO(data)) for data in golden.values()])
+    engines = [_compare(operator, precision, golden, expected) for precision in PRECISIONS]
+    throughput = _throughput(operator)
+    healthy = all(engine["healthy"] for engine in engines)
+    answer = {
+        "healthy": healthy,
+        "versions": _versions(),
+        "model": {
+            "name": model,
+            "revision": checkpoint.revision(),
+            "weights_sha256": checkpoint.weights_sha256(),
+            "labels": list(operator.output_columns().labels),
+        },
+        "golden_images": list(golden),
+        "engines": engines,
+        "throughput": throughput,
+    }
+    if as_json:
+        print_json(answer)
+    else:
+        _show(answer)
+    return ExitCode.OK if healthy else ExitCode.FOUND_WRONG
+
+
+def _golden_images() -> dict[str, bytes]:
+    """Pictures in the modes and formats that go wrong elsewhere: alpha, CMYK, 16 bits, EXIF orientation."""
+    faces = [draw_face(emotion, seed, size=200 + 13 * seed) for seed, emotion in enumerate(EMOTIONS)]
+    alpha = faces[1].copy()
+    alpha.putalpha(Image.linear_gradient("L").resize(alpha.size))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    wide = Image.fromarray(np.asarray(faces[5].convert("L")).astype(np.uint16))
+    return {
+        "RGB JPEG": _encoded(faces[0], "JPEG", quality=90),
+        "RGBA PNG": _encoded(alpha, "PNG"),
+        "grey WebP": _encoded(faces[2].convert("L"), "WEBP"),
+        "CMYK JPEG": _encoded(faces[3].convert("CMYK"), "JPEG"),
+        "palette GIF": _encoded(faces[4].quantize(64), "GIF"),
+        "16-bit PNG": _encoded(wide, "PNG"),
+        "EXIF-rotated JPEG": _encoded(faces[6].resize((301, 197)), "JPEG", exif=exif),
+        "RGB BMP, 33 × 57": _encoded(faces[0].resize((33, 57)), "BMP"),
+    }
+
+
+def _compare(
+    operator: ClassifyEmotions, precision: str, golden: dict[str, bytes], expected: NDArray[np.float32]
+) -> dict[str, Any]:
+    """One engine and precision against the plain forward pass."""
+    options = {name: getattr(operator, name) for name in ("model", "revision", "device")}
+    checked = ClassifyEmotions(**options, precision=precision)  # type: ignore[arg-type]  # one of PRECISIONS
+    answer: dict[str, Any] = {"engine": "torch", "precision": precision}
+    try:
+        engine = load(checked.model, checked.revision, checked.device, checked.engine, checked.precision)
+        columns = checked.columns_for(list(golden.values()))
+    except (EmotionOpsError, RuntimeError) as error:  # a precision that this device cannot do at all
+        return {**answer, "healthy": precision != "fp32", "problem": str(error).splitlines()[0]}
+    ours = np.stack([columns.column(name).to_numpy() for name in checked.output_columns().probabilities], axis=1)
+    if np.isnan(ours).any():
+        return {**answer, "healthy": False, "problem": f"{int(np.isnan(ours).any(axis=1).sum())} golden images failed"}
+    largest = float(np.abs(ours - expected).max())
+    top = np.sort(expected, axis=1)
+    clear = top[:, -1] - top[:, -2] > CLEAR_MARGIN
+    same = ours.argmax(axis=1) == expected.argmax(axis=1)
+    return {
+        **answer,
+        "device": engine.device,
+        "largest_difference": largest,
+        "labels_agree": f"{int(same.sum())} of {len(same)}",
+        "healthy": largest <= EXACT if precision == "fp32" else bool(same[clear].all()),
+    }
+
+
+def _throughput(operator: ClassifyEmotions) -> dict[str, Any]:
+    """Images a second: decoding alone, the network alone, and both together."""
+    encoded = _encoded(draw_face("neutral", 3, size=480).resize((640, 480)), "JPEG", quality=92)
+    engine = load(operator.model, operator.revision, operator.device, operator.engine, operator.precision)
+    loader = ImageLoader(
+        operator.access, operator.limits, operator.channels, geometry_of(engine), ByteBudget(operator.memory // 2)
+    )
+    threads = max(4, os.cpu_count() or 1)
+    batch = np.stack([loader.load(encoded)] * engine.batch_size)
+    engine.predict(batch)
+
+    def decode() -> int:
+        return sum(1 for _ in pool.map(loader.load, [encoded] * 4 * threads))
+
+    with ThreadPoolExecutor(threads) as pool:
+        decoding = _rate(decode)
+    network = _rate(lambda: len(engine.predict(batch)))
+    table = pa.table(
+        {"image": pa.array([encoded] * max(engine.batch_size * 2, int(min(decoding, network) * _SECONDS)), pa.binary())}
+    )
+    together = _rate(lambda: operator(table).num_rows, seconds=0)
+    decode_limits = decoding < network
+    return {
+        "image": f"640 × 480 JPEG of {len(encoded) / 1000:.0f} kB",
+        "batch_size": engine.batch_size,
+        "decode_images_per_second": round(decoding, 1),
+        "network_images_per_second": round(network, 1),
+        "end_to_end_images_per_second": round(together, 1),
+        "limit": "decode" if decode_limits else "network",
+        "advice": "give it more processors, or smaller images"
+        if decode_limits
+        else "give it a faster device (device=cuda) or a coarser precision",
+    }
+
+
+def _rate(work: Callable[[], int], seconds: float = _SECONDS) -> float:
+    """Images a second of work that returns how many it did; repeated for about so many seconds."""
+    started, done = time.perf_counter(), 0
+    while True:
+        done += work()
+        took = time.perf_counter() - started
+        if took >= seconds:
+            return done / took
+
+
+def _versions() -> dict[str, str]:
+    packages = ("pyarrow", "pandas", "numpy", "pillow", "safetensors", "huggingface_hub", "narwhals", "fsspec")
+    return {
+        "emotion_ops": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": str(os.cpu_count()),
+        **library_versions(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def _show(answer: dict[str, Any]) -> None:
+    for title in ("versions", "model"):
+        out.print(title, style="bold")
+        grid = two_columns()
+        for name, value in answer[title].items():
+            grid.add_row(f"  {name}", ", ".join(value) if isinstance(value, list) else value)
+        out.print(grid)
+    out.print(
+        f"golden images against a plain transformers forward pass: {', '.join(answer['golden_images'])}", style="bold"
+    )
+    table = Table(box=None, padding=(0, 2))
+    for name in ("engine", "precision", "largest difference", "labels agree", ""):
+        table.add_column(name)
+    for engine in answer["engines"]:
+        difference = f"{engine['largest_difference']:.1e}" if "largest_difference" in engine else engine["problem"]
+        verdict = (
+            "ok" if engine["healthy"] and "problem" not in engine else "not here" if engine["healthy"] else "WRONG"
+        )
+        table.add_row(f"  {engine['engine']}", engine["precision"], difference, engine.get("labels_agree", ""), verdict)
+    out.print(table)
+    sample = answer["throughput"]
+    out.print(f"throughput, {sample['image']}, batches of {sample['batch_size']}", style="bold")
+    for name in ("decode", "network", "end_to_end"):
+        out.print(f"  {name.replace('_', ' '):<12} {sample[f'{name}_images_per_second']:>10,.1f} images/s")
+    out.print(f"  the limit is the {sample['limit']}: {sample['advice']}")
+    out.print("healthy" if answer["healthy"] else "NOT healthy: do not trust numbers of this set-up", style="bold")
+
+
+def _encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()

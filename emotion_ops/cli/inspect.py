@@ -1,0 +1,106 @@
+"""``emotion-ops inspect``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from emotion_ops.cli.output import out, print_json, two_columns
+from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, ImageError
+from emotion_ops.images.cells import cells_of, kind_of
+from emotion_ops.images.loader import ByteBudget, ImageLoader
+from emotion_ops.images.preprocess import Resize
+from emotion_ops.lake.plan import SourceFile, find_sources
+from emotion_ops.lake.runner import read_batches
+from emotion_ops.models.spec import labels_of
+from emotion_ops.models.weights import locate
+from emotion_ops.operators.classify import ClassifyEmotions
+
+
+def inspect(
+    source: str | None,
+    image: str,
+    model: str,
+    revision: str | None,
+    root: str | None,
+    prefix: str,
+    rows: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Show a dataset's images and a model, and what the one would append to the other."""
+    operator = ClassifyEmotions(image, model=model, revision=revision, root=root, prefix=prefix)
+    answer: dict[str, Any] = {} if source is None else {"source": _source(source, operator, rows)}
+    answer["model"] = _model(operator)
+    if as_json:
+        print_json(answer)
+        return
+    for title, facts in answer.items():
+        table = two_columns()
+        for name, value in facts.items():
+            text = "\n".join(map(str, value)) if isinstance(value, list) else str(value)
+            table.add_row(name.replace("_", " "), text)
+        out.print(title, style="bold")
+        out.print(table)
+
+
+def _source(source: str, operator: ClassifyEmotions, rows: int) -> dict[str, Any]:
+    files = find_sources(source)
+    first = files[0]
+    with first.folder.open(first.key) as opened, pq.ParquetFile(opened) as file:
+        schema, in_first = file.schema_arrow, file.metadata.num_rows
+    if operator.image not in schema.names:
+        names = [f"{f.name}, which could hold images" if _could_hold_images(f.type) else f.name for f in schema]
+        raise ColumnNotFoundError(operator.image, names)
+    field = schema.field(operator.image)
+    appended = operator.output_schema(schema)
+    return {
+        "files": len(files),
+        "first_file": first.path,
+        "rows_in_first_file": in_first,
+        "column": f"{operator.image}: {kind_of(field.type, operator.image)} ({field.type})",
+        "images": _images(first, operator, rows),
+        "appended": [f"{new.name}: {new.type}" for new in list(appended)[len(schema) :]],
+    }
+
+
+def _images(file: SourceFile, operator: ClassifyEmotions, rows: int) -> list[str]:
+    """Format and size of the first images, or why they cannot be used."""
+    thumbnail = Resize((64, 64), Image.Resampling.BILINEAR, None)
+    loader = ImageLoader(operator.access, operator.limits, operator.channels, thumbnail, ByteBudget(operator.memory))
+    lines: list[str] = []
+    row_bytes = 2**25 // max(1, rows)  # batches of about as many rows as are looked at
+    for batch in read_batches(file.folder, file.key, columns=[operator.image], row_group=None, row_bytes=row_bytes):
+        cell = cells_of(batch.column(0), operator.image)
+        for row in range(min(batch.num_rows, rows - len(lines))):
+            try:
+                picture = loader.open(cell(row))
+                loader.load(cell(row))
+                lines.append(f"{picture.format or 'pixels'} {picture.mode} {picture.width} × {picture.height}")
+            except ImageError as error:
+                lines.append(str(error))
+        if len(lines) >= rows:
+            break
+    return lines
+
+
+def _could_hold_images(data_type: pa.DataType) -> bool:
+    try:
+        return kind_of(data_type, "") != "nothing"
+    except ColumnTypeError:
+        return False
+
+
+def _model(operator: ClassifyEmotions) -> dict[str, Any]:
+    checkpoint = locate(operator.model, operator.revision)
+    own, names = labels_of(checkpoint), operator.output_columns().labels
+    return {
+        "name": operator.model,
+        "revision": checkpoint.revision(),
+        "weights_sha256": checkpoint.weights_sha256(),
+        "architecture": ", ".join(checkpoint.config().get("architectures") or ["unknown"]),
+        "labels": [name if name == label else f"{label} → {name}" for label, name in zip(own, names, strict=True)],
+    }

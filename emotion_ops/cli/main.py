@@ -1,0 +1,188 @@
+"""The commands of ``emotion-ops``; each imports what it needs when it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emotion_ops.cli.output import ExitCode, guarded, set_up_logging
+from emotion_ops.models.weights import DEFAULT_MODEL
+from emotion_ops.version import __version__
+
+app = typer.Typer(
+    name="emotion-ops",
+    help="Facial emotion probabilities for tables of images.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+Image = Annotated[str, typer.Option(help="The column of images.")]
+Model = Annotated[str, typer.Option(help="A hub id, a local folder, or 'demo'.")]
+Revision = Annotated[str | None, typer.Option(help="Commit of a hub model; 'inspect' prints it.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Precision = Annotated[str, typer.Option(help="auto (fp32), fp32, bf16, fp16.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"emotion-ops {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Debug log, and tracebacks of errors.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    set_up_logging(verbose=verbose)
+
+
+@app.command()
+def enrich(
+    source: Annotated[
+        list[str],
+        typer.Argument(help="Parquet files, folders or globs, then the destination.", metavar="SOURCE… DESTINATION"),
+    ],
+    image: Image = "image",
+    model: Model = DEFAULT_MODEL,
+    revision: Revision = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    batch_size: Annotated[str, typer.Option(help="Rows in one forward pass, or auto.")] = "auto",
+    on_error: Annotated[str, typer.Option(help="What becomes of a row that fails: null, raise, drop.")] = "null",
+    prefix: Annotated[str, typer.Option(help="What the appended columns' names start with.")] = "emotion",
+    root: Annotated[str | None, typer.Option(help="Folder that paths start from and may not leave.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="A URL scheme that paths may use; may be repeated.")] = None,
+    channels: Annotated[str, typer.Option(help="Order of colours in decoded pixels: rgb, bgr.")] = "rgb",
+    max_bytes: Annotated[int | None, typer.Option(help="Most encoded bytes of an image.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Most pixels of an image.")] = None,
+    threads: Annotated[str, typer.Option(help="Images decoded at once, or auto.")] = "auto",
+    columns: Annotated[str, typer.Option(help="all, none, names with commas, or -name to leave out.")] = "all",
+    shard: Annotated[str | None, typer.Option(help="I/N: only the files of shard I of N, from 0.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many files in this run.")] = None,
+    max_errors: Annotated[int | None, typer.Option(help="Stop when more rows than this fail.")] = None,
+    max_error_rate: Annotated[float | None, typer.Option(help="Stop when a larger part of the rows fails.")] = None,
+    compression: Annotated[str, typer.Option(help="Parquet compression of the outputs.")] = "zstd",
+    row_group_rows: Annotated[int | None, typer.Option(help="Most rows in an output's row group.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that were made otherwise.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove outputs whose source is gone.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Append emotion columns to a Parquet dataset; run again, it goes on or skips what stands.
+
+    emotion-ops enrich faces/ enriched/ --image photo --model demo
+    """
+    from emotion_ops.cli.enrich import enrich as command
+
+    if len(source) < 2:
+        raise typer.BadParameter("give SOURCE and DESTINATION")
+    given = {
+        "image": image, "model": model, "revision": revision, "device": device, "precision": precision,
+        "batch_size": _number_or_auto(batch_size), "on_error": on_error, "prefix": prefix, "root": root,
+        "allow": tuple(allow or ()), "channels": channels, "max_bytes": max_bytes, "max_pixels": max_pixels,
+        "threads": _number_or_auto(threads),
+    }  # fmt: skip
+    options = {name: value for name, value in given.items() if value is not None}
+    job = {
+        "columns": columns if columns in ("all", "none") else [name.strip() for name in columns.split(",")],
+        "shard": _shard(shard), "limit": limit, "max_errors": max_errors, "max_error_rate": max_error_rate,
+        "compression": compression, "row_group_rows": row_group_rows, "overwrite": overwrite, "prune": prune,
+        "dry_run": dry_run,
+    }  # fmt: skip
+    command(source[:-1], source[-1], options, job, as_json=as_json)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path("demo-output"),
+) -> None:
+    """Draw faces, enrich them with the bundled demo model, print a table and write a contact sheet.
+
+    emotion-ops demo
+    """
+    from emotion_ops.cli.demo import demo as command
+
+    command(folder)
+
+
+@app.command()
+def inspect(
+    source: Annotated[
+        str | None, typer.Argument(help="Parquet file or folder; without it only the model is shown.")
+    ] = None,
+    image: Image = "image",
+    model: Model = DEFAULT_MODEL,
+    revision: Revision = None,
+    root: Annotated[str | None, typer.Option(help="Folder that paths start from and may not leave.")] = None,
+    prefix: Annotated[str, typer.Option(help="What the appended columns' names start with.")] = "emotion",
+    rows: Annotated[int, typer.Option(help="Rows whose images are opened.", min=0)] = 5,
+    as_json: Json = False,
+) -> None:
+    """Say what the image column holds, what would be appended, and which weights the model has.
+
+    emotion-ops inspect faces.parquet --model demo
+    """
+    from emotion_ops.cli.inspect import inspect as command
+
+    command(source, image, model, revision, root, prefix, rows, as_json=as_json)
+
+
+@app.command()
+def doctor(
+    model: Model = DEFAULT_MODEL,
+    revision: Revision = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Prove a set-up before it is trusted: versions, devices, golden images, throughput.
+
+    emotion-ops doctor --model demo
+    """
+    from emotion_ops.cli.doctor import doctor as command
+
+    raise typer.Exit(command(model, revision, device, as_json=as_json))
+
+
+def _number_or_auto(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    index, separator, count = text.partition("/")
+    if not (separator and index.isdigit() and count.isdigit()):
+        raise typer.BadParameter(f"{text!r} is no shard; give I/N, 0/4 say")
+    return int(index), int(count)
+
+
+def run() -> None:
+    """The entry point: exits with a code of ``ExitCode``."""
+    ended = ExitCode.OK
+
+    def command() -> None:
+        nonlocal ended
+        try:
+            ended = ExitCode(app(standalone_mode=False) or 0)
+        except typer.Abort:
+            ended = ExitCode.INTERRUPTED
+        except Exception as error:
+            show = getattr(error, "show", None)  # a usage error of Typer's, whose class is not public
+            if show is None:
+                raise
+            show()
+            ended = ExitCode.USAGE
+        if ended is ExitCode.INTERRUPTED:  # Typer took the Ctrl-C for itself
+            raise KeyboardInterrupt
+
+    verbose = any(flag in sys.argv for flag in ("--verbose", "-v"))
+    sys.exit(guarded(command, verbose=verbose) or ended)

@@ -1,0 +1,193 @@
+"""What every command shares: exit codes, errors on one line, log lines and progress."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from emotion_ops.errors import (
+    ColumnError,
+    DatasetError,
+    EmotionOpsError,
+    ErrorBudgetExceededError,
+    MissingDependencyError,
+    ModelError,
+    OptionError,
+    RowFailedError,
+)
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class ExitCode(enum.IntEnum):
+    """What the shell is told."""
+
+    OK = 0
+    FOUND_WRONG = 1
+    USAGE = 2
+    COLUMN = 3
+    MODEL = 4
+    DATASET = 5
+    ROW = 6
+    MISSING_DEPENDENCY = 7
+    BUDGET = 8
+    BUG = 70
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
+    (OptionError, ExitCode.USAGE),
+    (ColumnError, ExitCode.COLUMN),
+    (ModelError, ExitCode.MODEL),
+    (ErrorBudgetExceededError, ExitCode.BUDGET),
+    (DatasetError, ExitCode.DATASET),
+    (RowFailedError, ExitCode.ROW),
+    (MissingDependencyError, ExitCode.MISSING_DEPENDENCY),
+)
+
+
+class Terminated(BaseException):
+    """SIGTERM came: unwinds like Ctrl-C, so that nothing is left half written."""
+
+
+def guarded(command: Callable[[], None], *, verbose: bool) -> ExitCode:
+    """Run a command to its exit code; whatever it raises becomes one line on stderr.
+
+    Args:
+        command: What to run.
+        verbose: Show the traceback too.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        command()
+    except KeyboardInterrupt:
+        return _stopped(ExitCode.INTERRUPTED)
+    except Terminated:
+        return _stopped(ExitCode.TERMINATED)
+    except BrokenPipeError:  # the reader of a pipe left; nobody is there to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except (EmotionOpsError, OSError) as error:
+        if verbose:
+            err.print_exception()
+        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.DATASET)
+    except Exception as error:
+        if verbose:
+            err.print_exception()
+        line = f"error: this is a bug ({type(error).__name__}: {error}); --verbose shows where"
+        err.print(line, style="red", markup=False, soft_wrap=True)
+        return ExitCode.BUG
+    return ExitCode.OK
+
+
+def set_up_logging(*, verbose: bool) -> None:
+    """Send this package's log to stderr, one line a record; other packages are quiet."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    log = logging.getLogger("emotion_ops")
+    log.handlers = [handler]
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)
+    log.propagate = False
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "0" if sys.stderr.isatty() else "1")
+
+
+def two_columns() -> Table:
+    """A table of names and values without lines; long values are folded, never cut."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def print_json(answer: Any) -> None:
+    """The one JSON object of ``--json``, alone on stdout."""
+    sys.stdout.write(json.dumps(answer, indent=1, default=str) + "\n")
+
+
+@contextlib.contextmanager
+def progress_of_rows(title: str) -> Iterator[Callable[[int, int, int], None]]:
+    """Show how rows are getting on: a bar on a terminal, a log line every few seconds elsewhere.
+
+    Args:
+        title: What is being done.
+
+    Yields:
+        A function of rows done, rows in all, and rows failed.
+    """
+    if not err.is_terminal:
+        yield _log_lines(title)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+    )
+    with Progress(*columns, TimeRemainingColumn(), console=err) as bar:
+        task = bar.add_task(title, total=None, rate="")
+        rate = _Rate()
+
+        def show(done: int, total: int, failed: int) -> None:
+            note = rate(done) + (f", {failed:,} failed" if failed else "")
+            bar.update(task, completed=done, total=total, rate=note)
+
+        yield show
+
+
+class _Rate:
+    """Rows a second since the first report, which came after the model was loaded, in words."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def __call__(self, done: int) -> str:
+        now = time.monotonic()
+        started, before = self._first = self._first or (now, done)
+        return f"{(done - before) / (now - started):,.0f} images/s" if done > before else "starting"
+
+
+def _log_lines(title: str, every: float = 5.0) -> Callable[[int, int, int], None]:
+    rate, said = _Rate(), 0.0
+
+    def show(done: int, total: int, failed: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if done < total and now - said < every:
+            return
+        said = now
+        logging.getLogger("emotion_ops").info(
+            "%s: %s of %s rows, %s failed, %s",
+            title,
+            f"{done:,}",
+            f"{total:,}",
+            f"{failed:,}",
+            rate(done),
+        )
+
+    return show
+
+
+def _stopped(code: ExitCode) -> ExitCode:
+    why = "interrupted" if code is ExitCode.INTERRUPTED else "terminated"
+    err.print(f"{why}: finished row groups and files are kept; run the same command again to go on", soft_wrap=True)
+    return code
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated

@@ -1,0 +1,187 @@
+"""The command line: what it prints, what it writes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pictures import jpeg
+from PIL import Image
+
+COMMAND = [sys.executable, "-m", "emotion_ops"]
+
+
+def emotion_ops(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=120, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("faces") / "faces.parquet"
+    cells = [jpeg(seed, 60, 60) for seed in range(5)] + [None, b"text"]
+    pq.write_table(pa.table({"id": range(7), "image": pa.array(cells, pa.binary())}), path, row_group_size=3)
+    return path
+
+
+def test_the_demo_writes_its_three_files_and_a_readable_table_and_can_be_run_again(tmp_path: Path) -> None:
+    first = emotion_ops("demo", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "21 of 21 faces got the emotion that was drawn" in first.stdout
+    for label in ("sad", "disgust", "angry", "neutral", "fear", "surprise", "happy"):
+        assert label in first.stdout
+    assert pq.read_table(tmp_path / "demo-output" / "enriched.parquet").num_rows == 21
+    with Image.open(tmp_path / "demo-output" / "contact-sheet.png") as sheet:
+        assert sheet.width > 1000
+    assert emotion_ops("demo", cwd=tmp_path).returncode == 0
+
+
+def test_enrich_says_what_it_did_and_a_second_run_skips_it(faces: Path, tiny_model: str, tmp_path: Path) -> None:
+    done = emotion_ops("enrich", faces, tmp_path / "out.parquet", "--model", tiny_model)
+    assert done.returncode == 0, done.stderr
+    assert "missing 1, unsupported 1" in done.stdout
+    assert "enriching: 7 of 7 rows, 2 failed" in done.stderr
+    assert pq.read_table(tmp_path / "out.parquet").num_rows == 7
+    again = emotion_ops("enrich", faces, tmp_path / "out.parquet", "--model", tiny_model)
+    assert "0 written, 1 skipped" in again.stdout
+
+
+def test_json_is_one_object_and_alone_on_stdout(faces: Path, tiny_model: str, tmp_path: Path) -> None:
+    done = emotion_ops("enrich", faces, tmp_path, "--model", tiny_model, "--json", "--columns", "-image")
+    report = json.loads(done.stdout)
+    assert (report["files"], report["rows"], report["images"], report["errors"]) == (
+        1,
+        7,
+        5,
+        {"missing": 1, "unsupported": 1},
+    )
+    assert report["images_per_second"] > 0
+    assert "image" not in pq.read_schema(tmp_path / "faces.parquet").names
+    inspected = json.loads(emotion_ops("inspect", faces, "--model", tiny_model, "--json").stdout)
+    assert inspected["source"]["images"][0] == "JPEG RGB 60 × 60"
+    assert inspected["model"]["revision"].startswith("sha256:")
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(faces: Path, tiny_model: str, tmp_path: Path) -> None:
+    done = emotion_ops("enrich", faces, tmp_path / "out", "--model", tiny_model, "--dry-run")
+    assert done.returncode == 0
+    assert "nothing was written" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_inspect_shows_the_column_the_images_and_what_would_be_appended(faces: Path, tiny_model: str) -> None:
+    shown = emotion_ops("inspect", faces, "--model", tiny_model, "--rows", 7).stdout
+    for words in (
+        "encoded images (binary)",
+        "JPEG RGB 60 × 60",
+        "missing: the cell is null",
+        "emotion_happy: float",
+        "surprise",
+    ):
+        assert words in shown
+    wrong = emotion_ops("inspect", faces, "--model", tiny_model, "--image", "photo")
+    assert wrong.returncode == 3
+    assert "'image, which could hold images'" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["enrich", "faces.parquet", "out", "--on-error", "ignore"], 2, "on_error='ignore'"),
+        (["enrich", "faces.parquet"], 2, "DESTINATION"),
+        (["enrich", "faces.parquet", "out", "--no-such-option"], 2, "--no-such-option"),
+        (["enrich", "faces.parquet", "out", "--shard", "4"], 2, "give I/N"),
+        (["enrich", "faces.parquet", "out", "--image", "photo"], 3, "no column 'photo'"),
+        (["enrich", "faces.parquet", "out", "--model", "./nowhere"], 4, "no folder"),
+        (["enrich", "nowhere.parquet", "out"], 5, "no such Parquet file"),
+        (["enrich", "faces.parquet", "/proc/nowhere/out"], 5, "/proc/nowhere"),
+        (["enrich", "faces.parquet", "out", "--on-error", "raise"], 6, "row group 1, row 2"),
+        (["enrich", "faces.parquet", "out", "--max-errors", "0"], 8, "rows failed, more than max_errors=0"),
+    ],
+)  # fmt: skip
+def test_each_kind_of_failure_has_its_exit_code_and_one_line_without_a_traceback(
+    arguments: list[str], code: int, words: str, faces: Path, tiny_model: str, tmp_path: Path
+) -> None:
+    (tmp_path / "faces.parquet").write_bytes(faces.read_bytes())
+    model = [] if "--model" in arguments else ["--model", tiny_model]
+    done = emotion_ops(*arguments, *model, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert words in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_ends_the_job_within_seconds_and_the_same_command_goes_on(
+    number: signal.Signals, code: int, word: str, tiny_model: str, tmp_path: Path
+) -> None:
+    cells = [jpeg(seed, 300, 300) for seed in range(6)] * 500
+    pq.write_table(pa.table({"image": pa.array(cells, pa.binary())}), tmp_path / "many.parquet", row_group_size=100)
+    arguments = ["enrich", "many.parquet", "out", "--model", tiny_model]
+    job = subprocess.Popen(
+        [*COMMAND, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("out/_emotion_ops/journal/*/*/*.arrow")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    sent = time.monotonic()
+    job.send_signal(number)
+    _, stderr = job.communicate(timeout=30)
+    assert time.monotonic() - sent < 5
+    assert job.returncode == code, stderr
+    assert f"{word}: finished row groups and files are kept" in stderr
+    assert "Traceback" not in stderr
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.glob("out/_emotion_ops/lease*"))
+    report = json.loads(emotion_ops(*arguments, "--json", cwd=tmp_path).stdout)
+    assert report["rows"] == 3000
+    assert report["rows_from_journal"] >= 100
+
+
+def test_on_a_terminal_there_is_a_bar_with_images_a_second(faces: Path, tiny_model: str, tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    job = subprocess.Popen(
+        [*COMMAND, "enrich", str(faces), str(tmp_path / "out"), "--model", tiny_model],
+        stdout=subprocess.DEVNULL, stderr=follower, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )  # fmt: skip
+    os.close(follower)
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(leader, 4096)
+        except OSError:  # the other side is closed
+            break
+        seen += chunk
+    assert job.wait(timeout=60) == 0
+    assert b"7/7" in seen
+    assert b"2 failed" in seen
+
+
+def test_help_and_version_answer_without_loading_anything_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['emotion-ops', sys.argv[1]]\nfrom emotion_ops.cli.main import run\n"
+        "try: run()\nfinally: print([name for name in ('torch', 'transformers', 'pandas', 'pyarrow') if name in sys.modules])"
+    )
+    for flag, words in (("--help", "doctor"), ("--version", "0.1.0")):
+        shown = subprocess.run([sys.executable, "-c", code, flag], capture_output=True, text=True, check=True).stdout
+        assert words in shown
+        assert shown.rstrip().endswith("[]")
+
+
+def test_the_documented_exit_codes_are_those_of_the_code() -> None:
+    from emotion_ops.cli.output import ExitCode
+
+    page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
+    for code in ExitCode:
+        assert f"| {code.value} |" in page
