@@ -3,5 +3,5 @@
 import os
 
 # Read by OpenMP when torch is first imported. Threads that wait for work by spinning take the processors from
-# the threads that decode: on two cores that costs a small network three quarters of its speed.
+# the threads that decode.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,0 +1,112 @@
+"""Every code block of README and docs runs as written, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import save_vit
+from hub_server import HubServer
+
+import emotion_ops
+from emotion_ops import ClassifyEmotions, RowErrorCode
+from emotion_ops.models.weights import DEFAULT_MODEL
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"^```(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INSTALLING = ("make ", "pip ")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(page.read_text()) if kind == language]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A PATH with this environment's commands, and an empty cache of the hub."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    online = {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path_factory.mktemp("hub"))}
+    return {**os.environ, **online, "PATH": path}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    from emotion_ops.demo.dataset import write_demo_dataset
+
+    write_demo_dataset(tmp_path / "faces.parquet")
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_the_python_of_each_page_runs_from_top_to_bottom(
+    page: Path, folder: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The default model is served by a hub of the tests' own, so that the code of the docs is the code that runs."""
+    (folder / "page.py").write_text("\n".join(blocks(page, "python")))
+    with HubServer() as hub:
+        hub.add_commit(DEFAULT_MODEL, save_vit(tmp_path_factory.mktemp("default")), "a" * 40)
+        done = subprocess.run(
+            [sys.executable, "page.py"], cwd=folder, env={**environment, "HF_ENDPOINT": hub.endpoint},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")], ids=lambda page: page.name)
+def test_the_commands_of_each_page_run(page: Path, folder: Path, environment: dict[str, str]) -> None:
+    """Those that install or make are CI's own: here only that their target and their file are there."""
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    for line in (line for line in lines if line.startswith(INSTALLING)):
+        if line.startswith("make "):
+            assert re.search(rf"^{line.split()[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), line
+        else:
+            assert (ROOT / "constraints.txt").exists()
+            assert "constraints.txt" in line
+    script = "\n".join(line for line in lines if not line.startswith(INSTALLING))
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_block_escapes_the_tests_and_every_link_leads_somewhere(page: Path) -> None:
+    text = page.read_text()
+    assert {kind for kind, _ in BLOCK.findall(text)} <= {"python", "sh", "text"}
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_reference_names_every_option_row_error_and_public_name() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
+    options = [field.name for field in dataclasses.fields(ClassifyEmotions)]
+    for name in (*options, *RowErrorCode, *emotion_ops.__all__):
+        assert f"`{name}" in text, name
+
+
+def test_the_reference_states_the_defaults_of_the_code() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
+    for field in dataclasses.fields(ClassifyEmotions):
+        row = re.search(rf"^\| `{field.name}` \| (.*?) \|", text, re.MULTILINE)
+        assert row is not None
+        numbers = {64 * 2**20: "64 MiB", 512 * 2**20: "512 MiB", 100_000_000: "100,000,000"}
+        shown = (
+            numbers.get(field.default)
+            if isinstance(field.default, int)
+            else f"`{str(field.default).replace(chr(39), chr(34))}`"
+        )
+        if isinstance(field.default, str):
+            shown = "the default model" if field.name == "model" else f'`"{field.default}"`'
+        assert row[1] == shown, field.name
