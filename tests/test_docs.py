@@ -89,6 +89,20 @@ def test_no_block_escapes_the_tests_and_every_link_leads_somewhere(page: Path) -
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
+def test_the_notebook_runs_and_its_stored_outputs_are_there_and_without_errors(environment: dict[str, str]) -> None:
+    import nbformat
+
+    notebook = ROOT / "docs" / "tutorial.ipynb"
+    check = [sys.executable, str(ROOT / "scripts" / "run_notebook.py"), str(notebook), "--check"]
+    done = subprocess.run(check, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in cells)
+    kinds = [output.output_type for cell in cells for output in cell.outputs]
+    assert "error" not in kinds
+    assert any("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs)
+
+
 def test_the_reference_names_every_option_row_error_and_public_name() -> None:
     text = (ROOT / "docs" / "reference.md").read_text()
     options = [field.name for field in dataclasses.fields(ClassifyEmotions)]
