@@ -342,3 +342,23 @@ def test_a_filesystem_of_fsspec_gives_the_same_outputs(
         assert pq.read_table(file).num_rows == 7
     assert enrich_dataset("memory://lake", "memory://enriched", operator).skipped == 1
     assert not [path for path in memory.find("/enriched") if path.endswith((".arrow", ".tmp"))]
+
+
+def test_two_files_of_one_folder_are_two_jobs_that_leave_each_others_journals_alone(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    rows = source / "day=1" / "rows.parquet"
+    with pytest.raises(ErrorBudgetExceededError):
+        enrich_dataset(rows, tmp_path / "out" / "a.parquet", operator, max_errors=0)
+    kept = len(list(tmp_path.glob("out/_emotion_ops/journal/*/*/*.arrow")))
+    assert kept > 0
+    enrich_dataset(rows, tmp_path / "out" / "b.parquet", operator)
+    assert len(list(tmp_path.glob("out/_emotion_ops/journal/*/*/*.arrow"))) == kept
+    assert enrich_dataset(rows, tmp_path / "out" / "a.parquet", operator).rows_from_journal > 0
+
+
+def test_signs_of_a_glob_in_a_name_that_exists_are_part_of_the_name(operator: ClassifyEmotions, tmp_path: Path) -> None:
+    (tmp_path / "[old]").mkdir()
+    pq.write_table(table(), tmp_path / "[old]" / "what?.parquet")
+    assert enrich_dataset(tmp_path / "[old]", tmp_path / "out", operator).files == 1
+    assert enrich_dataset(tmp_path / "[old]" / "what?.parquet", tmp_path / "out", operator).skipped == 1

@@ -151,15 +151,18 @@ def progress_of_rows(title: str) -> Iterator[Callable[[int, int, int], None]]:
 
 
 class _Rate:
-    """Rows a second since the first report, which came after the model was loaded, in words."""
+    """Rows a second, in words: since the first report, which came after the model was loaded, where there are two."""
 
     def __init__(self) -> None:
-        self._first: tuple[float, int] | None = None
+        self._since = time.monotonic(), 0
+        self._reports = 0
 
     def __call__(self, done: int) -> str:
         now = time.monotonic()
-        started, before = self._first = self._first or (now, done)
-        return f"{(done - before) / (now - started):,.0f} images/s" if done > before else "starting"
+        (started, before), self._reports = self._since, self._reports + 1
+        if self._reports == 1:
+            self._since = now, done
+        return f"{(done - before) / max(now - started, 1e-9):,.0f} images/s"
 
 
 def _log_lines(title: str, every: float = 5.0) -> Callable[[int, int, int], None]:

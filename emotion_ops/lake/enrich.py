@@ -102,9 +102,10 @@ def enrich_dataset(
     uris = [os.fspath(one) for one in sources]
     passing = columns if isinstance(columns, str) else tuple(columns)
     recipe = Recipe.of(operator, passing)
-    folder, plans = _plan(uris, os.fspath(destination), operator, recipe, shard, overwrite=overwrite)
-    whole = shard is None and not os.fspath(destination).endswith(".parquet")
+    folder, job_name, plans = _plan(uris, os.fspath(destination), operator, recipe, shard, overwrite=overwrite)
+    whole = shard is None and job_name is None  # the job is all that goes into this destination
     vanished = _vanished(folder, plans) if whole else ()
+    part = "".join(f"-{one}" for one in (job_name, shard and "{}-of-{}".format(*shard)) if one)
     todo = [plan for plan in plans if plan.action is not Action.SKIP][:limit]
     lineage = {**operator.output_columns().lineage, "weights_sha256": recipe.parts["weights_sha256"]}
     job = _Job(
@@ -120,10 +121,10 @@ def enrich_dataset(
     )
     job.check(plans)
     if not dry_run:
-        with lease.hold(folder, shard):
+        with lease.hold(folder, part):
             folder.clear_spool()
             left = Leftovers.find(folder)
-            mine = None if shard is None else {plan.journal.file_home for plan in plans}
+            mine = None if whole else {plan.journal.file_home for plan in plans}
             going_on = [plan.journal for plan in plans if plan.action is not Action.SKIP]
             left.remove_all_but(going_on, of_files=mine)
             job.run(todo, left)
@@ -149,8 +150,7 @@ def enrich_dataset(
         dry_run=dry_run,
     )
     if not dry_run:
-        name = "report" if shard is None else "report-{}-of-{}".format(*shard)
-        folder.publish_bytes(json.dumps(report.to_dict(), indent=1).encode(), f"{HOME}/{name}.json")
+        folder.publish_bytes(json.dumps(report.to_dict(), indent=1).encode(), f"{HOME}/report{part}.json")
     return report
 
 
@@ -260,13 +260,14 @@ def _plan(
     shard: tuple[int, int] | None,
     *,
     overwrite: bool,
-) -> tuple[Folder, list[FilePlan]]:
+) -> tuple[Folder, str | None, list[FilePlan]]:
+    """The destination's folder, the output's name where it is a single file, and what happens to each source."""
     files = find_sources(uris)
     if destination.endswith(".parquet") and len(files) == 1:
         folder, name = split(destination)
         keys = [name]
     else:
-        folder = Folder(destination)
+        folder, name = Folder(destination), None
         keys = [file.key for file in files]
     outputs = {folder.child(key).identity for key in keys}
     for file in files:
@@ -283,7 +284,7 @@ def _plan(
         for file, key in zip(files, keys, strict=True)
         if in_shard(key, shard)
     ]
-    return folder, plans
+    return folder, name, plans
 
 
 def _vanished(folder: Folder, plans: Sequence[FilePlan]) -> tuple[str, ...]:

@@ -48,13 +48,17 @@ class Lease:
 
 
 @contextlib.contextmanager
-def hold(destination: Folder, shard: tuple[int, int] | None) -> Iterator[None]:
-    """Hold the lease of a destination (of one shard of it) for the length of the block.
+def hold(destination: Folder, part: str) -> Iterator[None]:
+    """Hold the lease of a destination for the length of the block.
+
+    Args:
+        destination: Where the run writes.
+        part: What names the part of it that the run is about, one shard or one file; empty for all of it.
 
     Raises:
         DestinationConflictError: A living run holds it.
     """
-    key = f"{HOME}/lease{'' if shard is None else '-{}-of-{}'.format(*shard)}.json"
+    key = f"{HOME}/lease{part}.json"
     mine = Lease(uuid.uuid4().hex, socket.gethostname(), os.getpid(), time.time())
     other = read(destination, key)
     if other is not None and other.is_alive():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -121,17 +122,20 @@ def find_sources(source: str | Sequence[str]) -> list[SourceFile]:
 
 def _find(source: str) -> list[SourceFile]:
     folder, name = split(source)
-    if any(sign in source for sign in "*?[") and "?" not in source.partition("://")[2].partition("*")[0]:
-        fixed = source[: min(source.find(sign) for sign in "*?[" if sign in source)].rpartition("/")[0]
-        base = Folder(fixed or ("/" if source.startswith("/") else "."))
-        pattern = source[len(fixed) :].lstrip("/")
-        entries = [entry for entry in base.entries() if fnmatch.fnmatchcase(entry.key, pattern)]
-        files = [SourceFile(base, entry, swept=True) for entry in entries]
-    elif (entry := folder.entry(name)) is not None:
+    entry = folder.entry(name)
+    base, question, options = source.partition("?") if "://" in source else (source, "", "")
+    first_sign = re.search(r"[*?\[]", base)
+    if entry is not None:
         files = [SourceFile(folder, entry, swept=False)]
+    elif first_sign and not Folder(source).is_folder():
+        fixed = base[: first_sign.start()].rpartition("/")[0]
+        top = Folder(f"{fixed or ('/' if base.startswith('/') else '.')}{question}{options}")
+        pattern = base[len(fixed) :].lstrip("/")
+        found = (entry for entry in top.entries() if fnmatch.fnmatchcase(entry.key, pattern))
+        files = [SourceFile(top, entry, swept=True) for entry in found]
     else:
-        base = Folder(source)
-        files = [SourceFile(base, entry, swept=True) for entry in base.entries() if entry.key.endswith(".parquet")]
+        top = Folder(source)
+        files = [SourceFile(top, entry, swept=True) for entry in top.entries() if entry.key.endswith(".parquet")]
     if not files:
         raise DatasetError(
             str(Folder(source)), "there is no such Parquet file, nor a folder with any", "check the path"
