@@ -9,6 +9,7 @@ rather than mixed in.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -121,7 +122,7 @@ def enrich_dataset(
     )
     job.check(plans)
     if not dry_run:
-        with lease.hold(folder, part):
+        with _writing(folder), lease.hold(folder, part):
             folder.clear_spool()
             left = Leftovers.find(folder)
             mine = None if whole else {plan.journal.file_home for plan in plans}
@@ -150,8 +151,19 @@ def enrich_dataset(
         dry_run=dry_run,
     )
     if not dry_run:
-        folder.publish_bytes(json.dumps(report.to_dict(), indent=1).encode(), f"{HOME}/report{part}.json")
+        with _writing(folder):
+            folder.publish_bytes(json.dumps(report.to_dict(), indent=1).encode(), f"{HOME}/report{part}.json")
     return report
+
+
+@contextlib.contextmanager
+def _writing(folder: Folder) -> Iterator[None]:
+    """Say where it was and what to do, when the disk is full or may not be written."""
+    try:
+        yield
+    except OSError as error:
+        cure = "free some space or mend its permissions, and run again: what was answered is kept"
+        raise DatasetError(str(folder), f"cannot be written ({error})", cure) from error
 
 
 @dataclass
