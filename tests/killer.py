@@ -19,6 +19,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from emotion_ops.models.spec import pixels_of
+from emotion_ops.models.weights import locate
+
 WRITING = {
     ("storage.py", "publish"), ("storage.py", "_fsync"), ("storage.py", "publish_bytes"), ("storage.py", "delete"),
     ("storage.py", "delete_folder"), ("journal.py", "write"), ("journal.py", "remove"), ("commit.py", "commit"),
@@ -41,21 +44,24 @@ def run(source: str, model: str, request: dict[str, Any]) -> int:
             if steps == last:
                 os.kill(os.getpid(), signal.SIGKILL)
 
+    operator = ClassifyEmotions(model=model, batch_size=4, threads=2)
+    operator.columns_for([])  # loads the network, so that what is killed is the job and not its start
     if "seconds" in request:
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         signal.setitimer(signal.ITIMER_REAL, request["seconds"])
     sys.setprofile(profile)
-    enrich_dataset(source, request["destination"], ClassifyEmotions(model=model, batch_size=4, threads=2))
+    enrich_dataset(source, request["destination"], operator)
     sys.setprofile(None)
     return steps
 
 
 def main() -> None:
     """Answer requests until stdin ends."""
-    for name in ("lake.enrich", "models.torch_engine"):
-        importlib.import_module(f"emotion_ops.{name}")
+    for name in ("emotion_ops.lake.enrich", "emotion_ops.models.torch_engine", "transformers.models.vit.modeling_vit"):
+        importlib.import_module(name)
 
     source, model = sys.argv[1:]
+    pixels_of(locate(model))  # imports what loading imports, so that no child does it under its profiler
     for line in sys.stdin:
         receive, send = os.pipe()
         child = os.fork()
