@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emotion_ops.errors import DatasetError
+from emotion_ops.errors import ColumnNotFoundError, DatasetError, OptionError
 from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY, FilePlan
 from emotion_ops.lake.runner import errors_of, read_batches
 from emotion_ops.operators.classify import drop_failed
@@ -43,6 +43,21 @@ class Composition:
         """The output's schema for a source's."""
         kept = pa.schema([source.field(name) for name in self.passing], metadata=source.metadata)
         return self.columns.append_to(kept)
+
+
+def passing_columns(schema: pa.Schema, columns: str | Sequence[str]) -> tuple[str, ...]:
+    """The names of the columns that pass through, in the source's order."""
+    if columns in ("all", "none"):
+        return tuple(schema.names) if columns == "all" else ()
+    wanted = [columns] if isinstance(columns, str) else list(columns)
+    dropped = {name.removeprefix("-") for name in wanted if name.startswith("-")}
+    kept = {name for name in wanted if not name.startswith("-")}
+    if dropped and kept:
+        raise OptionError("columns", columns, "name columns to keep, or columns to leave out with '-', not both")
+    for name in dropped | kept:
+        if name not in schema.names:
+            raise ColumnNotFoundError(name, schema.names)
+    return tuple(name for name in schema.names if (name in kept if kept else name not in dropped))
 
 
 def commit(plan: FilePlan, how: Composition, lineage: Mapping[str, str]) -> tuple[int, Counter[str]]:
@@ -115,12 +130,6 @@ def _row_groups(plan: FilePlan, how: Composition, answers: pa.Table | None, sche
         )
     if waiting:
         yield pa.Table.from_batches(waiting, schema)
-
-
-def _passing_batches(plan: FilePlan, how: Composition, answers: pa.Table, row_bytes: int) -> Iterator[pa.RecordBatch]:
-    if not how.passing:  # nothing to read: as many rows as there are answers
-        return iter(answers.select([]).to_batches())
-    return read_batches(plan.source, plan.entry.key, columns=how.passing, row_group=None, row_bytes=row_bytes)
 
 
 def _verify(path: Path, schema: pa.Schema, rows: int, plan: FilePlan) -> None:

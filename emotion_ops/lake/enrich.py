@@ -10,32 +10,21 @@ rather than mixed in.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
-import pyarrow as pa
-
-from emotion_ops.errors import (
-    ColumnNotFoundError,
-    DatasetError,
-    DestinationConflictError,
-    ErrorBudgetExceededError,
-    OptionError,
-)
+from emotion_ops.errors import DatasetError, OptionError
 from emotion_ops.lake import lease
-from emotion_ops.lake.commit import Composition, commit
 from emotion_ops.lake.fingerprint import Recipe
+from emotion_ops.lake.job import Job
 from emotion_ops.lake.journal import Leftovers
-from emotion_ops.lake.plan import Action, FilePlan, find_sources, fingerprint_of, in_shard, plan_file
+from emotion_ops.lake.plan import Action, FilePlan, plan_dataset, vanished_outputs
 from emotion_ops.lake.report import EnrichReport, PlannedFile, Progress
-from emotion_ops.lake.runner import LocalRunner, Runner, Unit, errors_of
-from emotion_ops.lake.storage import HOME, Folder, split
-from emotion_ops.operators.classify import ClassifyEmotions, OnError
+from emotion_ops.lake.runner import LocalRunner, Runner
+from emotion_ops.lake.storage import HOME, Folder
+from emotion_ops.operators.classify import ClassifyEmotions
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -103,13 +92,13 @@ def enrich_dataset(
     uris = [os.fspath(one) for one in sources]
     passing = columns if isinstance(columns, str) else tuple(columns)
     recipe = Recipe.of(operator, passing)
-    folder, job_name, plans = _plan(uris, os.fspath(destination), operator, recipe, shard, overwrite=overwrite)
+    folder, job_name, plans = plan_dataset(uris, os.fspath(destination), operator, recipe, shard, overwrite=overwrite)
     whole = shard is None and job_name is None  # the job is all that goes into this destination
-    vanished = _vanished(folder, plans) if whole else ()
+    vanished = vanished_outputs(folder, plans) if whole else ()
     part = "".join(f"-{one}" for one in (job_name, shard and "{}-of-{}".format(*shard)) if one)
     todo = [plan for plan in plans if plan.action is not Action.SKIP][:limit]
     lineage = {**operator.output_columns().lineage, "weights_sha256": recipe.parts["weights_sha256"]}
-    job = _Job(
+    job = Job(
         operator=operator,
         columns=columns,
         compression=compression,
@@ -164,161 +153,6 @@ def _writing(folder: Folder) -> Iterator[None]:
     except OSError as error:
         cure = "free some space or mend its permissions, and run again: what was answered is kept"
         raise DatasetError(str(folder), f"cannot be written ({error})", cure) from error
-
-
-@dataclass
-class _Job:
-    """One run: its options, and what it has done so far."""
-
-    operator: ClassifyEmotions
-    columns: str | Sequence[str]
-    compression: str
-    row_group_rows: int | None
-    lineage: dict[str, str]
-    max_errors: int | None
-    max_error_rate: float | None
-    runner: Runner
-    on_progress: Callable[[Progress], None]
-    files: int = 0
-    rows: int = 0
-    rows_from_journal: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
-
-    def check(self, plans: Sequence[FilePlan]) -> None:
-        """Refuse what cannot end well, before any work."""
-        refused = [plan for plan in plans if plan.action is Action.REFUSE]
-        if refused:
-            first, more = refused[0], f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
-            raise DestinationConflictError(
-                first.destination.path(first.key) + more,
-                f"stands already, made otherwise: {first.reason}",
-                "choose another destination, or overwrite to make it anew",
-            )
-        for plan in plans:
-            self._composition(plan).schema(plan.schema)
-
-    def run(self, plans: Sequence[FilePlan], left: Leftovers) -> None:
-        """Answer the row groups that the journal lacks; commit each file as its last one is answered."""
-        total = sum(plan.rows for plan in plans)
-        answered, failed = 0, Counter[str]()
-        missing: dict[str, set[int]] = {}
-        by_key = {plan.key: plan for plan in plans}
-        for plan in plans:
-            finished = left.of(plan.journal)
-            missing[plan.key] = set(range(len(plan.row_groups))) - finished
-            for group in finished:
-                self.rows_from_journal += plan.row_groups[group].rows
-                failed += errors_of(plan.journal.read(group))
-        answered = self.rows_from_journal
-        for plan in plans:
-            if not missing[plan.key]:
-                self._commit(plan)
-        for done in self.runner.run(list(self._units(plans, missing))):
-            plan = by_key[done.unit.journal.key]
-            answered += done.unit.rows
-            failed += done.errors
-            self._check_budget(failed.total(), answered, last=False)
-            missing[plan.key].discard(done.unit.row_group)
-            if not missing[plan.key]:
-                self._check_budget(failed.total(), answered, last=answered == total)
-                self._commit(plan)
-            self.on_progress(Progress(answered, total, failed.total()))
-
-    def _units(self, plans: Sequence[FilePlan], missing: dict[str, set[int]]) -> Iterator[Unit]:
-        answering: OnError = "raise" if self.operator.on_error == "raise" else "null"  # dropping is the commit's
-        operator = dataclasses.replace(self.operator, on_error=answering)
-        for plan in plans:
-            for number in sorted(missing[plan.key]):
-                group = plan.row_groups[number]
-                yield Unit(plan.source, plan.entry.key, number, group.rows, group.bytes, operator, plan.journal)
-
-    def _commit(self, plan: FilePlan) -> None:
-        _, errors = commit(plan, self._composition(plan), self.lineage)
-        self.files += 1
-        self.rows += plan.rows
-        self.errors += errors
-
-    def _composition(self, plan: FilePlan) -> Composition:
-        return Composition(
-            columns=self.operator.output_columns(),
-            passing=_passing(plan.schema, self.columns),
-            drop_failed=self.operator.on_error == "drop",
-            compression=self.compression,
-            row_group_rows=self.row_group_rows,
-        )
-
-    def _check_budget(self, failed: int, answered: int, *, last: bool) -> None:
-        over_number = self.max_errors is not None and failed > self.max_errors
-        over_rate = (
-            self.max_error_rate is not None
-            and answered > 0
-            and (last or answered >= 100)
-            and failed / answered > self.max_error_rate
-        )
-        if over_number or over_rate:
-            limit = f"max_errors={self.max_errors}" if over_number else f"max_error_rate={self.max_error_rate}"
-            raise ErrorBudgetExceededError(
-                "the job",
-                f"{failed:,} of {answered:,} rows failed, more than {limit} allows",
-                "mend the images, or raise the limit, and run again: what was answered is kept",
-            )
-
-
-def _plan(
-    uris: Sequence[str],
-    destination: str,
-    operator: ClassifyEmotions,
-    recipe: Recipe,
-    shard: tuple[int, int] | None,
-    *,
-    overwrite: bool,
-) -> tuple[Folder, str | None, list[FilePlan]]:
-    """The destination's folder, the output's name where it is a single file, and what happens to each source."""
-    files = find_sources(uris)
-    if destination.endswith(".parquet") and len(files) == 1:
-        folder, name = split(destination)
-        keys = [name]
-    else:
-        folder, name = Folder(destination), None
-        keys = [file.key for file in files]
-    outputs = {folder.child(key).identity for key in keys}
-    for file in files:
-        if file.folder.child(file.entry.key).identity in outputs:
-            raise DatasetError(file.path, "is source and destination at once", "give another destination")
-        if file.swept and f"{folder.identity}/".startswith(f"{file.folder.identity}/"):
-            raise DatasetError(
-                str(folder),
-                f"lies in the source {file.folder}",
-                "give a destination outside, lest it be read as a source",
-            )
-    plans = [
-        plan_file(file, folder, key, operator, recipe, overwrite=overwrite)
-        for file, key in zip(files, keys, strict=True)
-        if in_shard(key, shard)
-    ]
-    return folder, name, plans
-
-
-def _vanished(folder: Folder, plans: Sequence[FilePlan]) -> tuple[str, ...]:
-    """Outputs of this package whose source file is gone."""
-    standing = {plan.key for plan in plans}
-    keys = [entry.key for entry in folder.entries() if entry.key.endswith(".parquet") and entry.key not in standing]
-    return tuple(key for key in keys if fingerprint_of(folder, key) is not None)
-
-
-def _passing(schema: pa.Schema, columns: str | Sequence[str]) -> tuple[str, ...]:
-    """The names of the columns that pass through, in the source's order."""
-    if columns in ("all", "none"):
-        return tuple(schema.names) if columns == "all" else ()
-    wanted = [columns] if isinstance(columns, str) else list(columns)
-    dropped = {name.removeprefix("-") for name in wanted if name.startswith("-")}
-    kept = {name for name in wanted if not name.startswith("-")}
-    if dropped and kept:
-        raise OptionError("columns", columns, "name columns to keep, or columns to leave out with '-', not both")
-    for name in dropped | kept:
-        if name not in schema.names:
-            raise ColumnNotFoundError(name, schema.names)
-    return tuple(name for name in schema.names if (name in kept if kept else name not in dropped))
 
 
 def _planned(plan: FilePlan) -> PlannedFile:

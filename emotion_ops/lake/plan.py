@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +13,7 @@ import pyarrow.parquet as pq
 from emotion_ops.errors import DatasetError
 from emotion_ops.lake.fingerprint import Fingerprint, Recipe
 from emotion_ops.lake.journal import Journal
+from emotion_ops.lake.sources import SourceFile, find_sources
 from emotion_ops.lake.storage import Entry, Folder, split
 from emotion_ops.operators.classify import ClassifyEmotions
 
@@ -77,70 +76,46 @@ class FilePlan:
         return Journal(self.destination, self.key, self.fingerprint.digest)
 
 
-@dataclass(frozen=True)
-class SourceFile:
-    """A source file.
-
-    Attributes:
-        folder: The folder that the source names.
-        entry: The file in it.
-        swept: Whether it was found by listing the folder, rather than named.
-    """
-
-    folder: Folder
-    entry: Entry
-    swept: bool
-
-    @property
-    def key(self) -> str:
-        """Its place in the folder, and its output's in the destination."""
-        return self.entry.key
-
-    @property
-    def path(self) -> str:
-        """Where it is, for messages."""
-        return self.folder.path(self.key)
-
-
-def find_sources(source: str | Sequence[str]) -> list[SourceFile]:
-    """Every Parquet file of a source.
-
-    Args:
-        source: A file, a folder (at any depth; hive partitions), a glob (``*``, ``?``, ``[…]``, where ``*``
-            crosses folders too), or a list of these, each a local path or a URI.
-
-    Raises:
-        DatasetError: There is nothing, or two sources would write one output.
-    """
-    found = [file for one in ([source] if isinstance(source, str) else source) for file in _find(one)]
-    keys = [file.key for file in found]
-    twice = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
-    if twice is not None:
-        raise DatasetError(twice, "two sources have a file of this name", "enrich them into two destinations")
-    return found
-
-
-def _find(source: str) -> list[SourceFile]:
-    folder, name = split(source)
-    entry = folder.entry(name)
-    base, question, options = source.partition("?") if "://" in source else (source, "", "")
-    first_sign = re.search(r"[*?\[]", base)
-    if entry is not None:
-        files = [SourceFile(folder, entry, swept=False)]
-    elif first_sign and not Folder(source).is_folder():
-        fixed = base[: first_sign.start()].rpartition("/")[0]
-        top = Folder(f"{fixed or ('/' if base.startswith('/') else '.')}{question}{options}")
-        pattern = base[len(fixed) :].lstrip("/")
-        found = (entry for entry in top.entries() if fnmatch.fnmatchcase(entry.key, pattern))
-        files = [SourceFile(top, entry, swept=True) for entry in found]
+def plan_dataset(
+    uris: Sequence[str],
+    destination: str,
+    operator: ClassifyEmotions,
+    recipe: Recipe,
+    shard: tuple[int, int] | None,
+    *,
+    overwrite: bool,
+) -> tuple[Folder, str | None, list[FilePlan]]:
+    """The destination's folder, the output's name where it is a single file, and what happens to each source."""
+    files = find_sources(uris)
+    if destination.endswith(".parquet") and len(files) == 1:
+        folder, name = split(destination)
+        keys = [name]
     else:
-        top = Folder(source)
-        files = [SourceFile(top, entry, swept=True) for entry in top.entries() if entry.key.endswith(".parquet")]
-    if not files:
-        raise DatasetError(
-            str(Folder(source)), "there is no such Parquet file, nor a folder with any", "check the path"
-        )
-    return files
+        folder, name = Folder(destination), None
+        keys = [file.key for file in files]
+    outputs = {folder.child(key).identity for key in keys}
+    for file in files:
+        if file.folder.child(file.entry.key).identity in outputs:
+            raise DatasetError(file.path, "is source and destination at once", "give another destination")
+        if file.swept and f"{folder.identity}/".startswith(f"{file.folder.identity}/"):
+            raise DatasetError(
+                str(folder),
+                f"lies in the source {file.folder}",
+                "give a destination outside, lest it be read as a source",
+            )
+    plans = [
+        plan_file(file, folder, key, operator, recipe, overwrite=overwrite)
+        for file, key in zip(files, keys, strict=True)
+        if in_shard(key, shard)
+    ]
+    return folder, name, plans
+
+
+def vanished_outputs(folder: Folder, plans: Sequence[FilePlan]) -> tuple[str, ...]:
+    """Outputs of this package whose source file is gone."""
+    standing = {plan.key for plan in plans}
+    keys = [entry.key for entry in folder.entries() if entry.key.endswith(".parquet") and entry.key not in standing]
+    return tuple(key for key in keys if fingerprint_of(folder, key) is not None)
 
 
 def in_shard(key: str, shard: tuple[int, int] | None) -> bool:

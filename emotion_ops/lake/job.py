@@ -1,0 +1,114 @@
+"""One run over the files that are to be done: row groups to the runner, finished files to the commit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from emotion_ops.errors import DestinationConflictError, ErrorBudgetExceededError
+from emotion_ops.lake.commit import Composition, commit, passing_columns
+from emotion_ops.lake.journal import Leftovers
+from emotion_ops.lake.plan import Action, FilePlan
+from emotion_ops.lake.report import Progress
+from emotion_ops.lake.runner import Runner, Unit, errors_of
+from emotion_ops.operators.classify import ClassifyEmotions, OnError
+
+
+@dataclass
+class Job:
+    """One run: its options, and what it has done so far."""
+
+    operator: ClassifyEmotions
+    columns: str | Sequence[str]
+    compression: str
+    row_group_rows: int | None
+    lineage: dict[str, str]
+    max_errors: int | None
+    max_error_rate: float | None
+    runner: Runner
+    on_progress: Callable[[Progress], None]
+    files: int = 0
+    rows: int = 0
+    rows_from_journal: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def check(self, plans: Sequence[FilePlan]) -> None:
+        """Refuse what cannot end well, before any work."""
+        refused = [plan for plan in plans if plan.action is Action.REFUSE]
+        if refused:
+            first, more = refused[0], f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+            raise DestinationConflictError(
+                first.destination.path(first.key) + more,
+                f"stands already, made otherwise: {first.reason}",
+                "choose another destination, or overwrite to make it anew",
+            )
+        for plan in plans:
+            self._composition(plan).schema(plan.schema)
+
+    def run(self, plans: Sequence[FilePlan], left: Leftovers) -> None:
+        """Answer the row groups that the journal lacks; commit each file as its last one is answered."""
+        total = sum(plan.rows for plan in plans)
+        answered, failed = 0, Counter[str]()
+        missing: dict[str, set[int]] = {}
+        by_key = {plan.key: plan for plan in plans}
+        for plan in plans:
+            finished = left.of(plan.journal)
+            missing[plan.key] = set(range(len(plan.row_groups))) - finished
+            for group in finished:
+                self.rows_from_journal += plan.row_groups[group].rows
+                failed += errors_of(plan.journal.read(group))
+        answered = self.rows_from_journal
+        for plan in plans:
+            if not missing[plan.key]:
+                self._commit(plan)
+        for done in self.runner.run(list(self._units(plans, missing))):
+            plan = by_key[done.unit.journal.key]
+            answered += done.unit.rows
+            failed += done.errors
+            self._check_budget(failed.total(), answered, last=False)
+            missing[plan.key].discard(done.unit.row_group)
+            if not missing[plan.key]:
+                self._check_budget(failed.total(), answered, last=answered == total)
+                self._commit(plan)
+            self.on_progress(Progress(answered, total, failed.total()))
+
+    def _units(self, plans: Sequence[FilePlan], missing: dict[str, set[int]]) -> Iterator[Unit]:
+        answering: OnError = "raise" if self.operator.on_error == "raise" else "null"  # dropping is the commit's
+        operator = dataclasses.replace(self.operator, on_error=answering)
+        for plan in plans:
+            for number in sorted(missing[plan.key]):
+                group = plan.row_groups[number]
+                yield Unit(plan.source, plan.entry.key, number, group.rows, group.bytes, operator, plan.journal)
+
+    def _commit(self, plan: FilePlan) -> None:
+        _, errors = commit(plan, self._composition(plan), self.lineage)
+        self.files += 1
+        self.rows += plan.rows
+        self.errors += errors
+
+    def _composition(self, plan: FilePlan) -> Composition:
+        return Composition(
+            columns=self.operator.output_columns(),
+            passing=passing_columns(plan.schema, self.columns),
+            drop_failed=self.operator.on_error == "drop",
+            compression=self.compression,
+            row_group_rows=self.row_group_rows,
+        )
+
+    def _check_budget(self, failed: int, answered: int, *, last: bool) -> None:
+        over_number = self.max_errors is not None and failed > self.max_errors
+        over_rate = (
+            self.max_error_rate is not None
+            and answered > 0
+            and (last or answered >= 100)
+            and failed / answered > self.max_error_rate
+        )
+        if over_number or over_rate:
+            limit = f"max_errors={self.max_errors}" if over_number else f"max_error_rate={self.max_error_rate}"
+            raise ErrorBudgetExceededError(
+                "the job",
+                f"{failed:,} of {answered:,} rows failed, more than {limit} allows",
+                "mend the images, or raise the limit, and run again: what was answered is kept",
+            )
