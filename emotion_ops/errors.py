@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from typing import Self
 
 
 class RowErrorCode(enum.StrEnum):
@@ -63,7 +64,25 @@ class OptionError(EmotionOpsError, ValueError):
 
 
 class ColumnError(EmotionOpsError):
-    """The table does not fit the options."""
+    """The table does not fit the options.
+
+    Attributes:
+        where: The file of a dataset that it was met in; empty for a table.
+    """
+
+    where = ""
+
+    def at(self, where: str) -> Self:
+        """The same error, met in a file of a dataset."""
+        error = type(self)(*self.args)
+        error.where = where
+        return error
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self._what()}" if self.where else self._what()
+
+    def _what(self) -> str:
+        return super().__str__()
 
 
 class ColumnNotFoundError(ColumnError, LookupError):
@@ -78,7 +97,7 @@ class ColumnNotFoundError(ColumnError, LookupError):
         super().__init__(column, columns)
         self.column, self.columns = column, list(columns)
 
-    def __str__(self) -> str:
+    def _what(self) -> str:
         have = ", ".join(repr(name) for name in self.columns) or "none at all"
         return f"no column {self.column!r} in the table (it has {have}): name the column of images with image=…"
 
@@ -95,7 +114,7 @@ class ColumnTypeError(ColumnError, TypeError):
         super().__init__(column, type_name)
         self.column, self.type_name = column, type_name
 
-    def __str__(self) -> str:
+    def _what(self) -> str:
         return (
             f"column {self.column!r} holds {self.type_name}, which is no image: give a column of paths (string), "
             "of encoded images (binary), of struct<bytes, path>, of Spark's image struct, or of uint8 tensors"
@@ -114,7 +133,7 @@ class ColumnExistsError(ColumnError, ValueError):
         super().__init__(columns, prefix)
         self.columns, self.prefix = list(columns), prefix
 
-    def __str__(self) -> str:
+    def _what(self) -> str:
         names = ", ".join(repr(name) for name in self.columns)
         return f"the table already has {names}: drop or rename them, or choose another prefix than {self.prefix!r}"
 

@@ -6,9 +6,6 @@ import importlib.metadata
 import io
 import os
 import platform
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,12 +17,11 @@ from rich.table import Table
 from emotion_ops.cli.output import ExitCode, out, print_json, two_columns
 from emotion_ops.demo.faces import EMOTIONS, draw_face
 from emotion_ops.errors import EmotionOpsError
-from emotion_ops.images.loader import ByteBudget, ImageLoader
 from emotion_ops.models.engine import PRECISIONS, load
 from emotion_ops.models.reference import library_versions, reference_probabilities
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify import ClassifyEmotions
-from emotion_ops.operators.session import geometry_of
+from emotion_ops.operators.throughput import measure
 from emotion_ops.version import __version__
 
 EXACT = 1e-5
@@ -121,46 +117,18 @@ def _compare(
 def _throughput(operator: ClassifyEmotions) -> dict[str, Any]:
     """Images a second: decoding alone, the network alone, and both together."""
     encoded = _encoded(draw_face("neutral", 3, size=480).resize((640, 480)), "JPEG", quality=92)
-    engine = load(operator.model, operator.revision, operator.device, operator.engine, operator.precision)
-    loader = ImageLoader(
-        operator.access, operator.limits, operator.channels, geometry_of(engine), ByteBudget(operator.memory // 2)
-    )
-    threads = max(4, os.cpu_count() or 1)
-    batch = np.stack([loader.load(encoded)] * engine.batch_size)
-    engine.predict(batch)
-
-    def decode() -> int:
-        return sum(1 for _ in pool.map(loader.load, [encoded] * 4 * threads))
-
-    with ThreadPoolExecutor(threads) as pool:
-        decoding = _rate(decode)
-    network = _rate(lambda: len(engine.predict(batch)))
-    table = pa.table(
-        {"image": pa.array([encoded] * max(engine.batch_size * 2, int(min(decoding, network) * _SECONDS)), pa.binary())}
-    )
-    together = _rate(lambda: operator(table).num_rows, seconds=0)
-    decode_limits = decoding < network
+    measured = measure(operator, pa.array([encoded] * 16, pa.binary()), _SECONDS)
     return {
         "image": f"640 × 480 JPEG of {len(encoded) / 1000:.0f} kB",
-        "batch_size": engine.batch_size,
-        "decode_images_per_second": round(decoding, 1),
-        "network_images_per_second": round(network, 1),
-        "end_to_end_images_per_second": round(together, 1),
-        "limit": "decode" if decode_limits else "network",
+        "batch_size": measured.batch_size,
+        "decode_images_per_second": round(measured.decode, 1),
+        "network_images_per_second": round(measured.network, 1),
+        "end_to_end_images_per_second": round(measured.together, 1),
+        "limit": measured.limit,
         "advice": "give it more processors, or smaller images"
-        if decode_limits
+        if measured.limit == "decode"
         else "give it a faster device (device=cuda) or a coarser precision",
     }
-
-
-def _rate(work: Callable[[], int], seconds: float = _SECONDS) -> float:
-    """Images a second of work that returns how many it did; repeated for about so many seconds."""
-    started, done = time.perf_counter(), 0
-    while True:
-        done += work()
-        took = time.perf_counter() - started
-        if took >= seconds:
-            return done / took
 
 
 def _versions() -> dict[str, str]:

@@ -13,8 +13,8 @@ from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, ImageError
 from emotion_ops.images.cells import cells_of, kind_of
 from emotion_ops.images.loader import ByteBudget, ImageLoader
 from emotion_ops.images.preprocess import Resize
-from emotion_ops.lake.sources import SourceFile, find_sources
 from emotion_ops.lake.runner import read_batches
+from emotion_ops.lake.sources import SourceFile, find_sources
 from emotion_ops.models.spec import labels_of
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify import ClassifyEmotions

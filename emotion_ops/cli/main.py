@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -67,6 +68,10 @@ def enrich(
     threads: Annotated[str, typer.Option(help="Images decoded at once, or auto.")] = "auto",
     columns: Annotated[str, typer.Option(help="all, none, names with commas, or -name to leave out.")] = "all",
     shard: Annotated[str | None, typer.Option(help="I/N: only the files of shard I of N, from 0.")] = None,
+    retry_errors: Annotated[
+        str | None, typer.Option(help="Answer failed rows of outputs that stand again: all, or codes with commas.")
+    ] = None,
+    quarantine: Annotated[str | None, typer.Option(help="Folder for a table of the failed rows.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many files in this run.")] = None,
     max_errors: Annotated[int | None, typer.Option(help="Stop when more rows than this fail.")] = None,
     max_error_rate: Annotated[float | None, typer.Option(help="Stop when a larger part of the rows fails.")] = None,
@@ -74,7 +79,8 @@ def enrich(
     row_group_rows: Annotated[int | None, typer.Option(help="Most rows in an output's row group.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that were made otherwise.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Remove outputs whose source is gone.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: the same as the command plan.")] = False,
+    sample_rows: Annotated[int, typer.Option(help="Rows that a plan tries, to say what the job will take.")] = 64,
     as_json: Json = False,
 ) -> None:
     """Append emotion columns to a Parquet dataset; run again, it goes on or skips what stands.
@@ -93,12 +99,28 @@ def enrich(
     }  # fmt: skip
     options = {name: value for name, value in given.items() if value is not None}
     job = {
-        "columns": columns if columns in ("all", "none") else [name.strip() for name in columns.split(",")],
+        "columns": columns if columns in ("all", "none") else _names(columns),
+        "retry_errors": _retry(retry_errors), "quarantine": quarantine, "sample_rows": sample_rows,
         "shard": _shard(shard), "limit": limit, "max_errors": max_errors, "max_error_rate": max_error_rate,
         "compression": compression, "row_group_rows": row_group_rows, "overwrite": overwrite, "prune": prune,
         "dry_run": dry_run,
     }  # fmt: skip
     command(source[:-1], source[-1], options, job, as_json=as_json)
+
+
+def plan(**given: Any) -> None:
+    """Say what enrich would do with the same arguments, and try a small sample: time, memory, errors, the limit.
+
+    emotion-ops plan faces/ enriched/ --image photo --model demo
+    """
+    enrich(**given, dry_run=True)
+
+
+_signature = inspect.signature(enrich, eval_str=True)
+_shared = [parameter for parameter in _signature.parameters.values() if parameter.name != "dry_run"]
+plan.__signature__ = _signature.replace(parameters=_shared)  # type: ignore[attr-defined]  # Typer reads both
+plan.__annotations__ = {parameter.name: parameter.annotation for parameter in _shared}
+app.command()(plan)
 
 
 @app.command()
@@ -114,8 +136,8 @@ def demo(
     command(folder)
 
 
-@app.command()
-def inspect(
+@app.command(name="inspect")
+def inspect_(
     source: Annotated[
         str | None, typer.Argument(help="Parquet file or folder; without it only the model is shown.")
     ] = None,
@@ -150,6 +172,14 @@ def doctor(
     from emotion_ops.cli.doctor import doctor as command
 
     raise typer.Exit(command(model, revision, device, as_json=as_json))
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _retry(text: str | None) -> bool | list[str]:
+    return text == "all" if text in (None, "all") else _names(text)
 
 
 def _number_or_auto(text: str) -> int | str:

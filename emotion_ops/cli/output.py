@@ -113,6 +113,15 @@ def two_columns() -> Table:
     return table
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words, in the two largest units that matter: ``2 h 5 min``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{max(seconds, 0.1):.1f} s" if seconds < 10 else f"{rest} s"
+
+
 def print_json(answer: Any) -> None:
     """The one JSON object of ``--json``, alone on stdout."""
     sys.stdout.write(json.dumps(answer, indent=1, default=str) + "\n")

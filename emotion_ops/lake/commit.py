@@ -13,12 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emotion_ops.errors import ColumnNotFoundError, DatasetError, OptionError
+from emotion_ops.lake import quarantine
 from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY, FilePlan
 from emotion_ops.lake.runner import errors_of, read_batches
+from emotion_ops.lake.storage import Folder
 from emotion_ops.operators.classify import drop_failed
 from emotion_ops.schema import OutputColumns
 
-_GROUP_BYTES = 64 * 2**20
+GROUP_BYTES = 64 * 2**20
+"""Of an output's row group, in memory."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Composition:
         columns: What is appended.
         passing: The source columns that pass through, in order.
         drop_failed: Whether rows without an answer are left out.
+        quarantine: Where failed rows are put too; None for nowhere.
         compression: Parquet's.
         row_group_rows: The most rows of a row group; None leaves it to the bytes.
     """
@@ -36,6 +40,7 @@ class Composition:
     columns: OutputColumns
     passing: tuple[str, ...]
     drop_failed: bool
+    quarantine: Folder | None
     compression: str
     row_group_rows: int | None
 
@@ -46,18 +51,35 @@ class Composition:
 
 
 def passing_columns(schema: pa.Schema, columns: str | Sequence[str]) -> tuple[str, ...]:
-    """The names of the columns that pass through, in the source's order."""
+    """The names of the columns of one file that pass through, in its order; see ``enrich_dataset``."""
     if columns in ("all", "none"):
         return tuple(schema.names) if columns == "all" else ()
-    wanted = [columns] if isinstance(columns, str) else list(columns)
-    dropped = {name.removeprefix("-") for name in wanted if name.startswith("-")}
-    kept = {name for name in wanted if not name.startswith("-")}
-    if dropped and kept:
-        raise OptionError("columns", columns, "name columns to keep, or columns to leave out with '-', not both")
-    for name in dropped | kept:
-        if name not in schema.names:
-            raise ColumnNotFoundError(name, schema.names)
+    kept, dropped = _named(columns)
     return tuple(name for name in schema.names if (name in kept if kept else name not in dropped))
+
+
+def check_columns(schemas: Sequence[pa.Schema], columns: str | Sequence[str]) -> None:
+    """Refuse columns that no file of a dataset has.
+
+    Raises:
+        OptionError: Names to keep and names to leave out are mixed.
+        ColumnNotFoundError: No file has a column of the name.
+    """
+    if columns in ("all", "none"):
+        return
+    kept, dropped = _named(columns)
+    if kept and dropped:
+        raise OptionError("columns", columns, "name columns to keep, or columns to leave out with '-', not both")
+    known = dict.fromkeys(name for schema in schemas for name in schema.names)
+    for name in [*kept, *dropped]:
+        if schemas and name not in known:
+            raise ColumnNotFoundError(name, list(known))
+
+
+def _named(columns: str | Sequence[str]) -> tuple[list[str], list[str]]:
+    wanted = [columns] if isinstance(columns, str) else list(columns)
+    dropped = [name.removeprefix("-") for name in wanted if name.startswith("-")]
+    return [name for name in wanted if not name.startswith("-")], dropped
 
 
 def commit(plan: FilePlan, how: Composition, lineage: Mapping[str, str]) -> tuple[int, Counter[str]]:
@@ -80,6 +102,8 @@ def commit(plan: FilePlan, how: Composition, lineage: Mapping[str, str]) -> tupl
     errors = errors_of(answers) if answers is not None else Counter[str]()
     rows = plan.rows - (errors.total() if how.drop_failed else 0)
     schema = how.schema(plan.schema)
+    if how.quarantine is not None:  # before the output stands, since afterwards nobody would come back for it
+        quarantine.write(plan, _errors(answers), how.quarantine)
     with plan.destination.spool() as path:
         with pq.ParquetWriter(path, schema, compression=how.compression) as writer:
             for table in _row_groups(plan, how, answers, schema):
@@ -95,6 +119,10 @@ def commit(plan: FilePlan, how: Composition, lineage: Mapping[str, str]) -> tupl
         plan.destination.publish(path, plan.key)
     plan.journal.remove()
     return rows, errors
+
+
+def _errors(answers: pa.Table | None) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.nulls(0, pa.string())]) if answers is None else answers.column(answers.num_columns - 1)
 
 
 def _row_groups(plan: FilePlan, how: Composition, answers: pa.Table | None, schema: pa.Schema) -> Iterator[pa.Table]:
@@ -119,12 +147,12 @@ def _row_groups(plan: FilePlan, how: Composition, answers: pa.Table | None, sche
             waiting.append(part)
             waiting_rows += part.num_rows
             waiting_bytes += part.nbytes
-            if waiting_rows >= most_rows or waiting_bytes >= _GROUP_BYTES:
+            if waiting_rows >= most_rows or waiting_bytes >= GROUP_BYTES:
                 yield pa.Table.from_batches(waiting, schema)
                 waiting, waiting_rows, waiting_bytes = [], 0, 0
     if start != answers.num_rows:
         raise DatasetError(
-            plan.source.path(plan.entry.key),
+            plan.source_path,
             f"gave {start} rows for {answers.num_rows} answers",
             "run again: it changed meanwhile",
         )
@@ -149,4 +177,4 @@ def _verify(path: Path, schema: pa.Schema, rows: int, plan: FilePlan) -> None:
         )
     if plan.source.entry(plan.entry.key) != plan.entry:
         plan.journal.remove()
-        raise DatasetError(plan.source.path(plan.entry.key), "changed while it was read", "run again: it is done anew")
+        raise DatasetError(plan.source_path, "changed while it was read", "run again: it is done anew")

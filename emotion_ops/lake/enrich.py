@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from emotion_ops.errors import DatasetError, OptionError
 from emotion_ops.lake import lease
+from emotion_ops.lake.estimate import estimate
 from emotion_ops.lake.fingerprint import Recipe
 from emotion_ops.lake.job import Job
 from emotion_ops.lake.journal import Leftovers
 from emotion_ops.lake.plan import Action, FilePlan, plan_dataset, vanished_outputs
 from emotion_ops.lake.report import EnrichReport, PlannedFile, Progress
+from emotion_ops.lake.retry import codes_of
 from emotion_ops.lake.runner import LocalRunner, Runner
 from emotion_ops.lake.storage import HOME, Folder
 from emotion_ops.operators.classify import ClassifyEmotions
@@ -38,8 +40,11 @@ def enrich_dataset(
     shard: tuple[int, int] | None = None,
     overwrite: bool = False,
     prune: bool = False,
+    retry_errors: bool | str | Sequence[str] = False,
+    quarantine: str | os.PathLike[str] | None = None,
     limit: int | None = None,
     dry_run: bool = False,
+    sample_rows: int = 64,
     compression: str = "zstd",
     row_group_rows: int | None = None,
     max_errors: int | None = None,
@@ -59,13 +64,21 @@ def enrich_dataset(
         destination: A folder; or a file ending in ``.parquet``, for a single source file.
         operator: The options of the table operator.
         columns: Source columns that pass through: ``"all"``, ``"none"``, a list of names, or names to leave
-            out, each with ``-`` before it (``"-image"``). Partition columns are in the paths, and stay.
+            out, each with ``-`` before it (``"-image"``). Partition columns are in the paths, and stay. A name
+            that some file lacks is left out there, and read as null by whoever reads the outputs as one dataset.
         shard: ``(i, n)``: only the files of shard ``i`` of ``n``, from 0. Machines with the same source and
             ``n`` share a job without talking; each file belongs to one shard by its name.
         overwrite: Replace outputs that were made of another model or other options, each at once and whole.
         prune: Remove outputs whose source file is gone; else they are reported and kept.
+        retry_errors: Answer failed rows again in the outputs that stand: True for all, or the codes of some,
+            ``("unreadable", "not_found")`` say. Every other row stays as it is, and each file is replaced at once.
+        quarantine: A folder that gets a table of the failed rows of each file, with the source's own columns and
+            ``quarantine_source``, ``_row``, ``_code`` and ``_message``: a source that can be mended and enriched
+            like any other. A file without failed rows has none. Files that are skipped get theirs if they lack it.
         limit: At most this many files in this run; the next run goes on.
-        dry_run: Plan only: nothing is written, and nothing but footers read.
+        dry_run: Plan only: nothing is written. Footers are read, and a small sample is run, which tells how
+            long the job will take, how much memory, how many rows will fail, and what limits it.
+        sample_rows: How many rows the sample of a dry run has at the most; 0 for none.
         compression: Parquet's compression of the outputs.
         row_group_rows: The most rows of an output's row group; None cuts them by bytes.
         max_errors: The most rows that may fail before the job stops.
@@ -86,19 +99,33 @@ def enrich_dataset(
         RowFailedError: A row failed under ``on_error="raise"``.
     """
     started = time.monotonic()
-    _check_options(shard, limit, max_errors, max_error_rate, row_group_rows)
+    _check_options(shard, limit, max_errors, max_error_rate, row_group_rows, sample_rows)
+    codes = codes_of(retry_errors)
+    if codes and operator.on_error == "drop":
+        raise OptionError("retry_errors", retry_errors, 'on_error="drop" left the failed rows out: give overwrite')
     operator = operator.pinned()
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     uris = [os.fspath(one) for one in sources]
     passing = columns if isinstance(columns, str) else tuple(columns)
     recipe = Recipe.of(operator, passing)
-    folder, job_name, plans = plan_dataset(uris, os.fspath(destination), operator, recipe, shard, overwrite=overwrite)
+    failed_rows = None if quarantine is None else Folder(os.fspath(quarantine))
+    folder, job_name, plans = plan_dataset(
+        uris,
+        os.fspath(destination),
+        operator,
+        recipe,
+        shard,
+        overwrite=overwrite,
+        retry=codes,
+        quarantine=failed_rows,
+    )
     whole = shard is None and job_name is None  # the job is all that goes into this destination
     vanished = vanished_outputs(folder, plans) if whole else ()
     part = "".join(f"-{one}" for one in (job_name, shard and "{}-of-{}".format(*shard)) if one)
     todo = [plan for plan in plans if plan.action is not Action.SKIP][:limit]
     lineage = {**operator.output_columns().lineage, "weights_sha256": recipe.parts["weights_sha256"]}
     job = Job(
+        destination=str(folder),
         operator=operator,
         columns=columns,
         compression=compression,
@@ -106,6 +133,8 @@ def enrich_dataset(
         lineage=lineage,
         max_errors=max_errors,
         max_error_rate=max_error_rate,
+        retry=codes,
+        quarantine=failed_rows,
         runner=runner or LocalRunner(),
         on_progress=on_progress,
     )
@@ -118,6 +147,7 @@ def enrich_dataset(
             going_on = [plan.journal for plan in plans if plan.action is not Action.SKIP]
             left.remove_all_but(going_on, of_files=mine)
             job.run(todo, left)
+            job.fill_quarantine([plan for plan in plans if plan.action is Action.SKIP])
             for key in vanished if prune else ():
                 folder.delete(key)
     report = EnrichReport(
@@ -127,6 +157,7 @@ def enrich_dataset(
         skipped=sum(plan.action is Action.SKIP for plan in plans),
         rows=job.rows,
         rows_from_journal=job.rows_from_journal,
+        rows_retried=job.rows_retried,
         images=job.rows - job.errors.total(),
         errors=dict(sorted(job.errors.items())),
         seconds=round(time.monotonic() - started, 3),
@@ -138,6 +169,7 @@ def enrich_dataset(
         pruned=vanished if prune and not dry_run else (),
         planned=tuple(_planned(plan) for plan in plans),
         dry_run=dry_run,
+        estimate=estimate(todo, operator, sample_rows) if dry_run and sample_rows else None,
     )
     if not dry_run:
         with _writing(folder):
@@ -157,7 +189,7 @@ def _writing(folder: Folder) -> Iterator[None]:
 
 def _planned(plan: FilePlan) -> PlannedFile:
     return PlannedFile(
-        source=plan.source.path(plan.entry.key),
+        source=plan.source_path,
         destination=plan.destination.path(plan.key),
         action=plan.action.value,
         reason=plan.reason,
@@ -172,6 +204,7 @@ def _check_options(
     max_errors: int | None,
     max_error_rate: float | None,
     row_group_rows: int | None,
+    sample_rows: int,
 ) -> None:
     if shard is not None and not (len(shard) == 2 and 0 <= shard[0] < shard[1]):
         raise OptionError("shard", shard, "give (i, n) with i from 0 to n - 1")
@@ -179,6 +212,7 @@ def _check_options(
         ("limit", limit, 0),
         ("max_errors", max_errors, 0),
         ("row_group_rows", row_group_rows, 1),
+        ("sample_rows", sample_rows, 0),
     ):
         if value is not None and value < least:
             raise OptionError(name, value, f"give a whole number of at least {least}")

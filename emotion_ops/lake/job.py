@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from emotion_ops.errors import DestinationConflictError, ErrorBudgetExceededError
-from emotion_ops.lake.commit import Composition, commit, passing_columns
+from emotion_ops.errors import DatasetError, DestinationConflictError, ErrorBudgetExceededError
+from emotion_ops.lake import quarantine
+from emotion_ops.lake.commit import Composition, check_columns, commit, passing_columns
 from emotion_ops.lake.journal import Leftovers
 from emotion_ops.lake.plan import Action, FilePlan
 from emotion_ops.lake.report import Progress
+from emotion_ops.lake.retry import Retry, read_errors
 from emotion_ops.lake.runner import Runner, Unit, errors_of
+from emotion_ops.lake.storage import Folder
 from emotion_ops.operators.classify import ClassifyEmotions, OnError
 
 
@@ -20,6 +23,7 @@ from emotion_ops.operators.classify import ClassifyEmotions, OnError
 class Job:
     """One run: its options, and what it has done so far."""
 
+    destination: str
     operator: ClassifyEmotions
     columns: str | Sequence[str]
     compression: str
@@ -27,11 +31,14 @@ class Job:
     lineage: dict[str, str]
     max_errors: int | None
     max_error_rate: float | None
+    retry: Sequence[str]
+    quarantine: Folder | None
     runner: Runner
     on_progress: Callable[[Progress], None]
     files: int = 0
     rows: int = 0
     rows_from_journal: int = 0
+    rows_retried: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
     def check(self, plans: Sequence[FilePlan]) -> None:
@@ -44,8 +51,7 @@ class Job:
                 f"stands already, made otherwise: {first.reason}",
                 "choose another destination, or overwrite to make it anew",
             )
-        for plan in plans:
-            self._composition(plan).schema(plan.schema)
+        check_columns([plan.schema for plan in plans], self.columns)
 
     def run(self, plans: Sequence[FilePlan], left: Leftovers) -> None:
         """Answer the row groups that the journal lacks; commit each file as its last one is answered."""
@@ -60,12 +66,14 @@ class Job:
                 self.rows_from_journal += plan.row_groups[group].rows
                 failed += errors_of(plan.journal.read(group))
         answered = self.rows_from_journal
+        self._check_budget(failed.total(), answered, last=answered == total)
         for plan in plans:
             if not missing[plan.key]:
                 self._commit(plan)
         for done in self.runner.run(list(self._units(plans, missing))):
             plan = by_key[done.unit.journal.key]
             answered += done.unit.rows
+            self.rows_retried += done.rows if done.unit.retry else 0
             failed += done.errors
             self._check_budget(failed.total(), answered, last=False)
             missing[plan.key].discard(done.unit.row_group)
@@ -73,14 +81,36 @@ class Job:
                 self._check_budget(failed.total(), answered, last=answered == total)
                 self._commit(plan)
             self.on_progress(Progress(answered, total, failed.total()))
+        for plan in plans:
+            if missing[plan.key]:
+                raise DatasetError(
+                    plan.source_path,
+                    f"gave fewer or more rows than its footer says, in row group {min(missing[plan.key])}",
+                    "run again if it changed meanwhile; else mend the file",
+                )
+
+    def fill_quarantine(self, plans: Sequence[FilePlan]) -> None:
+        """Put the failed rows of outputs that stood already into the quarantine, where it lacks them."""
+        error = self.operator.output_columns().error
+        if self.quarantine is None or self.operator.on_error == "drop":
+            return
+        for plan in plans:
+            if self.quarantine.entry(plan.key) is None:
+                quarantine.write(plan, read_errors(plan.destination, plan.key, error), self.quarantine)
 
     def _units(self, plans: Sequence[FilePlan], missing: dict[str, set[int]]) -> Iterator[Unit]:
         answering: OnError = "raise" if self.operator.on_error == "raise" else "null"  # dropping is the commit's
         operator = dataclasses.replace(self.operator, on_error=answering)
         for plan in plans:
-            for number in sorted(missing[plan.key]):
-                group = plan.row_groups[number]
-                yield Unit(plan.source, plan.entry.key, number, group.rows, group.bytes, operator, plan.journal)
+            first = 0
+            for number, group in enumerate(plan.row_groups):
+                again = plan.action is Action.RETRY
+                retry = Retry(plan.destination, plan.key, first, tuple(self.retry)) if again else None
+                if number in missing[plan.key]:
+                    yield Unit(
+                        plan.source, plan.entry.key, number, group.rows, group.bytes, operator, plan.journal, retry
+                    )
+                first += group.rows
 
     def _commit(self, plan: FilePlan) -> None:
         _, errors = commit(plan, self._composition(plan), self.lineage)
@@ -93,6 +123,7 @@ class Job:
             columns=self.operator.output_columns(),
             passing=passing_columns(plan.schema, self.columns),
             drop_failed=self.operator.on_error == "drop",
+            quarantine=self.quarantine,
             compression=self.compression,
             row_group_rows=self.row_group_rows,
         )
@@ -108,7 +139,7 @@ class Job:
         if over_number or over_rate:
             limit = f"max_errors={self.max_errors}" if over_number else f"max_error_rate={self.max_error_rate}"
             raise ErrorBudgetExceededError(
-                "the job",
+                self.destination,
                 f"{failed:,} of {answered:,} rows failed, more than {limit} allows",
                 "mend the images, or raise the limit, and run again: what was answered is kept",
             )

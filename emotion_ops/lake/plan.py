@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emotion_ops.errors import DatasetError
+from emotion_ops.errors import ColumnError, ColumnNotFoundError, DatasetError
 from emotion_ops.lake.fingerprint import Fingerprint, Recipe
 from emotion_ops.lake.journal import Journal
+from emotion_ops.lake.retry import failed_rows, read_errors
 from emotion_ops.lake.sources import SourceFile, find_sources
 from emotion_ops.lake.storage import Entry, Folder, split
 from emotion_ops.operators.classify import ClassifyEmotions
 
 FINGERPRINT_KEY = b"emotion_ops.fingerprint"
 LINEAGE_KEY = b"emotion_ops.lineage"
+
+_FOOTERS_AT_ONCE = 16  # an object store answers many questions in the time of one
 
 
 class Action(StrEnum):
@@ -27,6 +32,7 @@ class Action(StrEnum):
     NEW = "new"
     CHANGED = "changed"
     OVERWRITE = "overwrite"
+    RETRY = "retry"
     SKIP = "skip"
     REFUSE = "refuse"
 
@@ -71,6 +77,11 @@ class FilePlan:
         return sum(group.rows for group in self.row_groups)
 
     @property
+    def source_path(self) -> str:
+        """Where the source is, for messages."""
+        return self.source.path(self.entry.key)
+
+    @property
     def journal(self) -> Journal:
         """Where the answers of its row groups are kept meanwhile."""
         return Journal(self.destination, self.key, self.fingerprint.digest)
@@ -84,8 +95,28 @@ def plan_dataset(
     shard: tuple[int, int] | None,
     *,
     overwrite: bool,
+    retry: Sequence[str] = (),
+    quarantine: Folder | None = None,
 ) -> tuple[Folder, str | None, list[FilePlan]]:
-    """The destination's folder, the output's name where it is a single file, and what happens to each source."""
+    """Decide what happens to each source file.
+
+    Args:
+        uris: The sources.
+        destination: A folder, or a file ending in ``.parquet`` for a single source file.
+        operator: The options.
+        recipe: What they make of any file.
+        shard: Which part of the files.
+        overwrite: Whether outputs that were made otherwise are made anew.
+        retry: The codes of the errors whose rows are answered again in outputs that stand.
+        quarantine: Where failed rows go.
+
+    Returns:
+        The destination's folder, the output's name where it is a single file, and the plans, in order.
+
+    Raises:
+        DatasetError: There is no source, or it cannot be read, or what is written would lie in it.
+        ColumnError: No file has the image column, or a file's schema does not fit the options.
+    """
     files = find_sources(uris)
     if destination.endswith(".parquet") and len(files) == 1:
         folder, name = split(destination)
@@ -97,18 +128,44 @@ def plan_dataset(
     for file in files:
         if file.folder.child(file.entry.key).identity in outputs:
             raise DatasetError(file.path, "is source and destination at once", "give another destination")
-        if file.swept and f"{folder.identity}/".startswith(f"{file.folder.identity}/"):
-            raise DatasetError(
-                str(folder),
-                f"lies in the source {file.folder}",
-                "give a destination outside, lest it be read as a source",
-            )
-    plans = [
-        plan_file(file, folder, key, operator, recipe, overwrite=overwrite)
-        for file, key in zip(files, keys, strict=True)
-        if in_shard(key, shard)
-    ]
+    swept = {file.folder for file in files if file.swept}
+    _check_apart(folder, swept, "the source")
+    if quarantine is not None:
+        _check_apart(quarantine, swept, "the source")
+        _check_apart(quarantine, {folder}, "the destination")
+    mine = [(file, key) for file, key in zip(files, keys, strict=True) if in_shard(key, shard)]
+
+    def plan(one: tuple[SourceFile, str]) -> FilePlan:
+        planned = _plan_file(*one, folder, recipe, overwrite=overwrite)
+        return _retried(planned, operator, retry) if retry else planned
+
+    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        plans = list(pool.map(plan, mine))
+    _check_schemas(plans, operator)
     return folder, name, plans
+
+
+def _check_apart(folder: Folder, others: Iterable[Folder], what: str) -> None:
+    """Refuse to write where rows would be read as a part of something else."""
+    for other in others:
+        if f"{folder.identity}/".startswith(f"{other.identity}/"):
+            raise DatasetError(
+                str(folder), f"lies in {what} {other}", "give another place, lest it be read as a part of it"
+            )
+
+
+def _check_schemas(plans: Sequence[FilePlan], operator: ClassifyEmotions) -> None:
+    """Schemas may differ from file to file, as for pyarrow.dataset: a file without the image column has nulls there."""
+    if plans and not any(operator.image in plan.schema.names for plan in plans):
+        raise ColumnNotFoundError(operator.image, plans[0].schema.names).at(plans[0].source_path)
+    for plan in plans:
+        try:
+            if operator.image in plan.schema.names:
+                operator.output_schema(plan.schema)
+            else:
+                operator.output_columns().append_to(plan.schema)
+        except ColumnError as error:
+            raise error.at(plan.source_path) from None
 
 
 def vanished_outputs(folder: Folder, plans: Sequence[FilePlan]) -> tuple[str, ...]:
@@ -125,15 +182,8 @@ def in_shard(key: str, shard: tuple[int, int] | None) -> bool:
     return int(hashlib.sha256(key.encode()).hexdigest()[:15], 16) % shard[1] == shard[0]
 
 
-def plan_file(
-    file: SourceFile, destination: Folder, key: str, operator: ClassifyEmotions, recipe: Recipe, *, overwrite: bool
-) -> FilePlan:
-    """Decide what happens to one file: reads its footer, and its output's where there is one.
-
-    Raises:
-        DatasetError: The source is no whole Parquet file.
-        ColumnError: Its schema does not fit the options.
-    """
+def _plan_file(file: SourceFile, key: str, destination: Folder, recipe: Recipe, *, overwrite: bool) -> FilePlan:
+    """Decide what happens to one file: reads its footer, and its output's where there is one."""
     try:
         with file.folder.open(file.entry.key) as opened, pq.ParquetFile(opened) as parquet:
             schema, metadata = parquet.schema_arrow, parquet.metadata
@@ -147,10 +197,19 @@ def plan_file(
             f"is no whole Parquet file ({error})",
             "mend it, or move it away, and run again",
         ) from error
-    operator.output_schema(schema)
     fingerprint = recipe.fingerprint(file.entry, sum(group.rows for group in groups))
     action, reason = _decide(destination, key, fingerprint, overwrite=overwrite)
     return FilePlan(file.folder, file.entry, schema, groups, destination, key, fingerprint, action, reason)
+
+
+def _retried(plan: FilePlan, operator: ClassifyEmotions, codes: Sequence[str]) -> FilePlan:
+    """The plan of a file whose output stands, if rows of it failed that are to be answered again."""
+    if plan.action is not Action.SKIP:
+        return plan
+    failed = failed_rows(read_errors(plan.destination, plan.key, operator.output_columns().error), codes)
+    if not failed:
+        return plan
+    return dataclasses.replace(plan, action=Action.RETRY, reason=f"{failed:,} of its rows failed, and are tried again")
 
 
 def fingerprint_of(folder: Folder, key: str) -> Fingerprint | None:

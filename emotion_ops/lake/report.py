@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from emotion_ops.lake.estimate import Estimate
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -48,6 +50,7 @@ class EnrichReport:
         pruned: Those of them that were removed.
         rows: Rows of the published files, as read.
         rows_from_journal: Those of them that an earlier run had answered.
+        rows_retried: Rows that had failed in outputs that stood, and were answered again.
         images: Rows with probabilities.
         errors: Rows without, by code.
         seconds: Wall time, the model's loading included.
@@ -57,6 +60,7 @@ class EnrichReport:
         version: This package's version.
         planned: Every file and what was decided of it.
         dry_run: Whether nothing was written.
+        estimate: What a job will take; only in a dry run that has something to do.
     """
 
     source: str
@@ -65,6 +69,7 @@ class EnrichReport:
     skipped: int
     rows: int
     rows_from_journal: int
+    rows_retried: int
     images: int
     errors: Mapping[str, int]
     seconds: float
@@ -76,6 +81,7 @@ class EnrichReport:
     pruned: tuple[str, ...] = ()
     planned: tuple[PlannedFile, ...] = field(default=(), repr=False)
     dry_run: bool = False
+    estimate: Estimate | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON types."""

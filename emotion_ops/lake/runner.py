@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 
 from emotion_ops.errors import DatasetError, RowFailedError
 from emotion_ops.lake.journal import Journal
+from emotion_ops.lake.retry import Retry, merged
 from emotion_ops.lake.storage import Folder
 from emotion_ops.operators.classify import ClassifyEmotions
 
-_BATCH_BYTES = 32 * 2**20
+BATCH_BYTES = 32 * 2**20
+"""Of a batch that is read, about."""
 _BATCH_ROWS = 4096
 READ_BUFFER = 4 * 2**20
 """Bytes that a column is read in at a time, so that a row group is never whole in memory."""
@@ -34,6 +36,7 @@ class Unit:
         bytes: Its uncompressed size, by which batches are cut.
         operator: The options.
         journal: Where its answers go.
+        retry: Which of its rows are answered again; None answers all.
     """
 
     source: Folder
@@ -43,13 +46,26 @@ class Unit:
     bytes: int
     operator: ClassifyEmotions
     journal: Journal
+    retry: Retry | None = None
+
+    @property
+    def path(self) -> str:
+        """Where it is, for messages."""
+        return f"{self.source.path(self.key)}, row group {self.row_group}"
 
 
 @dataclass(frozen=True)
 class UnitDone:
-    """A row group whose answers are in the journal, with its errors by code."""
+    """A row group whose answers are in the journal.
+
+    Attributes:
+        unit: The row group.
+        rows: How many of its rows were answered, all of them but in a retry.
+        errors: Its rows without an answer, by code.
+    """
 
     unit: Unit
+    rows: int
     errors: Counter[str] = field(hash=False)
 
 
@@ -76,17 +92,68 @@ class LocalRunner:
         """See ``Runner.run``."""
         if not units:
             return
-        answered: dict[Unit, list[pa.RecordBatch]] = {}
         try:
-            for unit, answers in units[0].operator.answer_each(_images(units)):
-                batches = answered.setdefault(unit, [])
-                batches.append(answers)
-                if sum(batch.num_rows for batch in batches) == unit.rows:
-                    table = pa.Table.from_batches(answered.pop(unit))
-                    unit.journal.write(unit.row_group, table)
-                    yield UnitDone(unit, errors_of(table))
+            for asked, answers in units[0].operator.answer_each(_images(units)):
+                asked.answers.append(answers)
+                if asked.is_answered:
+                    table = asked.table()
+                    asked.unit.journal.write(asked.unit.row_group, table)
+                    yield UnitDone(asked.unit, asked.rows, errors_of(table))
         except RowFailedError as error:
             raise _located(error, units) from error
+
+
+@dataclass
+class _Asked:
+    """A row group in work.
+
+    Attributes:
+        unit: The row group.
+        rows: How many of its rows are asked.
+        standing: In a retry, the answers that stand.
+        again: In a retry, for each row whether it is asked.
+        answers: Those that have come, in order.
+    """
+
+    unit: Unit
+    rows: int
+    standing: pa.Table | None = None
+    again: pa.Array | None = None
+    answers: list[pa.RecordBatch] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, unit: Unit) -> _Asked:
+        if unit.retry is None:
+            return cls(unit, unit.rows)
+        standing = unit.retry.standing(unit.rows, unit.operator.output_columns())
+        again = unit.retry.asked(standing)
+        return cls(unit, pc.sum(again).as_py() or 0, standing, again)
+
+    @property
+    def is_answered(self) -> bool:
+        return self.rows == sum(len(batch) for batch in self.answers)
+
+    def images(self) -> Iterator[pa.Array]:
+        """The images of the rows that are asked; of a file without the column nulls, as pyarrow.dataset reads it."""
+        if not self.rows:
+            yield pa.nulls(0)
+            return
+        row_bytes, start = self.unit.bytes // self.unit.rows, 0
+        columns = [self.unit.operator.image]
+        for batch in read_batches(
+            self.unit.source, self.unit.key, columns=columns, row_group=self.unit.row_group, row_bytes=row_bytes
+        ):
+            images = batch.column(0) if batch.num_columns else pa.nulls(batch.num_rows)
+            if self.again is not None:
+                images = images.filter(self.again.slice(start, batch.num_rows))
+                start += batch.num_rows
+            if len(images):
+                yield images
+
+    def table(self) -> pa.Table:
+        """The answers of the whole row group."""
+        answers = pa.Table.from_batches(self.answers)
+        return answers if self.standing is None else merged(self.standing, self.again, answers)
 
 
 def errors_of(answers: pa.Table) -> Counter[str]:
@@ -110,7 +177,7 @@ def read_batches(
     Raises:
         DatasetError: Its data is broken.
     """
-    batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, row_bytes)))
+    batch_rows = max(1, min(_BATCH_ROWS, BATCH_BYTES // max(1, row_bytes)))
     try:
         with folder.open(key) as opened, pq.ParquetFile(opened, buffer_size=READ_BUFFER, pre_buffer=False) as file:
             groups = None if row_group is None else [row_group]
@@ -122,17 +189,11 @@ def read_batches(
         ) from error
 
 
-def _images(units: Iterable[Unit]) -> Iterator[tuple[Unit, pa.Array]]:
+def _images(units: Iterable[Unit]) -> Iterator[tuple[_Asked, pa.Array]]:
     for unit in units:
-        if unit.rows == 0:
-            field = pq.read_schema(unit.source.open(unit.key)).field(unit.operator.image)
-            yield unit, pa.array([], field.type)
-            continue
-        image, row_bytes = unit.operator.image, unit.bytes // unit.rows
-        for batch in read_batches(
-            unit.source, unit.key, columns=[image], row_group=unit.row_group, row_bytes=row_bytes
-        ):
-            yield unit, batch.column(0)
+        asked = _Asked.of(unit)
+        for images in asked.images():
+            yield asked, images
 
 
 def _located(error: RowFailedError, units: Sequence[Unit]) -> RowFailedError:
@@ -140,7 +201,6 @@ def _located(error: RowFailedError, units: Sequence[Unit]) -> RowFailedError:
     row = error.row
     for unit in units:
         if row < unit.rows:
-            where = f"{unit.source.path(unit.key)}, row group {unit.row_group}"
-            return RowFailedError(error.code, error.detail, error.column, row, where)
+            return RowFailedError(error.code, error.detail, error.column, row, unit.path)
         row -= unit.rows
     return error

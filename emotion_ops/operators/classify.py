@@ -16,12 +16,11 @@ import pyarrow.compute as pc
 from emotion_ops.errors import ColumnNotFoundError, FrameTypeError, ImageError, OptionError, RowFailedError
 from emotion_ops.images.cells import cells_of, getter_of, kind_of
 from emotion_ops.images.decode import Channels, Limits
-from emotion_ops.images.loader import ByteBudget, ImageLoader
 from emotion_ops.images.location import Access
 from emotion_ops.models.engine import EngineName, Precision
 from emotion_ops.models.weights import DEFAULT_MODEL
-from emotion_ops.operators.session import columns_of, engine_of, geometry_of
-from emotion_ops.operators.stream import Answers, Flow, Rows, answer
+from emotion_ops.operators.session import columns_of, engine_of, flow_of, loader_of
+from emotion_ops.operators.stream import Answers, Rows, answer
 from emotion_ops.schema import OutputColumns
 
 OnError = Literal["null", "raise", "drop"]
@@ -250,12 +249,7 @@ class ClassifyEmotions:
 
     def _answers(self, rows: Iterable[Rows[T]]) -> Iterator[tuple[T, Answers]]:
         engine = engine_of(self)
-        processors = os.cpu_count() or 1
-        threads = max(4, processors) if self.threads == "auto" else self.threads
-        flow = Flow(engine.batch_size if self.batch_size == "auto" else self.batch_size, threads, self.memory // 2)
-        loader = ImageLoader(
-            self.access, self.limits, self.channels, geometry_of(engine), ByteBudget(self.memory - self.memory // 2)
-        )
+        loader, flow = loader_of(self, engine), flow_of(self, engine)
         return answer(rows, engine, loader, flow, self._raise_row if self.on_error == "raise" else _ignore)
 
     def _check_image(self, schema: pa.Schema) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from emotion_ops.images.loader import ByteBudget, ImageLoader
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.models.engine import Engine, load
 from emotion_ops.models.spec import PixelSpec, labels_of, probe_pixels
 from emotion_ops.models.weights import Checkpoint, locate
+from emotion_ops.operators.stream import Flow
 from emotion_ops.schema import Labels, OutputColumns
 from emotion_ops.version import __version__
 
@@ -45,6 +48,19 @@ def _columns(checkpoint: Checkpoint, stamp: object, prefix: str) -> OutputColumn
 def engine_of(options: ClassifyEmotions) -> Engine:
     """The engine of these options; loaded once a process."""
     return load(options.model, options.revision, options.device, options.engine, options.precision)
+
+
+def loader_of(options: ClassifyEmotions, engine: Engine) -> ImageLoader:
+    """What the threads do with a cell, under these options."""
+    budget = ByteBudget(options.memory - options.memory // 2)
+    return ImageLoader(options.access, options.limits, options.channels, geometry_of(engine), budget)
+
+
+def flow_of(options: ClassifyEmotions, engine: Engine) -> Flow:
+    """How much happens at once, under these options."""
+    threads = max(4, os.cpu_count() or 1) if options.threads == "auto" else options.threads
+    batch_size = engine.batch_size if options.batch_size == "auto" else options.batch_size
+    return Flow(batch_size, threads, options.memory // 2)
 
 
 def geometry_of(engine: Engine) -> Geometry:

@@ -1,0 +1,120 @@
+"""What a job will take, from a small sample of its own images: time, memory, failures, and what limits it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from emotion_ops.lake.commit import GROUP_BYTES
+from emotion_ops.lake.plan import FilePlan
+from emotion_ops.lake.runner import BATCH_BYTES, read_batches
+from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.throughput import measure
+
+_FILES = 4  # that the sample is taken from, evenly over the job
+_SECONDS = 1.0  # of each measurement of throughput, about
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a job will take, as a sample on this machine says.
+
+    Attributes:
+        rows: Rows that are to be done.
+        bytes: Of the source files that are to be done.
+        sampled: Rows that were tried.
+        failed: Those of them that failed, by code.
+        storage_rows_per_second: Rows whose images are read from the source, with nothing else to do.
+        decode_rows_per_second: Rows fetched, decoded and resized, with nothing else to do.
+        network_rows_per_second: Rows through the network, with nothing else to do.
+        rows_per_second: Rows with all of it overlapped, as the job runs it.
+        seconds: Of the whole job: answering, and reading the source once more to compose the outputs.
+        memory_bytes: The most that the process needs: what it has now with the network loaded, what decoding
+            ahead may hold (``memory``), and the buffers of reading and composing.
+        limit: The slowest: ``storage``, ``decode`` or ``network``.
+    """
+
+    rows: int
+    bytes: int
+    sampled: int
+    failed: Mapping[str, int]
+    storage_rows_per_second: float
+    decode_rows_per_second: float
+    network_rows_per_second: float
+    rows_per_second: float
+    seconds: float
+    memory_bytes: int
+    limit: str
+
+    @property
+    def error_rate(self) -> float:
+        """The part of the sample that failed, 0 to 1."""
+        return sum(self.failed.values()) / self.sampled
+
+
+def estimate(plans: Sequence[FilePlan], operator: ClassifyEmotions, sample_rows: int) -> Estimate | None:
+    """Run a small sample of the files that are to be done; None where there are no rows to do.
+
+    Args:
+        plans: The files that are to be done.
+        operator: The options.
+        sample_rows: How many rows are tried, at the most.
+
+    Raises:
+        DatasetError: A source cannot be read.
+        ModelError: The model cannot be used.
+    """
+    filled = [plan for plan in plans if plan.rows]
+    if not filled:
+        return None
+    chosen = filled[:: -(-len(filled) // _FILES)]
+    images, reading = _sample(chosen, operator.image, -(-sample_rows // len(chosen)))
+    measured = measure(operator, images, _SECONDS)
+    rows = sum(plan.rows for plan in filled)
+    rates = {"storage": reading, "decode": measured.decode, "network": measured.network}
+    pace = 1 / (1 / measured.together + 1 / reading)  # the thread that runs the network reads the source too
+    return Estimate(
+        rows=rows,
+        bytes=sum(plan.entry.size for plan in filled),
+        sampled=len(images),
+        failed=dict(sorted(measured.failed.items())),
+        storage_rows_per_second=round(reading, 1),
+        decode_rows_per_second=round(measured.decode, 1),
+        network_rows_per_second=round(measured.network, 1),
+        rows_per_second=round(pace, 1),
+        seconds=round(rows / pace + rows / reading, 3),
+        memory_bytes=_peak_memory() + operator.memory + BATCH_BYTES + 2 * GROUP_BYTES,
+        limit=min(rates, key=lambda name: rates[name]),
+    )
+
+
+def _sample(plans: Sequence[FilePlan], image: str, rows: int) -> tuple[pa.Array, float]:
+    """The first images of each file, as one array where their types allow it, and rows read a second."""
+    started, seen, arrays = time.perf_counter(), 0, []
+    for plan in plans:
+        row_bytes = sum(group.bytes for group in plan.row_groups) // plan.rows
+        wanted = rows
+        for batch in read_batches(plan.source, plan.entry.key, columns=[image], row_group=None, row_bytes=row_bytes):
+            images = batch.column(0) if batch.num_columns else pa.nulls(batch.num_rows)
+            arrays.append(images.slice(0, wanted))
+            seen += batch.num_rows
+            wanted -= len(arrays[-1])
+            if wanted <= 0:
+                break
+    rate = seen / (time.perf_counter() - started)
+    same = [array for array in arrays if array.type == arrays[0].type]
+    return pa.concat_arrays(same), rate
+
+
+def _peak_memory() -> int:
+    """Bytes that this process has held at the most, up to now; 0 on Windows, which does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,84 @@
+"""Failed rows in a table of their own, from which they can be looked at, mended and replayed.
+
+    <quarantine>/<key of the output>    the source's columns of the failed rows, and:
+        quarantine_source    string   the source file
+        quarantine_row       int64    the row's position in it, from 0
+        quarantine_code      string   the error's code
+        quarantine_message   string   what happened
+
+Its rows have the source's own columns, the image too, so that the table is a source like any other. A row that
+comes out of a quarantine and fails again keeps the source and the row that it first came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from emotion_ops.lake.plan import FilePlan
+from emotion_ops.lake.runner import read_batches
+from emotion_ops.lake.storage import Folder
+
+FIELDS = (
+    pa.field("quarantine_source", pa.string()),
+    pa.field("quarantine_row", pa.int64()),
+    pa.field("quarantine_code", pa.string()),
+    pa.field("quarantine_message", pa.string()),
+)
+_NAMES = [field.name for field in FIELDS]
+
+
+def write(plan: FilePlan, errors: pa.ChunkedArray, quarantine: Folder) -> int:
+    """Put the failed rows of one source file into the quarantine, whole and at once, in place of earlier ones.
+
+    Args:
+        plan: The file.
+        errors: For each of its rows null, or ``code: what happened``.
+        quarantine: Where the table lies; the file has the key of the output. Without failed rows it is removed.
+
+    Returns:
+        How many rows failed.
+    """
+    failed = pc.is_valid(errors)
+    count: int = pc.sum(failed).as_py() or 0
+    if not count:
+        quarantine.delete(plan.key)
+        return 0
+    kept = [field for field in plan.schema if field.name not in _NAMES]
+    schema = pa.schema([*kept, *FIELDS], metadata=plan.schema.metadata)
+    with quarantine.spool() as path:
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            for batch in _failed(plan, errors, failed, schema):
+                writer.write_batch(batch)
+        quarantine.publish(path, plan.key)
+    return count
+
+
+def _failed(
+    plan: FilePlan, errors: pa.ChunkedArray, failed: pa.ChunkedArray, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    row_bytes = sum(group.bytes for group in plan.row_groups) // max(1, plan.rows)
+    start = 0
+    for batch in read_batches(plan.source, plan.entry.key, columns=None, row_group=None, row_bytes=row_bytes):
+        rows = pc.indices_nonzero(failed.slice(start, batch.num_rows))
+        if len(rows):
+            chosen, positions = batch.take(rows), pc.add(rows.cast(pa.int64()), start)
+            words = pc.split_pattern(errors.take(positions), ": ", max_splits=1)
+            added = {
+                "quarantine_source": pa.array([plan.source_path] * len(rows), pa.string()),
+                "quarantine_row": positions,
+                "quarantine_code": pc.list_element(words, 0),
+                "quarantine_message": pc.list_element(words, 1),
+            }
+            if set(_NAMES) <= set(chosen.schema.names):  # a replay: whence it first came stays
+                added |= {name: chosen.column(name) for name in _NAMES[:2]}
+            columns = [added[f.name] if f.name in added else chosen.column(f.name) for f in schema]
+            yield pa.RecordBatch.from_arrays([_one(column) for column in columns], schema=schema)
+        start += batch.num_rows
+
+
+def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -1,0 +1,89 @@
+"""How fast images go through an operator on this machine, and what holds them up."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from emotion_ops.errors import ImageError
+from emotion_ops.images.cells import cells_of
+from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.session import engine_of, flow_of, loader_of
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Images a second, measured on a sample.
+
+    Attributes:
+        batch_size: Rows in one forward pass.
+        decode: Fetching, decoding and resizing alone, all threads together.
+        network: The network alone.
+        together: Both, overlapped, as the operator runs them.
+        failed: Rows of the sample that failed, by code.
+    """
+
+    batch_size: int
+    decode: float
+    network: float
+    together: float
+    failed: Counter[str]
+
+    @property
+    def limit(self) -> str:
+        """The slower of the two, ``decode`` or ``network``."""
+        return "decode" if self.decode < self.network else "network"
+
+
+def measure(operator: ClassifyEmotions, images: pa.Array, seconds: float) -> Throughput:
+    """Time the parts of an operator, and the whole, on a sample of images.
+
+    Args:
+        operator: The options; the network is loaded and warmed up before the clock starts.
+        images: The sample, one image or more; each is fetched and decoded once at the least.
+        seconds: How long each of the three measurements takes, about.
+
+    Raises:
+        ModelError: The model cannot be used.
+    """
+    operator = dataclasses.replace(operator, on_error="null")
+    engine = engine_of(operator)
+    loader, flow, cell = loader_of(operator, engine), flow_of(operator, engine), cells_of(images, operator.image)
+    blank = np.zeros((engine.pixels.height, engine.pixels.width, 3), np.uint8)
+
+    def load(row: int) -> NDArray[np.uint8] | ImageError:
+        try:
+            return loader.load(cell(row))
+        except ImageError as error:
+            return error
+
+    with ThreadPoolExecutor(flow.threads, thread_name_prefix="emotion-ops-load") as pool:
+        first = list(pool.map(load, range(len(images))))
+        decode = _rate(lambda: sum(1 for _ in pool.map(load, range(len(images)))), seconds)
+    good = [pixels for pixels in first if not isinstance(pixels, ImageError)] or [blank]
+    batch = np.stack([good[row % len(good)] for row in range(flow.batch_size)])
+    engine.predict(batch)
+    network = _rate(lambda: len(engine.predict(batch)), seconds)
+    rows = max(2 * flow.batch_size, int(min(decode, network) * seconds))
+    table = pa.table({operator.image: pa.chunked_array([images] * -(-rows // len(images)))}).slice(0, rows)
+    together = _rate(lambda: len(operator.columns_for(table.column(0))), 0)
+    failed = Counter(error.code.value for error in first if isinstance(error, ImageError))
+    return Throughput(flow.batch_size, decode, network, together, failed)
+
+
+def _rate(work: Callable[[], int], seconds: float) -> float:
+    """Images a second of work that returns how many it did; repeated for about so many seconds."""
+    started, done = time.perf_counter(), 0
+    while True:
+        done += work()
+        took = time.perf_counter() - started
+        if took >= seconds:
+            return done / took

@@ -1,0 +1,110 @@
+"""What a job would do and take is told before it starts; files of one dataset may differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from pictures import jpeg
+
+from emotion_ops import (
+    ClassifyEmotions,
+    ColumnExistsError,
+    ColumnNotFoundError,
+    ColumnTypeError,
+    OptionError,
+    enrich_dataset,
+)
+
+
+@pytest.fixture
+def operator(tiny_model: str) -> ClassifyEmotions:
+    return ClassifyEmotions(model=tiny_model)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Three files of 20 rows, a quarter of each broken."""
+    (tmp_path / "source").mkdir()
+    cells = [b"broken" if row % 4 == 0 else jpeg(row, 40, 40) for row in range(20)]
+    for name in "abc":
+        pq.write_table(pa.table({"image": cells}), tmp_path / "source" / f"{name}.parquet")
+    return tmp_path / "source"
+
+
+def test_a_dry_run_tries_a_sample_and_says_what_the_job_takes(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    report = enrich_dataset(source, tmp_path / "out", operator, dry_run=True, sample_rows=24)
+    guess = report.estimate
+    assert guess is not None
+    assert (guess.rows, guess.sampled, guess.failed) == (60, 24, {"unsupported": 6})
+    assert guess.error_rate == 0.25
+    assert guess.bytes == sum(path.stat().st_size for path in source.iterdir())
+    rates = {
+        "storage": guess.storage_rows_per_second,
+        "decode": guess.decode_rows_per_second,
+        "network": guess.network_rows_per_second,
+    }
+    assert guess.limit == min(rates, key=lambda name: rates[name])
+    assert guess.seconds >= 0.9 * guess.rows / guess.rows_per_second
+    assert guess.memory_bytes > operator.memory
+    assert report.to_dict()["estimate"]["sampled"] == 24
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_sample_or_without_work_a_dry_run_guesses_nothing(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    assert enrich_dataset(source, tmp_path / "out", operator, dry_run=True, sample_rows=0).estimate is None
+    enrich_dataset(source, tmp_path / "out", operator)
+    assert enrich_dataset(source, tmp_path / "out", operator, dry_run=True).estimate is None
+
+
+def test_a_sample_of_a_job_that_would_raise_or_of_broken_rows_alone_is_told_too(
+    source: Path, tiny_model: str, tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"image": [b"x", None]}), tmp_path / "broken.parquet")
+    strict = ClassifyEmotions(model=tiny_model, on_error="raise")
+    guess = enrich_dataset(tmp_path / "broken.parquet", tmp_path / "out", strict, dry_run=True).estimate
+    assert guess is not None
+    assert (guess.error_rate, guess.failed) == (1.0, {"missing": 1, "unsupported": 1})
+
+
+def test_files_that_differ_are_read_as_pyarrow_dataset_reads_them(operator: ClassifyEmotions, tmp_path: Path) -> None:
+    """More columns here, fewer there, paths here and bytes there; a file without the image column has nulls in it."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (tmp_path / "face.jpg").write_bytes(jpeg(0, 40, 40))
+    pq.write_table(pa.table({"id": [1, 2], "image": [jpeg(0, 40, 40)] * 2, "extra": ["x", "y"]}), folder / "a.parquet")
+    pq.write_table(pa.table({"id": pa.array([3], pa.int32())}), folder / "b.parquet")
+    pq.write_table(pa.table({"image": [str(tmp_path / "face.jpg")], "id": [4]}), folder / "c.parquet")
+    report = enrich_dataset(folder, tmp_path / "out", operator, columns=["id", "extra"])
+    assert (report.files, report.errors) == (3, {"missing": 1})
+    read = ds.dataset(tmp_path / "out").to_table()
+    assert read.column("id").to_pylist() == [1, 2, 3, 4]
+    assert read.column("extra").to_pylist() == ["x", "y", None, None]
+    assert read.column("emotion").null_count == 1
+    labels = read.column("emotion").to_pylist()
+    assert labels[0] == labels[1] == labels[3]
+
+
+def test_where_no_schema_can_be_made_to_fit_the_file_is_named_before_any_work(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    with pytest.raises(ColumnNotFoundError, match=r"a.parquet: no column 'photo' in the table \(it has 'image'\)"):
+        enrich_dataset(source, tmp_path / "out", ClassifyEmotions("photo", model=operator.model))
+    with pytest.raises(ColumnNotFoundError, match="nothing"):
+        enrich_dataset(source, tmp_path / "out", operator, columns=["nothing"])
+    pq.write_table(pa.table({"image": [1]}), source / "numbers.parquet")
+    with pytest.raises(ColumnTypeError, match=r"numbers.parquet: column 'image' holds int64"):
+        enrich_dataset(source, tmp_path / "out", operator)
+    pq.write_table(pa.table({"image": [b""], "emotion_sad": [1.0]}), source / "numbers.parquet")
+    with pytest.raises(ColumnExistsError, match=r"numbers.parquet: the table already has 'emotion_sad'"):
+        enrich_dataset(source, tmp_path / "out", operator)
+    with pytest.raises(OptionError, match="sample_rows"):
+        enrich_dataset(source, tmp_path / "out", operator, sample_rows=-1)
+    assert not (tmp_path / "out").exists()
