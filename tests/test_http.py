@@ -16,7 +16,8 @@ import pytest
 
 from emotion_ops.errors import ImageError, RowErrorCode
 from emotion_ops.images import http as module
-from emotion_ops.images.location import Access, read
+from emotion_ops.images.fetch import read
+from emotion_ops.images.location import Access
 
 CODES = RowErrorCode
 HERE = "127.0.0.1"

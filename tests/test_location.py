@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emotion_ops.errors import ImageError, RowErrorCode
-from emotion_ops.images import location as module
-from emotion_ops.images.location import Access, Uri, locate, read, redact
+from emotion_ops.images import stores as module
+from emotion_ops.images.fetch import read
+from emotion_ops.images.location import Access, Uri, locate, redact
 
 CODES = RowErrorCode
 
@@ -578,5 +579,5 @@ def test_access_and_its_errors_travel_between_processes() -> None:
 
 def test_importing_it_loads_neither_filesystems_nor_tls() -> None:
     heavy = "{'pyarrow', 'fsspec', 'ssl', 'http.client'}"
-    program = f"import sys, emotion_ops.images.location; sys.exit(str({heavy} & sys.modules.keys() or '') or 0)"
+    program = f"import sys, emotion_ops.images.fetch; sys.exit(str({heavy} & sys.modules.keys() or '') or 0)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

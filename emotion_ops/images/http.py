@@ -23,7 +23,8 @@ from typing import Any, cast
 from urllib.parse import quote, urljoin
 
 from emotion_ops.errors import ImageError, RowErrorCode
-from emotion_ops.images.location import HTTP, Access, Uri, drain, locate, reason, show
+from emotion_ops.images.location import HTTP, Access, Uri, locate, reason, show
+from emotion_ops.images.stores import drain
 
 _REDIRECTS = 5
 _PAUSES = (0.1, 0.4)  # seconds before the second and the third try

@@ -1,4 +1,4 @@
-"""A path or URI in a table → the bytes that it points at, and nothing that it must not reach.
+"""A path or URI in a table → the place that it names, and whether it may be reached.
 
 Whoever wrote the table is not trusted: a cell names an image, and what it may reach is said by ``Access``
 alone. One parser serves both the check and the opening, so that what was checked is what is opened.
@@ -6,14 +6,10 @@ alone. One parser serves both the check and the opening, so that what was checke
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-import stat
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote, unquote_to_bytes
 
 from emotion_ops.errors import ImageError, RowErrorCode
@@ -23,14 +19,12 @@ HTTP = ("http", "https")
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://([^/?#]*)(.*)", re.DOTALL)
 _AUTHORITY = re.compile(r"://((?:[^/]*@)?([^/]*))")
 _PLAIN_HOST = re.compile(r"(\[[^\]]*\]|[^:\[]*)(:\d*)?")
-_CHUNK = 64 * 2**10
-_LONGEST = 16 * 2**10  # no store has a longer key and no usual server a longer URL; some back ends are quadratic
 
-# Opened by Arrow itself, without further packages; Spark's names for S3 mean the same buckets.
-_ARROW = {name: name for name in ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")} | {"s3a": "s3", "s3n": "s3"}
+ARROW = {name: name for name in ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")} | {"s3a": "s3", "s3n": "s3"}
+"""Schemes that Arrow opens itself, without further packages; Spark's names for S3 mean the same buckets."""
 
 # Schemes that name the same place, so that a root cannot be left by way of the other spelling.
-_SAME_PLACE = _ARROW | {"gcs": "gs", "abfss": "abfs", "https": "http", "az": "abfs"}
+_SAME_PLACE = ARROW | {"gcs": "gs", "abfss": "abfs", "https": "http", "az": "abfs"}
 
 # fsspec's own ways back to the local disk, and around the check: each opens a second location named inside
 # the first. No table needs them, so that allowing one by name does not help.
@@ -80,35 +74,6 @@ class Uri(NamedTuple):
     def __str__(self) -> str:
         """The URI in one piece, secrets included."""
         return f"{self.scheme}://{self.authority}/{self.path}" + (f"?{self.query}" if self.query else "")
-
-
-def read(location: str, access: Access) -> bytes:
-    """Read the encoded image that a table's cell points at.
-
-    Args:
-        location: A local path, a ``file:`` URI, or the URI of an allowed scheme.
-        access: What may be reached.
-
-    Returns:
-        The bytes, at most ``access.max_bytes`` of them.
-
-    Raises:
-        ImageError: The image cannot be had: ``missing``, ``not_found``, ``forbidden``, ``too_large`` or
-            ``unreadable``. No other exception leaves this function, and no message holds a credential or query.
-    """
-    if not location:
-        raise ImageError(RowErrorCode.MISSING, "the path is empty")
-    if len(location) > _LONGEST:
-        what = f"{show(location)} has {len(location):,} characters, too many for a path: give images as binary cells"
-        raise ImageError(RowErrorCode.UNREADABLE, what)
-    target = locate(location, access)
-    if isinstance(target, str):
-        return _read_file(target, access)
-    if target.scheme in HTTP:
-        from emotion_ops.images import http  # it brings ssl, which a table of local paths does without
-
-        return http.read(target, access)
-    return _read_object(target, access, show(location))
 
 
 def redact(location: str) -> str:
@@ -167,33 +132,9 @@ def locate(location: str, access: Access) -> Uri | str:
     cell = parse(location)
     if isinstance(cell, str) and isinstance(root, Uri):
         if not cell or cell.startswith("/"):
-            raise _outside(location, access)
+            raise outside(location, access)
         cell = parse(str(root._replace(path=f"{_folder(root)}{cell}", query="")))
     return cell if isinstance(cell, str) else _admit(cell, root, location, access)
-
-
-def drain(read: Callable[[int], bytes], size: int | None, limit: int, shown: str) -> bytes:
-    """Read to the end, but never more than one byte over the limit.
-
-    Args:
-        read: Gives up to as many bytes as asked for, and none at the end.
-        size: What the source says about its size; it may be wrong.
-        limit: The most bytes that are wanted.
-        shown: The location, for the error.
-
-    Raises:
-        ImageError: ``too_large``, before reading where the size tells.
-    """
-    problem = ImageError(RowErrorCode.TOO_LARGE, f"{shown} has more than {limit:,} bytes, the limit (max_bytes)")
-    if size is not None and size > limit:
-        raise problem
-    chunks, total = [], 0
-    while chunk := read(min(max((size or 0) - total, _CHUNK), limit + 1 - total)):
-        total += len(chunk)
-        if total > limit:
-            raise problem
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def reason(error: BaseException) -> str:
@@ -204,16 +145,18 @@ def reason(error: BaseException) -> str:
     return text if len(text) <= 200 else f"{text[:199]}…"
 
 
-def _forbidden(detail: str) -> ImageError:
+def forbidden(detail: str) -> ImageError:
+    """The error of a place that may not be reached."""
     return ImageError(RowErrorCode.FORBIDDEN, detail)
 
 
-def _outside(location: str, access: Access) -> ImageError:
-    return _forbidden(f"{show(location)} lies outside the root {show(access.root or '')}")
+def outside(location: str, access: Access) -> ImageError:
+    """The error of a place that lies outside the root."""
+    return forbidden(f"{show(location)} lies outside the root {show(access.root or '')}")
 
 
 def _chained(location: str) -> ImageError:
-    return _forbidden(f"{show(location)} opens one location through another, which no table may do")
+    return forbidden(f"{show(location)} opens one location through another, which no table may do")
 
 
 def _file_path(uri: str) -> str:
@@ -222,7 +165,7 @@ def _file_path(uri: str) -> str:
         host, slash, path = path[2:].partition("/")
         path = slash + path
         if host.lower() not in ("", "localhost"):
-            raise _forbidden(f"{show(uri)} names another machine: a local file is file:///path")
+            raise forbidden(f"{show(uri)} names another machine: a local file is file:///path")
     return os.fsdecode(unquote_to_bytes(path))
 
 
@@ -230,10 +173,10 @@ def _root(location: str) -> Uri | str:
     root = parse(location)
     if isinstance(root, str):
         return root
-    path, _, options = root.path.partition("?") if root.scheme in _ARROW else (root.path, "", "")
+    path, _, options = root.path.partition("?") if root.scheme in ARROW else (root.path, "", "")
     settled = _settle(path)
     if settled is None:
-        raise _forbidden(f"the root {show(location)} climbs above its top with '..'")
+        raise forbidden(f"the root {show(location)} climbs above its top with '..'")
     return root._replace(path=settled, query=options)
 
 
@@ -249,14 +192,14 @@ def _admit(uri: Uri, root: Uri | str | None, location: str, access: Access) -> U
         raise _chained(location)
     home = root if isinstance(root, Uri) and _same_place(root.scheme) == _same_place(scheme) else None
     if scheme not in {name.lower() for name in access.schemes} and (home is None or home.scheme != scheme):
-        raise _forbidden(f'{shown}: the scheme {scheme} is not allowed: give allow=("{scheme}",) to allow it')
+        raise forbidden(f'{shown}: the scheme {scheme} is not allowed: give allow=("{scheme}",) to allow it')
     path = _settle(uri.path)
     if path is None:
-        raise _outside(location, access) if home else _forbidden(f"{shown} climbs above its top with '..'")
+        raise outside(location, access) if home else forbidden(f"{shown} climbs above its top with '..'")
     if home is None:
         return uri._replace(path=path)
     if uri.authority != home.authority or not f"{path}/".startswith(_folder(home)):
-        raise _outside(location, access)
+        raise outside(location, access)
     return uri._replace(path=path, query=uri.query if scheme in HTTP else home.query)
 
 
@@ -279,69 +222,3 @@ def _settle(path: str) -> str | None:
     for _ in range(3):
         plain = unquote(plain)
     return None if ".." in re.split(r"[/\\]", plain) else path
-
-
-def _read_file(name: str, access: Access) -> bytes:
-    path, shown = name, show(name)
-    # A FIFO would block the opening, a terminal could become ours.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        if access.root is not None:
-            root = os.path.realpath(str(parse(access.root)))
-            path = os.path.realpath(Path(root, name))
-            if not Path(path).is_relative_to(root):
-                raise _outside(name, access)
-            flags |= getattr(os, "O_NOFOLLOW", 0)  # a symlink here is newer than the check
-        file = os.open(path, flags)
-        try:
-            status = os.fstat(file)
-            if not stat.S_ISREG(status.st_mode):
-                what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-                raise ImageError(RowErrorCode.UNREADABLE, f"{shown} is {what}")
-            return drain(functools.partial(os.read, file), status.st_size, access.max_bytes, shown)
-        finally:
-            os.close(file)
-    except (OSError, ValueError) as error:  # ValueError: text that no file name can hold
-        raise _failed(error, shown) from None
-
-
-def _read_object(uri: Uri, access: Access, shown: str) -> bytes:
-    try:
-        opened, base = _filesystem(uri.scheme, uri.authority, uri.query, os.getpid())
-        key = uri.path.lstrip("/")
-        with opened(f"{base.rstrip('/')}/{key}" if base else key) as file:
-            size = getattr(file, "size", None)
-            size = size() if callable(size) else size
-            return drain(file.read, size if isinstance(size, int) else None, access.max_bytes, shown)
-    except ImageError:
-        raise
-    except Exception as error:  # each back end has its own exceptions, and a row's must not end the table
-        raise _failed(error, shown) from None
-
-
-@functools.lru_cache(maxsize=32)
-def _filesystem(scheme: str, authority: str, options: str, pid: int) -> tuple[Callable[[str], Any], str]:
-    """How to open what lies at one authority, and its base path; kept for each process, as clients don't fork."""
-    if scheme in _ARROW:
-        from pyarrow.fs import FileSystem
-
-        url = f"{_ARROW[scheme]}://{authority}/"
-        filesystem, base = FileSystem.from_uri(f"{url}?{options}" if options else url)
-        return filesystem.open_input_file, base  # of the streams, the one that doesn't unpack .gz by its name
-    from fsspec.core import url_to_fs
-
-    filesystem, base = url_to_fs(f"{scheme}://{authority}/")
-    if getattr(filesystem, "local_file", False):
-        raise _forbidden(f"the scheme {scheme} opens local files, which plain paths name")
-    return filesystem.open, base
-
-
-def _failed(error: Exception, shown: str) -> ImageError:
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return ImageError(RowErrorCode.NOT_FOUND, f"nothing is at {shown}")
-    if isinstance(error, PermissionError) or "ACCESS_DENIED" in str(error):
-        return _forbidden(f"{shown}: permission denied")
-    if isinstance(error, ImportError):
-        what = "pip install fsspec" if error.name == "fsspec" else reason(error)
-        return ImageError(RowErrorCode.UNREADABLE, f"{shown}: its scheme needs a package that is not installed: {what}")
-    return ImageError(RowErrorCode.UNREADABLE, f"{shown}: {reason(error)}")
