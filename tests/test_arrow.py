@@ -66,6 +66,16 @@ def tensors(pictures: list[bytes | None]) -> pa.Array:
     return pa.ExtensionArray.from_storage(kind, flat)
 
 
+def channels_first_tensors(pictures: list[bytes | None]) -> pa.Array:
+    """As PyTorch keeps pictures, (3, height, width), with the permutation that says so."""
+    plain = tensors(pictures)
+    height, width, _ = plain.type.shape
+    kind = pa.fixed_shape_tensor(pa.uint8(), (3, height, width), permutation=[1, 2, 0])
+    flat = [None if data is None else np.asarray(pixels.values).reshape(height, width, 3).transpose(2, 0, 1).ravel()
+            for data, pixels in zip(pictures, plain.storage, strict=True)]  # fmt: skip
+    return pa.ExtensionArray.from_storage(kind, pa.array(flat, kind.storage_type))
+
+
 def paths(pictures: list[bytes | None], folder: Any) -> list[str | None]:
     names = []
     for data in pictures:
@@ -94,6 +104,7 @@ KINDS = {
     "someone's extension type": lambda cells, _: pa.ExtensionArray.from_storage(Picture(), pa.array(cells, pa.binary())),
     "Spark images": lambda cells, _: spark_images(cells),
     "fixed-shape tensors": lambda cells, _: tensors(cells),
+    "permuted tensors": lambda cells, _: channels_first_tensors(cells),
 }  # fmt: skip
 
 
@@ -136,6 +147,23 @@ def test_every_kind_of_column_gives_the_same_numbers_and_the_promised_schema(
             expected.column(name).to_numpy(zero_copy_only=False),
             atol=1e-6,
         )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_failed_rows_are_dropped_from_every_kind_of_column_and_from_those_that_pass_through(
+    tiny_model: str, tmp_path: Any, kind: str
+) -> None:
+    array = KINDS[kind]([None, PICTURES[0], PICTURES[1], None, PICTURES[2], None], tmp_path)
+    views = pa.array([None, "a", "b", None, "c", None], pa.string_view())
+    batch = pa.record_batch({"image": array, "view": views, "runs": pa.compute.run_end_encode(pa.array([7] * 6))})
+    dropping = ClassifyEmotions(model=tiny_model, on_error="drop")
+    for table in (batch, pa.Table.from_batches([batch.slice(0, 3), batch.slice(3)])):
+        out = dropping(table)
+        assert out.schema.equals(dropping.output_schema(batch.schema))
+        assert out.column("view").to_pylist() == ["a", "b", "c"]
+        assert out.column("runs").to_pylist() == [7, 7, 7]
+        assert out.column("emotion").null_count == 0
+        assert len(dropping(table.slice(3, 1))) == 0
 
 
 def test_a_column_of_no_type_at_all_is_all_missing(operator: ClassifyEmotions) -> None:
@@ -183,6 +211,8 @@ def test_a_binary_column_past_2_gib_overflows_nowhere(operator: ClassifyEmotions
         assert [out.column("emotion_sad")[row].as_py() for row in (0, 23)] == pytest.approx(expected, abs=1e-6)
         assert {e.partition(":")[0] for e in out.column("emotion_error").to_pylist()[1:23]} == {"too_large"}
         assert out.column("image").type == column.type
+        dropped = ClassifyEmotions(model=operator.model, on_error="drop")(pa.table({"image": column}))
+        assert dropped.column("emotion_sad").to_pylist() == pytest.approx(expected, abs=1e-6)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -191,7 +221,7 @@ def test_a_binary_column_past_2_gib_overflows_nowhere(operator: ClassifyEmotions
     sizes=st.lists(st.integers(0, 6), min_size=1, max_size=6),
     batch_size=st.integers(1, 9),
     threads=st.integers(1, 5),
-    memory=st.sampled_from([2, 4000, 2**29]),
+    memory=st.sampled_from([1, 2, 4000, 2**29]),
 )
 def test_order_count_and_numbers_survive_any_batching(
     tiny_model: str, rows: list[Any], sizes: list[int], batch_size: int, threads: int, memory: int

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 from pictures import encode, jpeg, photo, png_bomb
@@ -145,10 +146,13 @@ def test_a_table_that_does_not_fit_is_one_clear_error_before_any_work(
 
     monkeypatch.setattr(stream, "ThreadPoolExecutor", no_work)
     images = [jpeg()]
+    tensor = pa.fixed_shape_tensor(pa.uint8(), (3, 8, 8))
+    pixels = pa.ExtensionArray.from_storage(tensor, pa.array([[0] * 192], tensor.storage_type))
     cases: list[tuple[pa.Table, type[EmotionOpsError], str]] = [
         (pa.table({"photo": images}), ColumnNotFoundError, "no column 'image' in the table (it has 'photo')"),
         (pa.table({"image": [1, 2]}), ColumnTypeError, "column 'image' holds int64"),
         (pa.table({"image": [[1.0]]}), ColumnTypeError, "list<"),
+        (pa.table({"image": pixels}), ColumnTypeError, "tensors of uint8 and shape (3, 8, 8)"),
         (pa.table({"image": pa.array([{"bytes": 1}])}), ColumnTypeError, "int64"),
         (pa.table({"image": images, "emotion_sad": [0.5]}), ColumnExistsError, "already has 'emotion_sad'"),
     ]
@@ -173,12 +177,20 @@ def test_an_unknown_model_folder_is_one_clear_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [("batch_size", 0), ("batch_size", 2.5), ("batch_size", True), ("on_error", "ignore"), ("precision", "fp64"),
-     ("engine", "tensorflow"), ("threads", -1), ("prefix", ""), ("channels", "RGB"), ("max_pixels", 0), ("memory", "1GB")],
+     ("engine", "tensorflow"), ("threads", -1), ("prefix", ""), ("channels", "RGB"), ("max_pixels", 0), ("memory", "1GB"),
+     ("allow", None), ("allow", 5), ("allow_hosts", [1]), ("root", 5), ("root", ""), ("model", None), ("device", 0),
+     ("revision", 5)],
 )  # fmt: skip
 def test_an_option_that_cannot_work_is_refused_at_once_with_its_cure(option: str, value: object) -> None:
     with pytest.raises(OptionError, match=f"^{option}=.* cannot be used: give ") as caught:
         ClassifyEmotions(**{option: value})
     assert caught.value.option == option
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+    operator = ClassifyEmotions(model="demo", batch_size=np.int64(4), threads=np.int32(2))  # type: ignore[arg-type]
+    assert operator == ClassifyEmotions(model="demo", batch_size=4, threads=2)
+    assert (type(operator.batch_size), type(operator.threads)) == (int, int)
 
 
 def test_a_device_that_is_not_there_is_a_clear_error(tiny_model: str) -> None:
@@ -194,6 +206,12 @@ def test_what_is_no_table_is_refused_with_its_cure() -> None:
         classify_emotions([1, 2, 3], model="demo")
     with pytest.raises(FrameTypeError, match="give a pyarrow Table"):
         ClassifyEmotions(model="demo")("faces.parquet")
+    for column in (pa.chunked_array([["a.jpg"]]), pl.Series(["a.jpg"])):
+        with pytest.raises(FrameTypeError, match="put a single column into a table"):
+            classify_emotions(column, model="demo")
+    for batches in (pa.table({"image": ["a.jpg"]}), [pa.table({"image": ["a.jpg"]})]):
+        with pytest.raises(FrameTypeError, match=r"give record batches here, table.to_batches\(\) say"):
+            next(iter(ClassifyEmotions(model="demo").stream(batches)))  # type: ignore[arg-type]
 
 
 def test_pixels_that_could_only_be_guessed_at_are_their_rows_error(tiny_model: str) -> None:
@@ -223,6 +241,7 @@ def test_every_error_survives_pickling() -> None:
         errors.OptionError("a", 1, "c"),
         errors.ColumnNotFoundError("a", ["b"]),
         errors.ColumnTypeError("a", "int64"),
+        errors.ColumnTypeError("a", "int64").at("a.parquet"),
         errors.ColumnExistsError(["a"], "p"),
         errors.FrameTypeError("list", "c"),
         errors.ModelNotFoundError("m", "w", "c"),

@@ -185,3 +185,17 @@ def test_the_documented_exit_codes_are_those_of_the_code() -> None:
     page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text()
     for code in ExitCode:
         assert f"| {code.value} |" in page
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(faces: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "o[bold]ut["
+    done = emotion_ops("enrich", faces, odd, "--model", "demo")
+    assert done.returncode == 0
+    assert "o[bold]ut[" in done.stdout.replace("\n", "")
+
+
+def test_inspecting_what_is_no_parquet_file_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_bytes(b"id,image\n1,a.jpg\n")
+    done = emotion_ops("inspect", str(tmp_path / "rows.parquet"), "--model", "demo")
+    assert done.returncode == 5
+    assert "is no whole Parquet file" in done.stderr

@@ -144,12 +144,13 @@ def test_pandas_object_columns_may_mix_every_kind_of_image(tiny_model: str, tmp_
     (tmp_path / "p.png").write_bytes(encoded)
     cells = [
         encoded, bytearray(encoded), str(tmp_path / "p.png"), tmp_path / "p.png", picture, np.asarray(picture),
+        memoryview(encoded + encoded)[: len(encoded)], memoryview(bytes(b for c in encoded for b in (c, 0)))[::2],
         {"bytes": encoded, "path": None}, {"bytes": None, "path": str(tmp_path / "p.png")},
         None, float("nan"), pd.NA, pd.NaT, 5,
     ]  # fmt: skip
     out = classify_emotions(pd.DataFrame({"image": pd.Series(cells, dtype=object)}), model=tiny_model)
-    assert out["emotion_sad"].iloc[:8].nunique() == 1
-    codes = [str(error).partition(":")[0] for error in out["emotion_error"].iloc[8:]]
+    assert out["emotion_sad"].iloc[:10].nunique() == 1
+    codes = [str(error).partition(":")[0] for error in out["emotion_error"].iloc[10:]]
     assert codes == ["missing"] * 4 + ["unsupported"]
 
 
@@ -166,9 +167,24 @@ def test_pandas_columns_of_numbers_dates_and_truths_are_refused_and_all_missing_
     for values in ([1, 2], [1.5, 2.5], [True, False], pd.to_datetime(["2026-01-01"] * 2)):
         with pytest.raises(ColumnTypeError):
             classify_emotions(pd.DataFrame({"image": values}), model=tiny_model)
-    for values in ([None, None], [float("nan")] * 2):
-        out = classify_emotions(pd.DataFrame({"image": values}), model=tiny_model)
-        assert out["emotion_error"].str.startswith("missing").all()
+    for dtype in (None, "float64", "Int64", "boolean", "category", "string"):
+        missing = pd.DataFrame({"image": pd.Series([None, None], dtype=dtype)})
+        out = classify_emotions(missing, model=tiny_model)
+        assert out["emotion_error"].str.startswith("missing").all(), dtype
+
+
+def test_a_pandas_column_is_found_by_what_its_name_looks_like(tiny_model: str) -> None:
+    out = classify_emotions(pd.DataFrame({0: [jpeg(0)], 1: [2]}), image="0", model=tiny_model)
+    assert list(out.columns)[:3] == [0, 1, "emotion"]
+    assert out["emotion_error"].isna().all()
+
+
+def test_polars_objects_are_taken_as_what_they_are(tiny_model: str) -> None:
+    pictures = [photo(4), None, np.asarray(photo(4))]
+    frame = pl.DataFrame({"image": pl.Series(pictures, dtype=pl.Object), "id": [1, 2, 3]})
+    out = classify_emotions(frame, model=tiny_model)
+    assert out["emotion_error"].to_list() == [None, "missing: the cell is null", None]
+    assert out["emotion_sad"][0] == out["emotion_sad"][2]
 
 
 def test_pandas_with_two_columns_of_one_name_is_refused(tiny_model: str) -> None:

@@ -57,7 +57,7 @@ def demo(folder: Path) -> None:
         "\nThe demo model knows drawn faces only. On photographs of faces of your own, with the default model:",
         style="bold",
     )
-    out.print("  emotion-ops enrich photos/ enriched/ --image path", markup=False, soft_wrap=True)
+    out.print("  emotion-ops enrich photos.parquet enriched/ --image path", markup=False, soft_wrap=True)
     out.print('  df.pipe(emotion_ops.classify_emotions, image="image")', markup=False)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from emotion_ops.cli.output import out, print_json, two_columns
@@ -14,7 +13,7 @@ from emotion_ops.images.cells import cells_of, kind_of
 from emotion_ops.images.loader import ByteBudget, ImageLoader
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.lake.runner import read_batches
-from emotion_ops.lake.sources import SourceFile, find_sources
+from emotion_ops.lake.sources import SourceFile, find_sources, open_parquet
 from emotion_ops.models.spec import labels_of
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify import ClassifyEmotions
@@ -22,17 +21,20 @@ from emotion_ops.operators.classify import ClassifyEmotions
 
 def inspect(
     source: str | None,
-    image: str,
-    model: str,
-    revision: str | None,
-    root: str | None,
-    prefix: str,
+    options: dict[str, Any],
     rows: int,
     *,
     as_json: bool,
 ) -> None:
-    """Show a dataset's images and a model, and what the one would append to the other."""
-    operator = ClassifyEmotions(image, model=model, revision=revision, root=root, prefix=prefix)
+    """Show a dataset's images and a model, and what the one would append to the other.
+
+    Args:
+        source: A Parquet file, folder or glob; None shows the model alone.
+        options: Those of ``ClassifyEmotions``.
+        rows: Rows whose images are opened.
+        as_json: JSON instead of tables.
+    """
+    operator = ClassifyEmotions(**options)
     answer: dict[str, Any] = {} if source is None else {"source": _source(source, operator, rows)}
     answer["model"] = _model(operator)
     if as_json:
@@ -50,7 +52,7 @@ def inspect(
 def _source(source: str, operator: ClassifyEmotions, rows: int) -> dict[str, Any]:
     files = find_sources(source)
     first = files[0]
-    with first.folder.open(first.key) as opened, pq.ParquetFile(opened) as file:
+    with open_parquet(first.folder, first.key) as file:
         schema, in_first = file.schema_arrow, file.metadata.num_rows
     if operator.image not in schema.names:
         names = [f"{f.name}, which could hold images" if _could_hold_images(f.type) else f.name for f in schema]

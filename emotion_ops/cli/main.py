@@ -26,7 +26,10 @@ Image = Annotated[str, typer.Option(help="The column of images.")]
 Model = Annotated[str, typer.Option(help="A hub id, a local folder, or 'demo'.")]
 Revision = Annotated[str | None, typer.Option(help="Commit of a hub model; 'inspect' prints it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Engine = Annotated[str, typer.Option(help="auto, torch.")]
 Precision = Annotated[str, typer.Option(help="auto (fp32), fp32, bf16, fp16.")]
+Allow = Annotated[list[str] | None, typer.Option(help="A URL scheme that paths may use; may be repeated.")]
+AllowHosts = Annotated[list[str] | None, typer.Option(help="A private host that http(s) may reach; may be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 
 
@@ -56,16 +59,19 @@ def enrich(
     model: Model = DEFAULT_MODEL,
     revision: Revision = None,
     device: Device = "auto",
+    engine: Engine = "auto",
     precision: Precision = "auto",
     batch_size: Annotated[str, typer.Option(help="Rows in one forward pass, or auto.")] = "auto",
     on_error: Annotated[str, typer.Option(help="What becomes of a row that fails: null, raise, drop.")] = "null",
     prefix: Annotated[str, typer.Option(help="What the appended columns' names start with.")] = "emotion",
     root: Annotated[str | None, typer.Option(help="Folder that paths start from and may not leave.")] = None,
-    allow: Annotated[list[str] | None, typer.Option(help="A URL scheme that paths may use; may be repeated.")] = None,
+    allow: Allow = None,
+    allow_hosts: AllowHosts = None,
     channels: Annotated[str, typer.Option(help="Order of colours in decoded pixels: rgb, bgr.")] = "rgb",
     max_bytes: Annotated[int | None, typer.Option(help="Most encoded bytes of an image.")] = None,
     max_pixels: Annotated[int | None, typer.Option(help="Most pixels of an image.")] = None,
     threads: Annotated[str, typer.Option(help="Images decoded at once, or auto.")] = "auto",
+    memory: Annotated[int | None, typer.Option(help="Bytes that decoding ahead may hold.")] = None,
     columns: Annotated[str, typer.Option(help="all, none, names with commas, or -name to leave out.")] = "all",
     shard: Annotated[str | None, typer.Option(help="I/N: only the files of shard I of N, from 0.")] = None,
     retry_errors: Annotated[
@@ -92,10 +98,11 @@ def enrich(
     if len(source) < 2:
         raise typer.BadParameter("give SOURCE and DESTINATION")
     given = {
-        "image": image, "model": model, "revision": revision, "device": device, "precision": precision,
-        "batch_size": _number_or_auto(batch_size), "on_error": on_error, "prefix": prefix, "root": root,
-        "allow": tuple(allow or ()), "channels": channels, "max_bytes": max_bytes, "max_pixels": max_pixels,
-        "threads": _number_or_auto(threads),
+        "image": image, "model": model, "revision": revision, "device": device, "engine": engine,
+        "precision": precision, "batch_size": _number_or_auto(batch_size), "on_error": on_error,
+        "prefix": prefix, "root": root, "allow": tuple(allow or ()), "allow_hosts": tuple(allow_hosts or ()),
+        "channels": channels, "max_bytes": max_bytes, "max_pixels": max_pixels,
+        "threads": _number_or_auto(threads), "memory": memory,
     }  # fmt: skip
     options = {name: value for name, value in given.items() if value is not None}
     job = {
@@ -145,6 +152,8 @@ def inspect_(
     model: Model = DEFAULT_MODEL,
     revision: Revision = None,
     root: Annotated[str | None, typer.Option(help="Folder that paths start from and may not leave.")] = None,
+    allow: Allow = None,
+    allow_hosts: AllowHosts = None,
     prefix: Annotated[str, typer.Option(help="What the appended columns' names start with.")] = "emotion",
     rows: Annotated[int, typer.Option(help="Rows whose images are opened.", min=0)] = 5,
     as_json: Json = False,
@@ -155,7 +164,9 @@ def inspect_(
     """
     from emotion_ops.cli.inspect import inspect as command
 
-    command(source, image, model, revision, root, prefix, rows, as_json=as_json)
+    operator = {"image": image, "model": model, "revision": revision, "root": root, "prefix": prefix}
+    access = {"allow": tuple(allow or ()), "allow_hosts": tuple(allow_hosts or ())}
+    command(source, {**operator, **access}, rows, as_json=as_json)
 
 
 @app.command()

@@ -27,8 +27,8 @@ from emotion_ops.errors import (
     RowFailedError,
 )
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, markup=False)  # a file name may look like markup
+err = Console(stderr=True, highlight=False, markup=False)
 
 
 class ExitCode(enum.IntEnum):

@@ -54,11 +54,13 @@ def kind_of(column_type: pa.DataType, column: str) -> str:
     if pt.is_dictionary(column_type) or pt.is_run_end_encoded(column_type):
         return kind_of(column_type.value_type, column)
     if isinstance(column_type, pa.FixedShapeTensorType):
-        if column_type.value_type == pa.uint8() and len(column_type.shape) in (2, 3):
+        shape = _tensor_shape(column_type)
+        if column_type.value_type == pa.uint8() and (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))):
             return "pixels"
-    elif isinstance(column_type, pa.BaseExtensionType):
+        raise ColumnTypeError(column, f"tensors of {column_type.value_type} and shape {shape}")
+    if isinstance(column_type, pa.BaseExtensionType):
         return kind_of(column_type.storage_type, column)
-    elif pt.is_struct(column_type) and (kind := _struct_kind(column_type, column)):
+    if pt.is_struct(column_type) and (kind := _struct_kind(column_type, column)):
         return kind
     raise ColumnTypeError(column, str(column_type))
 
@@ -88,7 +90,7 @@ def cells_of(array: pa.Array, column: str) -> CellGetter:
         ends, start, run_at = array.run_ends.to_numpy(), array.offset, cells_of(array.values, column)
         return lambda row: run_at(int(np.searchsorted(ends, start + row, side="right")))
     if kind == "pixels" and isinstance(array_type, pa.FixedShapeTensorType):
-        return lambda row: _tensor(array[row])
+        return lambda row: _tensor(array.storage[row], array_type)
     if isinstance(array_type, pa.BaseExtensionType):
         return cells_of(array.storage, column)
     if kind == "Spark images":
@@ -111,8 +113,8 @@ def cell_of(value: Any) -> Cell:
         return None
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
-    if isinstance(value, bytearray):
-        return bytes(value)
+    if isinstance(value, bytearray | memoryview):
+        return value if isinstance(value, memoryview) and value.contiguous and value.itemsize == 1 else bytes(value)
     if isinstance(value, dict):
         encoded = value.get("bytes")
         return cell_of(value.get("path") if encoded is None else encoded)
@@ -165,9 +167,18 @@ def _bytes(scalar: pa.Scalar) -> memoryview | None:
     return None if buffer is None else memoryview(buffer)
 
 
-def _tensor(scalar: pa.FixedShapeTensorScalar) -> NDArray[np.uint8] | None:
-    pixels: NDArray[np.uint8] | None = scalar.to_numpy() if scalar.is_valid else None
-    return pixels
+def _tensor_shape(tensor: pa.FixedShapeTensorType) -> tuple[int, ...]:
+    """The shape as its user sees it, with the axes in their logical order."""
+    axes = tensor.permutation or range(len(tensor.shape))
+    return tuple(tensor.shape[axis] for axis in axes)
+
+
+def _tensor(scalar: pa.FixedSizeListScalar, tensor: pa.FixedShapeTensorType) -> NDArray[np.uint8] | None:
+    if not scalar.is_valid:
+        return None
+    # by hand, since pyarrow's own to_numpy takes the permutation for its inverse
+    pixels: NDArray[np.uint8] = scalar.values.to_numpy().reshape(tensor.shape)
+    return pixels if tensor.permutation is None else pixels.transpose(tensor.permutation)
 
 
 def _bytes_or_path(array: pa.StructArray, column: str) -> CellGetter:

@@ -76,7 +76,7 @@ def _pandas(frame: pd.DataFrame, operator: ClassifyEmotions) -> pd.DataFrame:
         raise OptionError("image", operator.image, f"{copies} columns have this name; rename all but one")
     columns = operator.output_columns()
     columns.check_absent(names)
-    series = frame[operator.image]
+    series = frame.iloc[:, names.index(operator.image)]  # by position: the name may be the number 0
     appended = operator.columns_for(_pandas_cells(series, operator.image))
     result = frame.copy(deep=False)
     for name, column in zip(columns.names, appended.columns, strict=True):
@@ -101,7 +101,8 @@ def _pandas_cells(series: pd.Series[Any], column: str) -> pa.ChunkedArray | Sequ
         return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
     values = series.cat.categories if isinstance(series.dtype, pd.CategoricalDtype) else series
     holds = pd.api.types.infer_dtype(values, skipna=True)
-    missing_only = pd.api.types.is_float_dtype(series.dtype) and bool(series.isna().all())
+    is_missing = bool(series.isna().all())
+    missing_only = is_missing and (len(series) > 0 or pd.api.types.is_float_dtype(series.dtype))
     if not missing_only and holds not in ("string", "bytes", "empty") and not holds.startswith("mixed"):
         raise ColumnTypeError(column, f"{series.dtype} ({holds})")
     return series.to_numpy(dtype=object)
@@ -113,23 +114,32 @@ def _narwhals(frame: Any, operator: ClassifyEmotions) -> Any:
     try:
         table = nw.from_native(frame, eager_only=True)
     except TypeError:
-        if hasattr(frame, "__arrow_c_stream__"):
-            return operator(pa.table(frame))
-        raise FrameTypeError(
-            type(frame).__name__,
-            "give a pandas, Polars or PyArrow table, or anything with __arrow_c_stream__; collect() a lazy frame first",
-        ) from None
+        return operator(_arrow_table(frame))
     if operator.image not in table.columns:
         raise ColumnNotFoundError(operator.image, table.columns)
     columns = operator.output_columns()
     columns.check_absent(table.columns)
     try:
-        images = table.get_column(operator.image).to_arrow()
+        series = table.get_column(operator.image)
+        images = series.to_list() if series.dtype == nw.Object else series.to_arrow()
     except (pa.ArrowException, TypeError, ValueError, NotImplementedError) as error:
         raise ColumnTypeError(operator.image, f"{table.schema[operator.image]} ({error})") from error
-    images = images if isinstance(images, pa.ChunkedArray) else pa.chunked_array([images])
+    images = pa.chunked_array([images]) if isinstance(images, pa.Array) else images
     appended = nw.from_arrow(operator.columns_for(images), backend=table.implementation)
     result = table.with_columns(*appended.iter_columns())
     if operator.on_error == "drop":
         result = result.filter(nw.col(columns.error).is_null())
     return result.to_native()
+
+
+def _arrow_table(frame: Any) -> pa.Table:
+    if hasattr(frame, "__arrow_c_stream__"):
+        try:
+            return pa.table(frame)
+        except pa.ArrowException:  # a column alone, a Polars Series say, speaks Arrow too
+            pass
+    raise FrameTypeError(
+        type(frame).__name__,
+        "give a pandas, Polars or PyArrow table, or anything that gives one by __arrow_c_stream__; "
+        "collect() a lazy frame first, and put a single column into a table",
+    )

@@ -16,7 +16,7 @@ from emotion_ops.errors import ColumnError, ColumnNotFoundError, DatasetError
 from emotion_ops.lake.fingerprint import Fingerprint, Recipe
 from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.retry import failed_rows, read_errors
-from emotion_ops.lake.sources import SourceFile, find_sources
+from emotion_ops.lake.sources import SourceFile, find_sources, open_parquet
 from emotion_ops.lake.storage import Entry, Folder, split
 from emotion_ops.operators.classify import ClassifyEmotions
 
@@ -184,19 +184,12 @@ def in_shard(key: str, shard: tuple[int, int] | None) -> bool:
 
 def _plan_file(file: SourceFile, key: str, destination: Folder, recipe: Recipe, *, overwrite: bool) -> FilePlan:
     """Decide what happens to one file: reads its footer, and its output's where there is one."""
-    try:
-        with file.folder.open(file.entry.key) as opened, pq.ParquetFile(opened) as parquet:
-            schema, metadata = parquet.schema_arrow, parquet.metadata
-            groups = tuple(
-                RowGroup(metadata.row_group(i).num_rows, metadata.row_group(i).total_byte_size)
-                for i in range(metadata.num_row_groups)
-            )
-    except (pa.ArrowException, OSError) as error:
-        raise DatasetError(
-            file.folder.path(file.entry.key),
-            f"is no whole Parquet file ({error})",
-            "mend it, or move it away, and run again",
-        ) from error
+    with open_parquet(file.folder, file.entry.key) as parquet:
+        schema, metadata = parquet.schema_arrow, parquet.metadata
+        groups = tuple(
+            RowGroup(metadata.row_group(i).num_rows, metadata.row_group(i).total_byte_size)
+            for i in range(metadata.num_row_groups)
+        )
     fingerprint = recipe.fingerprint(file.entry, sum(group.rows for group in groups))
     action, reason = _decide(destination, key, fingerprint, overwrite=overwrite)
     return FilePlan(file.folder, file.entry, schema, groups, destination, key, fingerprint, action, reason)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from emotion_ops.errors import DatasetError
 from emotion_ops.lake.storage import Entry, Folder, split
@@ -34,6 +38,21 @@ class SourceFile:
     def path(self) -> str:
         """Where it is, for messages."""
         return self.folder.path(self.key)
+
+
+@contextlib.contextmanager
+def open_parquet(folder: Folder, key: str) -> Iterator[pq.ParquetFile]:
+    """Open a source file by its footer.
+
+    Raises:
+        DatasetError: It cannot be read, or is no whole Parquet file.
+    """
+    try:
+        with folder.open(key) as opened, pq.ParquetFile(opened) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        what = f"is no whole Parquet file ({error})"
+        raise DatasetError(folder.path(key), what, "mend it, or move it away, and run again") from error
 
 
 def find_sources(source: str | Sequence[str]) -> list[SourceFile]:

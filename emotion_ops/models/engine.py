@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from emotion_ops.models import openmp
 from emotion_ops.models.spec import PixelSpec
 from emotion_ops.models.weights import Checkpoint, locate
 
@@ -87,6 +88,7 @@ def load(model: str, revision: str | None, device: str, engine: EngineName, prec
 @functools.lru_cache(maxsize=4)
 def _load(process: int, checkpoint: Checkpoint, stamp: object, device: str, precision: str) -> Engine:
     """One network for equal arguments; a child process and a folder with new files have their own."""
+    openmp.wait_passively()
     from emotion_ops.models.torch_engine import TorchEngine
 
     return TorchEngine(checkpoint, device, precision)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from emotion_ops.models import openmp
 from emotion_ops.models.weights import Checkpoint
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def reference_probabilities(checkpoint: Checkpoint, images: Sequence[Image.Image
     Returns:
         float32 (N, labels).
     """
+    openmp.wait_passively()
     import torch
     from PIL import ImageOps
     from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -44,6 +46,7 @@ def reference_probabilities(checkpoint: Checkpoint, images: Sequence[Image.Image
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that decide the numbers and the speed, and of the devices that torch sees."""
+    openmp.wait_passively()
     import torch
     import transformers
 

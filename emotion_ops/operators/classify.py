@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -91,23 +92,26 @@ class ClassifyEmotions:
     memory: int = field(default=512 * 2**20)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "model", os.fspath(self.model))
-        object.__setattr__(self, "root", None if self.root is None else os.fspath(self.root))
+        for name in ("model", "root"):
+            if isinstance(getattr(self, name), os.PathLike):
+                object.__setattr__(self, name, os.fspath(getattr(self, name)))
         for name in ("allow", "allow_hosts"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+            object.__setattr__(self, name, _names(name, getattr(self, name)))
         _one_of("engine", self.engine, ("auto", "torch"))
         _one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
         _one_of("on_error", self.on_error, ("null", "raise", "drop"))
         _one_of("channels", self.channels, ("rgb", "bgr"))
         for name in ("batch_size", "threads"):
             if getattr(self, name) != "auto":
-                _positive(name, getattr(self, name))
+                object.__setattr__(self, name, _positive(name, getattr(self, name)))
         for name in ("max_bytes", "max_pixels", "memory"):
-            _positive(name, getattr(self, name))
-        for name in ("image", "prefix", "model"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise OptionError(name, getattr(self, name), "give a name that is not empty")
+            object.__setattr__(self, name, _positive(name, getattr(self, name)))
+        for name in ("image", "prefix", "model", "device", "root", "revision"):
+            value = getattr(self, name)
+            if value is None and name in ("root", "revision"):
+                continue
+            if not isinstance(value, str) or not value:
+                raise OptionError(name, value, "give a text that is not empty")
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """The schema of what comes out for tables of this schema; no image is read and no network loaded.
@@ -220,6 +224,7 @@ class ClassifyEmotions:
                 pulled in the caller's thread.
 
         Raises:
+            FrameTypeError: What comes are no record batches.
             ColumnError: As ``output_schema`` does, before the first image is read.
             ModelError: The model cannot be used.
             RowFailedError: A row failed under ``on_error="raise"``; its row counts from the stream's start.
@@ -228,6 +233,8 @@ class ClassifyEmotions:
         first = next(batches, None)
         if first is None:
             return
+        if not isinstance(first, pa.RecordBatch):
+            raise FrameTypeError(type(first).__name__, "give record batches here, table.to_batches() say")
         self.output_schema(first.schema)  # a wrong column is told before the network loads
         columns = self.output_columns()
         images = ((batch, self._images(batch)) for batch in itertools.chain([first], batches))
@@ -284,9 +291,17 @@ def _batch(answers: Answers, columns: OutputColumns) -> pa.RecordBatch:
 
 
 def drop_failed(table: ArrowTable, error_column: str) -> ArrowTable:
-    """The rows of an enriched table whose error column is null, in their order."""
-    good = pc.is_null(table.column(error_column))
-    return table if pc.all(good).as_py() is not False else table.take(pc.indices_nonzero(good))
+    """The rows of an enriched table whose error column is null, in their order.
+
+    Cut out as slices: Arrow's filters and takes know neither views nor run-end encoding, and overflow where a
+    column holds more than 2 GiB.
+    """
+    good = np.flatnonzero(pc.is_null(table.column(error_column)).to_numpy(zero_copy_only=False))
+    if len(good) == table.num_rows:
+        return table
+    runs = np.split(good, np.flatnonzero(np.diff(good) > 1) + 1)
+    kept = [table.slice(int(run[0]), len(run)) for run in runs if len(run)] or [table.slice(0, 0)]
+    return pa.concat_batches(kept) if isinstance(table, pa.RecordBatch) else pa.concat_tables(kept)
 
 
 def _ignore(row: int, error: ImageError) -> None:
@@ -298,6 +313,18 @@ def _one_of(option: str, value: Any, choices: tuple[str, ...]) -> None:
         raise OptionError(option, value, f"give one of {', '.join(repr(choice) for choice in choices)}")
 
 
-def _positive(option: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def _positive(option: str, value: Any) -> int:
+    try:
+        number = operator.index(value)  # numpy's whole numbers too
+    except TypeError:
+        number = 0
+    if isinstance(value, bool) or number < 1:
         raise OptionError(option, value, "give a whole number of at least 1")
+    return number
+
+
+def _names(option: str, value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    if not all(isinstance(name, str) for name in names):
+        raise OptionError(option, value, "give names, ('s3', 'https') say")
+    return names

@@ -170,7 +170,7 @@ def _ahead(coming: Iterator[_Loading[T]], flow: Flow) -> Iterator[_Loading[T]]:
     for loading in coming:
         window.append(loading)
         waiting_bytes += loading.size
-        while len(window) >= flow.ahead_rows or waiting_bytes >= flow.ahead_bytes:
+        while window and (len(window) >= flow.ahead_rows or waiting_bytes >= flow.ahead_bytes):
             first = window.popleft()
             waiting_bytes -= first.size
             yield first
