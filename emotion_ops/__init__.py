@@ -33,8 +33,12 @@ if TYPE_CHECKING:
         UnsupportedModelError,
     )
     from emotion_ops.integrations.frames import classify_emotions
+    from emotion_ops.lake.clean import CleanReport, clean_destination
+    from emotion_ops.lake.diff import DiffReport, diff_datasets
     from emotion_ops.lake.enrich import enrich_dataset
     from emotion_ops.lake.report import EnrichReport
+    from emotion_ops.lake.status import DatasetStatus, dataset_status
+    from emotion_ops.lake.verify import VerifyReport, verify_dataset
     from emotion_ops.operators.classifier import EmotionClassifier
     from emotion_ops.operators.classify import ClassifyEmotions
     from emotion_ops.schema import EMOTIONS
@@ -66,6 +70,14 @@ _HOMES = {
     "classify_emotions": "emotion_ops.integrations.frames",
     "enrich_dataset": "emotion_ops.lake.enrich",
     "EnrichReport": "emotion_ops.lake.report",
+    "diff_datasets": "emotion_ops.lake.diff",
+    "DiffReport": "emotion_ops.lake.diff",
+    "dataset_status": "emotion_ops.lake.status",
+    "DatasetStatus": "emotion_ops.lake.status",
+    "verify_dataset": "emotion_ops.lake.verify",
+    "VerifyReport": "emotion_ops.lake.verify",
+    "clean_destination": "emotion_ops.lake.clean",
+    "CleanReport": "emotion_ops.lake.clean",
     "EMOTIONS": "emotion_ops.schema",
     **dict.fromkeys(_ERRORS, "emotion_ops.errors"),
 }
@@ -73,12 +85,15 @@ _HOMES = {
 __all__ = [
     "EMOTIONS",
     "ClassifyEmotions",
+    "CleanReport",
     "ColumnError",
     "ColumnExistsError",
     "ColumnNotFoundError",
     "ColumnTypeError",
     "DatasetError",
+    "DatasetStatus",
     "DestinationConflictError",
+    "DiffReport",
     "EmotionClassifier",
     "EmotionOpsError",
     "EnrichReport",
@@ -93,9 +108,14 @@ __all__ = [
     "RowFailedError",
     "UnsafeWeightsError",
     "UnsupportedModelError",
+    "VerifyReport",
     "__version__",
     "classify_emotions",
+    "clean_destination",
+    "dataset_status",
+    "diff_datasets",
     "enrich_dataset",
+    "verify_dataset",
 ]
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from emotion_ops.cli.audit import app as audit
 from emotion_ops.cli.output import ExitCode, guarded, set_up_logging
 from emotion_ops.models.weights import DEFAULT_MODEL
 from emotion_ops.version import __version__
@@ -183,6 +184,9 @@ def doctor(
     from emotion_ops.cli.doctor import doctor as command
 
     raise typer.Exit(command(model, revision, device, as_json=as_json))
+
+
+app.add_typer(audit)
 
 
 def _names(text: str) -> list[str]:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -27,7 +27,7 @@ from emotion_ops.errors import (
     RowFailedError,
 )
 
-out = Console(highlight=False, markup=False)  # a file name may look like markup
+out = Console(highlight=False, markup=False)  # a path may have brackets in it
 err = Console(stderr=True, highlight=False, markup=False)
 
 
@@ -120,6 +120,18 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours:,} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{max(seconds, 0.1):.1f} s" if seconds < 10 else f"{rest} s"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Numbers by name, in words."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
+
+
+def made_by(lineage: Mapping[str, str]) -> str:
+    """A model at its revision; of a long hash the beginning, since ``--json`` has all of it."""
+    revision = str(lineage.get("revision", "unknown"))
+    version = f", version {lineage['version']}" if "version" in lineage else ""
+    return f"{lineage.get('model', 'unknown')} at {revision[:19]}{'…' if len(revision) > 19 else ''}{version}"
 
 
 def print_json(answer: Any) -> None:

@@ -17,7 +17,9 @@ import pyarrow as pa
 
 from emotion_ops.lake.storage import HOME, Folder
 
-_JOURNAL = f"{HOME}/journal"
+JOURNAL = f"{HOME}/journal"
+KEY_OF_FILE = b"emotion_ops.key"
+"""Key of the output file's key in a journal entry's metadata, for the folder's name is but its hash."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Journal:
 
     def write(self, row_group: int, answers: pa.Table) -> None:
         """Remember a row group's answers: whole, or not at all."""
+        answers = answers.replace_schema_metadata({KEY_OF_FILE: self.key.encode()})
         with self.destination.spool() as path:
             with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, answers.schema) as writer:
                 writer.write_table(answers)
@@ -58,10 +61,10 @@ class Journal:
 
     def remove(self) -> None:
         """Forget everything about this output file, under other fingerprints too."""
-        self.destination.delete_folder(f"{_JOURNAL}/{self.file_home}")
+        self.destination.delete_folder(f"{JOURNAL}/{self.file_home}")
 
     def _key(self, row_group: int) -> str:
-        return f"{_JOURNAL}/{self.home}/{row_group:06d}.arrow"
+        return f"{JOURNAL}/{self.home}/{row_group:06d}.arrow"
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Leftovers:
     def find(cls, destination: Folder) -> Leftovers:
         """Look them up, in one listing."""
         finished: dict[str, set[int]] = defaultdict(set)
-        for entry in destination.child(_JOURNAL).entries(hidden=True):
+        for entry in destination.child(JOURNAL).entries(hidden=True):
             home, _, name = entry.key.rpartition("/")
             finished[home].add(int(name.removesuffix(".arrow")))
         return cls(destination, dict(finished))
@@ -94,4 +97,4 @@ class Leftovers:
         kept = {journal.home for journal in journals}
         for home in self.finished:
             if home not in kept and (of_files is None or home.partition("/")[0] in of_files):
-                self.destination.delete_folder(f"{_JOURNAL}/{home}")
+                self.destination.delete_folder(f"{JOURNAL}/{home}")

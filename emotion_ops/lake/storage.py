@@ -169,9 +169,7 @@ class Folder:
     def clear_spool(self) -> None:
         """Remove what dead processes left in the spool; on another machine, what is a day old."""
         for path in self.local_path(SPOOL).glob("*.tmp") if self.is_local else ():
-            host, process, _ = path.stem.rsplit("-", 2)
-            old = time.time() - path.stat().st_mtime > _DAY
-            if old or (host == socket.gethostname() and not lives(int(process))):
+            if not spooled_by_the_living(path):
                 path.unlink(missing_ok=True)
 
     def publish(self, spooled: Path, key: str) -> None:
@@ -218,6 +216,14 @@ class Folder:
         except OSError:
             return False
         return entry is not None and entry.size == size
+
+
+def spooled_by_the_living(path: Path) -> bool:
+    """Whether whoever writes a spool file may still be going; on another machine, whether it is under a day old."""
+    host, _, process = path.stem.rpartition("-")[0].rpartition("-")
+    if host == socket.gethostname() and process.isdigit() and not lives(int(process)):
+        return False
+    return time.time() - path.stat().st_mtime <= _DAY
 
 
 def lives(process: int) -> bool:

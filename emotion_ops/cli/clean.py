@@ -1,0 +1,35 @@
+"""``emotion-ops clean``."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from emotion_ops.cli.output import out, print_json, two_columns
+from emotion_ops.lake.clean import clean_destination
+
+
+def clean(destination: str, *, journals: bool, dry_run: bool, as_json: bool) -> None:
+    """Clean a destination and say what was removed."""
+    report = clean_destination(destination, journals=journals, dry_run=dry_run)
+    if as_json:
+        print_json(report.to_dict())
+        return
+    table = two_columns()
+    table.add_row("destination", report.destination)
+    table.add_row(
+        "would be removed" if dry_run else "removed", f"{len(report.removed):,} leftovers, {report.bytes:,} bytes"
+    )
+    if report.kept:
+        size = sum(one.bytes for one in report.kept)
+        what = f"{len(report.kept):,} journals of unfinished files, {size:,} bytes"
+        table.add_row("kept", f"{what}: a rerun goes on from them, --journals removes them")
+    out.print(table)
+    if report.removed:
+        listed = Table(box=None, padding=(0, 2, 0, 0))
+        listed.add_column("kind")
+        listed.add_column("bytes", justify="right")
+        listed.add_column("path", overflow="fold")
+        for one in report.removed:
+            listed.add_row(one.kind, f"{one.bytes:,}", one.path)
+        out.print()
+        out.print(listed)

@@ -1,0 +1,121 @@
+"""``emotion-ops diff``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from emotion_ops.cli.output import ExitCode, counted, made_by, out, print_json, two_columns
+from emotion_ops.lake.diff import DiffReport, diff_datasets
+
+_LISTED = 10
+
+
+def diff(a: str, b: str, rows: int, limits: Mapping[str, Any], *, as_json: bool) -> ExitCode:
+    """Compare two outputs and say what differs.
+
+    Returns:
+        ``FOUND_WRONG`` where a limit is exceeded, else ``OK``.
+    """
+    report = diff_datasets(a, b, rows=rows, **limits)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _show(report)
+        for what in report.exceeded:
+            out.print(f"Too much differs: {what}.", style="red", soft_wrap=True)
+        if not report.exceeded and any(limit is not None for limit in limits.values()):
+            out.print("Within the limits.", style="green")
+    return ExitCode.FOUND_WRONG if report.exceeded else ExitCode.OK
+
+
+def _show(report: DiffReport) -> None:
+    out.print(_summary(report))
+    for table in (_matrix(report), _drift(report), _rows(report)):
+        if table is not None:
+            out.print()
+            out.print(table)
+    out.print()
+
+
+def _summary(report: DiffReport) -> Table:
+    table = two_columns()
+    both = f"{report.coverage:.2%} of all"
+    for name, value in (
+        ("A", report.a),
+        ("", "; ".join(map(made_by, report.models_a))),
+        ("B", report.b),
+        ("", "; ".join(map(made_by, report.models_b))),
+        ("files", _sides(report.files, "compared", len(report.only_in_a), len(report.only_in_b))),
+        ("rows", _sides(report.rows, f"compared ({both})", report.rows_only_in_a, report.rows_only_in_b)),
+        ("answered", _sides(report.answered, "by both", report.answered_only_in_a, report.answered_only_in_b)),
+        ("failed in A", counted(report.errors_a)),
+        ("failed in B", counted(report.errors_b)),
+        ("labels flipped", f"{report.flips:,} ({report.flip_rate:.2%} of the rows compared)"),
+        ("drift", f"largest {report.drift.largest:.3g}, mean {report.drift.mean:.3g}"),
+    ):
+        if value:
+            table.add_row(name, value)
+    for side, keys in (("A", report.only_in_a), ("B", report.only_in_b)):
+        for key in keys[:_LISTED]:
+            table.add_row(f"only in {side}", key)
+        if len(keys) > _LISTED:
+            table.add_row("", f"and {len(keys) - _LISTED:,} more, which --json lists")
+    for one in report.unmatched[:_LISTED]:
+        table.add_row("unmatched", f"{one.file}: {one.reason} ({one.rows_a:,} rows in A, {one.rows_b:,} in B)")
+    for side, labels in (("A", report.labels_only_in_a), ("B", report.labels_only_in_b)):
+        if labels:
+            table.add_row(f"labels only in {side}", f"{', '.join(labels)}; their drift is not measured")
+    return table
+
+
+def _matrix(report: DiffReport) -> Table | None:
+    """Labels of A down, of B across; where that is wider than the terminal, the flips one below the other."""
+    if not report.flips:
+        return None
+    columns = sorted({other for row in report.matrix.values() for other in row})
+    rows = [
+        [f"{row.get(other, 0):,}" if row.get(other) else "·" for other in columns] for row in report.matrix.values()
+    ]
+    widths = [max(map(len, cells)) + 2 for cells in zip(columns, *rows, strict=True)]
+    if sum(widths) + max(map(len, report.matrix)) + 2 <= out.width:
+        table = _plain(("A ↓  B →", *columns), numbers=range(1, len(columns) + 1))
+        for label, cells in zip(report.matrix, rows, strict=True):
+            table.add_row(label, *cells)
+        return table
+    table = _plain(("in A", "in B", "rows"), numbers=[2])
+    flips = [(count, a, b) for a, row in report.matrix.items() for b, count in row.items() if a != b]
+    for count, a, b in sorted(flips, reverse=True):
+        table.add_row(a, b, f"{count:,}")
+    return table
+
+
+def _drift(report: DiffReport) -> Table | None:
+    if not report.drift.largest:
+        return None
+    table = _plain(("label", "largest drift", "mean drift"), numbers=(1, 2))
+    for label, drift in report.drift_by_label.items():
+        table.add_row(label, f"{drift.largest:.3g}", f"{drift.mean:.3g}")
+    return table
+
+
+def _rows(report: DiffReport) -> Table | None:
+    if not report.largest:
+        return None
+    table = _plain(("file", "row", "drift", "of", "in A", "in B"), numbers=(1, 2))
+    for row in report.largest:
+        table.add_row(row.file, f"{row.row:,}", f"{row.drift:.3g}", row.label, row.label_a, row.label_b)
+    return table
+
+
+def _plain(names: tuple[str, ...], numbers: Any) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for place, name in enumerate(names):
+        table.add_column(name, justify="right" if place in numbers else "left", overflow="fold")
+    return table
+
+
+def _sides(both: int, what: str, only_a: int, only_b: int) -> str:
+    return f"{both:,} {what}, {only_a:,} only in A, {only_b:,} only in B"

@@ -1,0 +1,78 @@
+"""Whether the emotion columns of a row can be what they should be: an answer, or an error and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from emotion_ops.errors import RowErrorCode
+from emotion_ops.lake.equality import Mask
+from emotion_ops.schema import OutputColumns
+
+SUM_TOLERANCE = 1e-5
+"""How far the probabilities of a row may be from summing to 1."""
+
+_CODES = frozenset(RowErrorCode)
+
+
+def wrong_answers(batch: pa.RecordBatch, columns: OutputColumns) -> Iterator[tuple[int, str]]:
+    """Rows of the emotion columns that no run can have written, each with the first thing that is wrong.
+
+    A good row has a label and probabilities that are numbers from 0 to 1, sum to 1 within ``SUM_TOLERANCE``, and
+    are highest at the label (the first of equals); a failed row has an error that begins with a known code, and
+    is null in all other columns.
+
+    Args:
+        batch: The emotion columns, in order.
+        columns: Their names.
+
+    Yields:
+        The row's number in the batch, and what is wrong with it.
+    """
+    label, error = batch.column(0), batch.column(batch.num_columns - 1)
+    columns_of_numbers = [batch.column(1 + place) for place in range(len(columns.labels))]
+    numbers = np.stack([_floats(column) for column in columns_of_numbers], axis=1)
+    null = np.stack([_null(column) for column in columns_of_numbers], axis=1)
+    labels = label.to_numpy(zero_copy_only=False)
+    highest = np.array(columns.labels, dtype=object)[np.where(np.isnan(numbers), -1.0, numbers).argmax(axis=1)]
+    failed, unlabelled = ~_null(error), _null(label)
+    possible = (numbers >= 0) & (numbers <= 1)  # which NaN and infinity are not
+    total = numbers.sum(axis=1)
+    summing = np.abs(total - 1) <= SUM_TOLERANCE
+    badly_failed = ~unlabelled | ~null.all(axis=1) | ~_known(error)
+    badly_answered = unlabelled | ~possible.all(axis=1) | ~summing | (labels != highest)
+    for row in map(int, np.flatnonzero(np.where(failed, badly_failed, badly_answered))):
+        if failed[row]:
+            code = str(error[row].as_py()).partition(":")[0]
+            known = code in _CODES
+            yield (
+                row,
+                "failed, and has an answer beside its error" if known else f"failed with the unknown code {code!r}",
+            )
+        elif unlabelled[row] or null[row].any():
+            yield row, "has neither a whole answer nor an error"
+        elif not possible[row].all():
+            place = int(possible[row].argmin())
+            yield row, f"{columns.probabilities[place]} is {numbers[row, place]:g}, which is no probability"
+        elif not summing[row]:
+            yield row, f"the probabilities sum to {total[row]:.6f}"
+        else:
+            yield row, f"{columns.label} is {labels[row]!r}, but the highest probability is of {highest[row]!r}"
+
+
+def _floats(column: pa.Array) -> NDArray[np.float64]:
+    numbers: NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)  # null as NaN
+    return numbers
+
+
+def _null(column: pa.Array) -> Mask:
+    mask: Mask = column.is_null().to_numpy(zero_copy_only=False)
+    return mask
+
+
+def _known(error: pa.Array) -> Mask:
+    """Whether an error begins with a known code; of rows without one it counts for nothing."""
+    return np.array([str(text).partition(":")[0] in _CODES for text in error.to_pylist()], dtype=bool)

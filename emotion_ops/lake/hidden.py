@@ -1,0 +1,202 @@
+"""What lies in a destination's hidden folder: who is writing, and what earlier runs left."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from emotion_ops.errors import DatasetError
+from emotion_ops.lake import lease
+from emotion_ops.lake.equality import equal_rows
+from emotion_ops.lake.journal import JOURNAL, KEY_OF_FILE, Journal
+from emotion_ops.lake.lease import Lease
+from emotion_ops.lake.outputs import aligned, read_output
+from emotion_ops.lake.plan import in_shard
+from emotion_ops.lake.storage import HOME, SPOOL, Entry, Folder, spooled_by_the_living
+
+Standing = Literal["none", "another", "same", "retry"]
+
+
+@dataclass(frozen=True)
+class LeaseFound:
+    """A lease.
+
+    Attributes:
+        entry: The file.
+        lease: What it says; None where it cannot be read.
+        living: Whether its run may still be going.
+    """
+
+    entry: Entry
+    lease: Lease | None
+    living: bool
+
+    @property
+    def part(self) -> str:
+        """The part of the job that it is about, one shard or one file; empty for all of it."""
+        return self.entry.key.removeprefix(f"{HOME}/lease").removesuffix(".json").removeprefix("-")
+
+    def covers(self, key: str) -> bool:
+        """Whether an output file is in that part."""
+        shard = re.fullmatch(r"(\d+)-of-(\d+)", self.part)
+        if shard:
+            return in_shard(key, (int(shard[1]), int(shard[2])))
+        return self.part in ("", key)
+
+
+@dataclass(frozen=True)
+class JournalFound:
+    """The journal of one output file under one fingerprint.
+
+    Attributes:
+        home: Where it lies, below the journals' folder.
+        key: The output file's key; None where its entries cannot be read.
+        row_groups: The row groups that it holds answers of.
+        bytes: What it takes.
+        output: What stands at the output's place: ``none``; one of ``another`` fingerprint; the ``same``, with
+            these very answers; or one whose failed rows are retried (``retry``), which has others.
+    """
+
+    home: str
+    key: str | None
+    row_groups: tuple[int, ...]
+    bytes: int
+    output: Standing
+
+    @property
+    def path(self) -> str:
+        """Where it lies in the destination."""
+        return f"{JOURNAL}/{self.home}"
+
+
+@dataclass(frozen=True)
+class SpoolFound:
+    """A spool file, and whether whoever writes it may still be going."""
+
+    entry: Entry
+    living: bool
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something that a dead run left.
+
+    Attributes:
+        kind: ``spool``, ``lease`` or ``journal``.
+        path: Where it lies in the destination.
+        bytes: What it takes.
+        resumable: Whether a rerun can go on from it: a journal of a file that is not finished.
+    """
+
+    kind: Literal["spool", "lease", "journal"]
+    path: str
+    bytes: int
+    resumable: bool
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """All of it, by kind.
+
+    Attributes:
+        leases: Those of the living and the dead.
+        journals: Of files that are not finished, or whose run died as it finished them.
+        spools: Files that are being written, or were when their process died.
+        reports: The reports' keys.
+    """
+
+    leases: tuple[LeaseFound, ...]
+    journals: tuple[JournalFound, ...]
+    spools: tuple[SpoolFound, ...]
+    reports: tuple[str, ...]
+
+    @property
+    def living(self) -> tuple[LeaseFound, ...]:
+        """Leases of runs that may still be going."""
+        return tuple(found for found in self.leases if found.living)
+
+    def in_progress(self, journal: JournalFound) -> bool:
+        """Whether a living run may be writing a journal."""
+        return any(journal.key is None or found.covers(journal.key) for found in self.living)
+
+    @property
+    def leftovers(self) -> tuple[Leftover, ...]:
+        """What dead runs left."""
+        return (
+            *(Leftover("spool", found.entry.key, found.entry.size, False) for found in self.spools if not found.living),
+            *(Leftover("lease", found.entry.key, found.entry.size, False) for found in self.leases if not found.living),
+            *(
+                Leftover("journal", found.path, found.bytes, found.output != "same")
+                for found in self.journals
+                if not self.in_progress(found)
+            ),
+        )
+
+
+def look(folder: Folder) -> Hidden:
+    """Look into the hidden folder, in one listing; leases, and journals of outputs that stand, are read."""
+    journals: dict[str, list[Entry]] = defaultdict(list)
+    leases, spools, reports = [], [], []
+    for below in folder.child(HOME).entries(hidden=True):
+        entry = Entry(f"{HOME}/{below.key}", below.size, below.version)
+        top, _, name = below.key.rpartition("/")
+        if entry.key.startswith(f"{JOURNAL}/") and name.endswith(".arrow"):
+            journals[top.partition("/")[2]].append(entry)
+        elif entry.key.startswith(f"{SPOOL}/") and name.endswith(".tmp"):
+            with contextlib.suppress(FileNotFoundError):  # finished since it was listed
+                living = folder.is_local and spooled_by_the_living(folder.local_path(entry.key))
+                spools.append(SpoolFound(entry, living))
+        elif not top and re.fullmatch(r"lease.*\.json", name):
+            found = lease.read(folder, entry.key)
+            leases.append(LeaseFound(entry, found, found is not None and found.is_alive()))
+        elif not top and re.fullmatch(r"report.*\.json", name):
+            reports.append(entry.key)
+    found_journals = tuple(_journal(folder, home, entries) for home, entries in sorted(journals.items()))
+    return Hidden(tuple(leases), found_journals, tuple(spools), tuple(reports))
+
+
+def _journal(folder: Folder, home: str, entries: list[Entry]) -> JournalFound:
+    groups = tuple(int(entry.key.rpartition("/")[2].removesuffix(".arrow")) for entry in entries)
+    key = _key_of(folder, entries[0])
+    standing: Standing = "none" if key is None else _standing(folder, key, home, groups)
+    return JournalFound(home, key, groups, sum(entry.size for entry in entries), standing)
+
+
+def _standing(folder: Folder, key: str, home: str, groups: tuple[int, ...]) -> Standing:
+    entry = folder.entry(key)
+    if entry is None:
+        return "none"
+    try:
+        output = read_output(folder, entry)
+        if output is None or output.fingerprint is None:
+            return "another"
+        journal = Journal(folder, key, output.fingerprint.digest)
+        if journal.home != home:
+            return "another"
+        if output.fingerprint.parts.get("on_error") == "drop":  # which is never retried
+            return "same"
+        answers = (batch for group in sorted(groups) for batch in journal.read(group).to_batches())
+        rows = 0
+        for mine, theirs in aligned(answers, output.answers()):
+            if not all(equal_rows(a, b).all() for a, b in zip(mine.columns, theirs.columns, strict=True)):
+                return "retry"
+            rows += mine.num_rows
+    except (DatasetError, pa.ArrowException, OSError):  # torn, or removed since it was listed
+        return "another"
+    return "same" if rows == output.rows else "retry"
+
+
+def _key_of(folder: Folder, entry: Entry) -> str | None:
+    try:
+        with folder.open(entry.key) as file:
+            metadata: Mapping[bytes, bytes] = pa.ipc.open_file(file).schema.metadata or {}
+    except (pa.ArrowException, OSError):
+        return None
+    key = metadata.get(KEY_OF_FILE)
+    return None if key is None else key.decode()
