@@ -346,6 +346,25 @@ def test_a_filesystem_of_fsspec_gives_the_same_outputs(
     assert not [path for path in memory.find("/enriched") if path.endswith((".arrow", ".tmp"))]
 
 
+def test_an_output_may_be_a_source_and_has_one_footer_of_its_own(
+    source: Path, operator: ClassifyEmotions, tiny_model: str, tmp_path: Path
+) -> None:
+    enrich_dataset(source, tmp_path / "first", operator)
+    second = ClassifyEmotions(model=tiny_model, prefix="second")
+    enrich_dataset(tmp_path / "first", tmp_path / "second", second)
+    for name in ("first", "second"):
+        assert (
+            enrich_dataset(
+                source if name == "first" else tmp_path / "first",
+                tmp_path / name,
+                operator if name == "first" else second,
+            ).skipped
+            == 2
+        )
+    footer = pq.read_metadata(tmp_path / "second" / "day=1" / "rows.parquet").metadata
+    assert json.loads(footer[FINGERPRINT_KEY])["prefix"] == "second"
+
+
 def test_two_files_of_one_folder_are_two_jobs_that_leave_each_others_journals_alone(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:

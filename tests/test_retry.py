@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,23 @@ def test_a_retry_that_stops_in_the_middle_leaves_the_output_as_it_was_and_is_gon
     again = enrich_dataset(source, out, operator, retry_errors=True)
     assert again.rows_from_journal > 0
     assert enrich_dataset(source, out, operator, retry_errors=True).errors.get("not_found", 0) == 0
+
+
+def test_what_a_run_left_that_died_as_it_finished_is_no_answer_to_a_retry(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    """Killed after the output was published and before its journal was removed."""
+    out = tmp_path / "out"
+    with pytest.raises(ErrorBudgetExceededError):
+        enrich_dataset(source / "rows.parquet", out, operator, max_errors=3)
+    journal = out / "_emotion_ops" / "journal"
+    shutil.copytree(journal, tmp_path / "kept")
+    enrich_dataset(source, out, operator)
+    shutil.copytree(tmp_path / "kept", journal, dirs_exist_ok=True)
+    mend(tmp_path)
+    report = enrich_dataset(source, out, operator, retry_errors=True)
+    assert (report.rows_from_journal, report.rows_retried, report.errors) == (0, 4, {"unsupported": 1})
+    assert not list(out.rglob("*.arrow"))
 
 
 def test_rows_that_were_dropped_or_codes_that_do_not_exist_cannot_be_retried(

@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 
 from emotion_ops.errors import ColumnNotFoundError, DatasetError, OptionError
 from emotion_ops.lake import quarantine
-from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY, FilePlan
+from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY, OUR_KEYS, FilePlan
 from emotion_ops.lake.runner import errors_of, read_batches
 from emotion_ops.lake.storage import Folder
 from emotion_ops.operators.classify import drop_failed
 from emotion_ops.schema import OutputColumns
 
+PAGE_BYTES = 2**20
+"""Of a data page, about, since a reader needs a page whole."""
 GROUP_BYTES = 64 * 2**20
 """Of an output's row group, in memory."""
 
@@ -46,7 +48,8 @@ class Composition:
 
     def schema(self, source: pa.Schema) -> pa.Schema:
         """The output's schema for a source's."""
-        kept = pa.schema([source.field(name) for name in self.passing], metadata=source.metadata)
+        metadata = {key: value for key, value in (source.metadata or {}).items() if key not in OUR_KEYS}
+        kept = pa.schema([source.field(name) for name in self.passing], metadata=metadata or None)
         return self.columns.append_to(kept)
 
 
@@ -105,7 +108,8 @@ def commit(plan: FilePlan, how: Composition, lineage: Mapping[str, str]) -> tupl
     if how.quarantine is not None:  # before the output stands, since afterwards nobody would come back for it
         quarantine.write(plan, _errors(answers), how.quarantine)
     with plan.destination.spool() as path:
-        with pq.ParquetWriter(path, schema, compression=how.compression) as writer:
+        page_rows = max(1, min(1024, PAGE_BYTES // max(1, plan.row_bytes)))
+        with pq.ParquetWriter(path, schema, compression=how.compression, write_batch_size=page_rows) as writer:
             for table in _row_groups(plan, how, answers, schema):
                 writer.write_table(table)
             finished = datetime.now(UTC).isoformat(timespec="seconds")
@@ -129,11 +133,12 @@ def _row_groups(plan: FilePlan, how: Composition, answers: pa.Table | None, sche
     """The output's rows, cut into row groups by bytes."""
     if answers is None:
         return
-    row_bytes = sum(group.bytes for group in plan.row_groups) // max(1, plan.rows)
     waiting: list[pa.RecordBatch] = []
     waiting_rows = waiting_bytes = start = 0
     most_rows = how.row_group_rows or plan.rows or 1
-    source = read_batches(plan.source, plan.entry.key, columns=list(how.passing), row_group=None, row_bytes=row_bytes)
+    source = read_batches(
+        plan.source, plan.entry.key, columns=list(how.passing), row_group=None, row_bytes=plan.row_bytes
+    )
     for batch in source:
         appended = answers.slice(start, batch.num_rows).combine_chunks().to_batches()
         start += batch.num_rows

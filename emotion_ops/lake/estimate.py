@@ -96,9 +96,10 @@ def _sample(plans: Sequence[FilePlan], image: str, rows: int) -> tuple[pa.Array,
     """The first images of each file, as one array where their types allow it, and rows read a second."""
     started, seen, arrays = time.perf_counter(), 0, []
     for plan in plans:
-        row_bytes = sum(group.bytes for group in plan.row_groups) // plan.rows
         wanted = rows
-        for batch in read_batches(plan.source, plan.entry.key, columns=[image], row_group=None, row_bytes=row_bytes):
+        for batch in read_batches(
+            plan.source, plan.entry.key, columns=[image], row_group=None, row_bytes=plan.row_bytes
+        ):
             images = batch.column(0) if batch.num_columns else pa.nulls(batch.num_rows)
             arrays.append(images.slice(0, wanted))
             seen += batch.num_rows

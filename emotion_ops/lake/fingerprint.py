@@ -33,6 +33,10 @@ class Fingerprint:
         """SHA-256 over the parts, in hexadecimal digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
+    def retry_digest(self, output: Entry) -> str:
+        """What a retry of an output's failed rows goes by: another one for each state of the output."""
+        return hashlib.sha256(f"{self.digest} {output.size} {output.version}".encode()).hexdigest()
+
     def to_json(self) -> str:
         """The parts as one line of JSON with sorted keys."""
         return json.dumps(self.parts, sort_keys=True)

@@ -11,13 +11,10 @@ from typing import Literal
 
 import pyarrow as pa
 
-from emotion_ops.errors import DatasetError
 from emotion_ops.lake import lease
-from emotion_ops.lake.equality import equal_rows
 from emotion_ops.lake.journal import JOURNAL, KEY_OF_FILE, Journal
 from emotion_ops.lake.lease import Lease
-from emotion_ops.lake.outputs import aligned, read_output
-from emotion_ops.lake.plan import in_shard
+from emotion_ops.lake.plan import fingerprint_of, in_shard
 from emotion_ops.lake.storage import HOME, SPOOL, Entry, Folder, spooled_by_the_living
 
 Standing = Literal["none", "another", "same", "retry"]
@@ -59,8 +56,8 @@ class JournalFound:
         key: The output file's key; None where its entries cannot be read.
         row_groups: The row groups that it holds answers of.
         bytes: What it takes.
-        output: What stands at the output's place: ``none``; one of ``another`` fingerprint; the ``same``, with
-            these very answers; or one whose failed rows are retried (``retry``), which has others.
+        output: What stands at the output's place: ``none``; the ``same``, made of this journal; the one whose
+            failed rows it is to ``retry``; or ``another``.
     """
 
     home: str
@@ -164,32 +161,20 @@ def look(folder: Folder) -> Hidden:
 def _journal(folder: Folder, home: str, entries: list[Entry]) -> JournalFound:
     groups = tuple(int(entry.key.rpartition("/")[2].removesuffix(".arrow")) for entry in entries)
     key = _key_of(folder, entries[0])
-    standing: Standing = "none" if key is None else _standing(folder, key, home, groups)
+    standing: Standing = "none" if key is None else _standing(folder, key, home)
     return JournalFound(home, key, groups, sum(entry.size for entry in entries), standing)
 
 
-def _standing(folder: Folder, key: str, home: str, groups: tuple[int, ...]) -> Standing:
+def _standing(folder: Folder, key: str, home: str) -> Standing:
     entry = folder.entry(key)
     if entry is None:
         return "none"
-    try:
-        output = read_output(folder, entry)
-        if output is None or output.fingerprint is None:
-            return "another"
-        journal = Journal(folder, key, output.fingerprint.digest)
-        if journal.home != home:
-            return "another"
-        if output.fingerprint.parts.get("on_error") == "drop":  # which is never retried
-            return "same"
-        answers = (batch for group in sorted(groups) for batch in journal.read(group).to_batches())
-        rows = 0
-        for mine, theirs in aligned(answers, output.answers()):
-            if not all(equal_rows(a, b).all() for a, b in zip(mine.columns, theirs.columns, strict=True)):
-                return "retry"
-            rows += mine.num_rows
-    except (DatasetError, pa.ArrowException, OSError):  # torn, or removed since it was listed
-        return "another"
-    return "same" if rows == output.rows else "retry"
+    made_of = fingerprint_of(folder, key)
+    if made_of is not None and Journal(folder, key, made_of.digest).home == home:
+        return "same"
+    if made_of is not None and Journal(folder, key, made_of.retry_digest(entry)).home == home:
+        return "retry"
+    return "another"
 
 
 def _key_of(folder: Folder, entry: Entry) -> str | None:

@@ -22,6 +22,8 @@ from emotion_ops.operators.classify import ClassifyEmotions
 
 FINGERPRINT_KEY = b"emotion_ops.fingerprint"
 LINEAGE_KEY = b"emotion_ops.lineage"
+OUR_KEYS = (FINGERPRINT_KEY, LINEAGE_KEY)
+"""What stands in a footer of ours; a source that is an output of before does not pass it on."""
 
 _FOOTERS_AT_ONCE = 16  # an object store answers many questions in the time of one
 
@@ -59,6 +61,7 @@ class FilePlan:
         fingerprint: What the output would be made of.
         action: What happens.
         reason: Why, in words.
+        retried: The output whose failed rows are answered again; None where none are.
     """
 
     source: Folder
@@ -70,11 +73,17 @@ class FilePlan:
     fingerprint: Fingerprint
     action: Action
     reason: str
+    retried: Entry | None = None
 
     @property
     def rows(self) -> int:
         """Rows of the file."""
         return sum(group.rows for group in self.row_groups)
+
+    @property
+    def row_bytes(self) -> int:
+        """What a row holds on the average, uncompressed."""
+        return sum(group.bytes for group in self.row_groups) // max(1, self.rows)
 
     @property
     def source_path(self) -> str:
@@ -84,7 +93,9 @@ class FilePlan:
     @property
     def journal(self) -> Journal:
         """Where the answers of its row groups are kept meanwhile."""
-        return Journal(self.destination, self.key, self.fingerprint.digest)
+        made_of = self.fingerprint
+        digest = made_of.digest if self.retried is None else made_of.retry_digest(self.retried)
+        return Journal(self.destination, self.key, digest)
 
 
 def plan_dataset(
@@ -197,12 +208,14 @@ def _plan_file(file: SourceFile, key: str, destination: Folder, recipe: Recipe, 
 
 def _retried(plan: FilePlan, operator: ClassifyEmotions, codes: Sequence[str]) -> FilePlan:
     """The plan of a file whose output stands, if rows of it failed that are to be answered again."""
-    if plan.action is not Action.SKIP:
+    standing = plan.destination.entry(plan.key) if plan.action is Action.SKIP else None
+    if standing is None:
         return plan
     failed = failed_rows(read_errors(plan.destination, plan.key, operator.output_columns().error), codes)
     if not failed:
         return plan
-    return dataclasses.replace(plan, action=Action.RETRY, reason=f"{failed:,} of its rows failed, and are tried again")
+    reason = f"{failed:,} of its rows failed, and are tried again"
+    return dataclasses.replace(plan, action=Action.RETRY, reason=reason, retried=standing)
 
 
 def fingerprint_of(folder: Folder, key: str) -> Fingerprint | None:

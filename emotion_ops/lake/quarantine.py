@@ -60,9 +60,8 @@ def write(plan: FilePlan, errors: pa.ChunkedArray, quarantine: Folder) -> int:
 def _failed(
     plan: FilePlan, errors: pa.ChunkedArray, failed: pa.ChunkedArray, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    row_bytes = sum(group.bytes for group in plan.row_groups) // max(1, plan.rows)
     start = 0
-    for batch in read_batches(plan.source, plan.entry.key, columns=None, row_group=None, row_bytes=row_bytes):
+    for batch in read_batches(plan.source, plan.entry.key, columns=None, row_group=None, row_bytes=plan.row_bytes):
         rows = pc.indices_nonzero(failed.slice(start, batch.num_rows))
         if len(rows):
             chosen, positions = batch.take(rows), pc.add(rows.cast(pa.int64()), start)
