@@ -223,10 +223,11 @@ def test_pixels_that_could_only_be_guessed_at_are_their_rows_error(tiny_model: s
 
 
 def test_a_number_that_is_none_stops_the_run_rather_than_being_written(tmp_path: Path) -> None:
-    from conftest import save_vit
     from safetensors.torch import load_file, save_file
 
-    folder = save_vit(tmp_path)
+    from emotion_ops.testing import save_tiny_model
+
+    folder = save_tiny_model(tmp_path)
     weights = load_file(folder / "model.safetensors")
     weights["classifier.bias"][0] = float("nan")
     save_file(weights, folder / "model.safetensors", {"format": "pt"})

@@ -15,7 +15,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import save_vit
 from enriched import in_order, rewrite, with_cell, write_source
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +22,7 @@ from hypothesis import strategies as st
 from emotion_ops import ClassifyEmotions, DatasetError, DiffReport, OptionError, diff_datasets, enrich_dataset
 from emotion_ops.lake.drift import NO_ANSWER
 from emotion_ops.schema import OutputColumns
+from emotion_ops.testing import save_tiny_model
 
 FILE = "day=1/rows.parquet"
 LABELS = ("sad", "happy", "fear")
@@ -52,7 +52,7 @@ def made(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("diff")
     source = write_source(home / "source")
     other = str(
-        save_vit(
+        save_tiny_model(
             home / "other", tuple(reversed(("sad", "disgust", "angry", "neutral", "fear", "surprise", "joy"))), seed=5
         )
     )

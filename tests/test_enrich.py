@@ -132,11 +132,11 @@ def test_another_option_is_refused_with_the_difference_named_and_overwrite_does_
 
 
 def test_new_weights_under_the_same_name_are_refused_too(source: Path, tmp_path: Path) -> None:
-    from conftest import save_vit
+    from emotion_ops.testing import save_tiny_model
 
-    model = save_vit(tmp_path / "model")
+    model = save_tiny_model(tmp_path / "model")
     enrich_dataset(source, tmp_path / "out", ClassifyEmotions(model=str(model)))
-    save_vit(model, seed=8)
+    save_tiny_model(model, seed=8)
     with pytest.raises(DestinationConflictError, match="weights_sha256"):
         enrich_dataset(source, tmp_path / "out", ClassifyEmotions(model=str(model)))
 

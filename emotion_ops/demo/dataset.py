@@ -2,8 +2,34 @@
 
 import os
 import pathlib
+from typing import TYPE_CHECKING
 
 from emotion_ops.demo.faces import EMOTIONS, encode_face
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def demo_table(rows: int, *, seed: int, size: int) -> "pa.Table":
+    """The table of drawn faces that ``write_demo_dataset`` writes; raises as it does."""
+    import pyarrow as pa
+
+    if rows < 0:
+        raise ValueError(f"rows must be 0 or more, not {rows}")
+    names = [f"face-{row:04d}" for row in range(rows)]
+    drawn = [EMOTIONS[row % len(EMOTIONS)] for row in range(rows)]
+    images = [
+        {"bytes": encode_face(emotion, seed + row, size=size), "path": f"faces/{name}.jpg"}
+        for row, (name, emotion) in enumerate(zip(names, drawn, strict=True))
+    ]
+    image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    return pa.table(
+        {
+            "id": pa.array(names, pa.string()),
+            "drawn": pa.array(drawn, pa.string()),
+            "image": pa.array(images, image_type),
+        }
+    )
 
 
 def write_demo_dataset(
@@ -30,25 +56,9 @@ def write_demo_dataset(
         ValueError: If an argument is out of range.
         OSError: If the file cannot be written.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if rows < 0:
-        raise ValueError(f"rows must be 0 or more, not {rows}")
-    names = [f"face-{row:04d}" for row in range(rows)]
-    drawn = [EMOTIONS[row % len(EMOTIONS)] for row in range(rows)]
-    images = [
-        {"bytes": encode_face(emotion, seed + row, size=size), "path": f"faces/{name}.jpg"}
-        for row, (name, emotion) in enumerate(zip(names, drawn, strict=True))
-    ]
-    image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    table = pa.table(
-        {
-            "id": pa.array(names, pa.string()),
-            "drawn": pa.array(drawn, pa.string()),
-            "image": pa.array(images, image_type),
-        }
-    )
+    table = demo_table(rows, seed=seed, size=size)
     destination = pathlib.Path(path)
     unfinished = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
     try:
