@@ -7,37 +7,39 @@ then Pillow's own conversion to RGB (alpha dropped, palette looked up, 16 bits c
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    ExifTags,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import ExifTags, Image, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from emotion_ops.errors import ImageError, RowErrorCode
+from emotion_ops.images.claims import check_claims
+from emotion_ops.images.limits import Limits, too_large
+from emotion_ops.images.location import reason
+from emotion_ops.images.quiet import quiet
 
 Channels = Literal["rgb", "bgr"]
 
-_PLUGINS = (
-    JpegImagePlugin,
-    PngImagePlugin,
-    WebPImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    TiffImagePlugin,
-    AvifImagePlugin,
-)
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+_READERS: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WEBP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "TIFF": TiffImageFile,
+    "AVIF": AvifImageFile,
+}
+FORMATS = tuple(_READERS)
 """The formats that are decoded; whatever else Pillow knows is refused."""
+
+_FRAMES_IN_HEADER = ("PNG", "WEBP", "AVIF")  # the others would be read to their end
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -48,19 +50,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one image may cost, checked before it is decoded.
-
-    Attributes:
-        max_bytes: Encoded bytes.
-        max_pixels: Width times height.
-    """
-
-    max_bytes: int = 64 * 2**20
-    max_pixels: int = 100_000_000
 
 
 def open_encoded(encoded: bytes | memoryview, limits: Limits) -> Image.Image:
@@ -76,32 +65,25 @@ def open_encoded(encoded: bytes | memoryview, limits: Limits) -> Image.Image:
     """
     if len(encoded) == 0:
         raise ImageError(RowErrorCode.UNDECODABLE, "the image has 0 bytes")
-    if len(encoded) > limits.max_bytes:
+    limits.admit_bytes(len(encoded))
+    data = bytes(encoded)
+    name = _format_of(data[:16])
+    if name is None:
         raise ImageError(
-            RowErrorCode.TOO_LARGE, f"{len(encoded):,} encoded bytes, more than max_bytes={limits.max_bytes:,}"
+            RowErrorCode.UNSUPPORTED,
+            f"{len(data):,} bytes that begin with {data[:8]!r} are none of {', '.join(FORMATS)}",
         )
-    stream, start = io.BytesIO(encoded), bytes(encoded[:16])
-    for name in FORMATS:
-        # Image.open would do, but for its limit on pixels: a global of the whole process, with a warning
-        # that no thread can silence for itself. Ours is an option, so the plugin is asked directly.
-        factory, accept = Image.OPEN[name]
-        if accept is None or accept(start) is not True:
-            continue
-        stream.seek(0)
-        try:
-            image = factory(stream, "")
-        except Exception as error:  # Pillow's plugins raise whatever their parsers meet
-            raise ImageError(RowErrorCode.UNDECODABLE, f"broken {name} header ({_words(error)})") from None
-        if image.width * image.height > limits.max_pixels:
-            raise ImageError(
-                RowErrorCode.TOO_LARGE,
-                f"{image.width:,} × {image.height:,} pixels, more than max_pixels={limits.max_pixels:,}",
-            )
-        return image
-    raise ImageError(
-        RowErrorCode.UNSUPPORTED,
-        f"{len(encoded):,} bytes that begin with {start[:8]!r} are none of {', '.join(FORMATS)}",
-    )
+    check_claims(name, data, limits)
+    # Image.open(formats=FORMATS) would do, but for its limit on pixels, a global of the whole process, and for its
+    # second thoughts: it takes a JPEG for the album of pictures (MPO) that the JPEG may claim to be.
+    try:
+        with quiet():
+            image = _READERS[name](io.BytesIO(data))
+    except Exception as error:  # Pillow's plugins raise whatever their parsers meet
+        raise _broken(f"{name} header", error) from None
+    limits.admit_size(*image.size)
+    limits.admit_frames(getattr(image, "n_frames", 1) if name in _FRAMES_IN_HEADER else 1)
+    return image
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -114,16 +96,16 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         ImageError: ``undecodable``; the data is truncated or broken.
     """
     try:
-        image.load()  # some formats learn their orientation only here, and TIFF turns itself upright
-        turn = _UPRIGHT.get(_orientation(image))
-        if turn is not None:
-            image = image.transpose(turn)
-        if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
-            image = image.convert("RGBA")  # the same colours, without Pillow's warning on the short way
-        return image.convert("RGB")
+        with quiet():
+            image.load()  # some formats learn their orientation only here, and TIFF turns itself upright
+            turn = _UPRIGHT.get(_orientation(image))
+            if turn is not None:
+                image = image.transpose(turn)
+            if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+                image = image.convert("RGBA")  # the same colours, without Pillow's warning on the short way
+            return image.convert("RGB")
     except Exception as error:  # Pillow's plugins raise whatever their parsers meet
-        name = image.format or image.mode
-        raise ImageError(RowErrorCode.UNDECODABLE, f"broken {name} data ({_words(error)})") from None
+        raise _broken(f"{image.format or image.mode} data", error) from None
 
 
 def picture_of_pixels(pixels: np.ndarray[Any, Any], channels: Channels) -> Image.Image:
@@ -161,5 +143,13 @@ def _orientation(image: Image.Image) -> int:
     return orientation
 
 
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:160]
+def _format_of(start: bytes) -> str | None:
+    return next((name for name in FORMATS if (accept := Image.OPEN[name][1]) and accept(start) is True), None)
+
+
+def _broken(what: str, error: Exception) -> ImageError:
+    if isinstance(error, Image.DecompressionBombError):  # a plugin's own check, against Pillow's global
+        return too_large(f"{what}: {reason(error)}")
+    if isinstance(error, MemoryError):
+        return ImageError(RowErrorCode.UNDECODABLE, f"{what}: there is not enough memory to decode it")
+    return ImageError(RowErrorCode.UNDECODABLE, f"broken {what} ({reason(error)})")

@@ -13,8 +13,9 @@ from PIL import Image
 
 from emotion_ops.errors import ImageError, RowErrorCode
 from emotion_ops.images.cells import Cell
-from emotion_ops.images.decode import Channels, Limits, open_encoded, picture_of_pixels, upright_rgb
+from emotion_ops.images.decode import Channels, open_encoded, picture_of_pixels, upright_rgb
 from emotion_ops.images.fetch import read
+from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import Access
 
 Geometry = Callable[[Image.Image], NDArray[np.uint8]]

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from emotion_ops.errors import ColumnNotFoundError, FrameTypeError, ImageError, OptionError, RowFailedError
 from emotion_ops.images.cells import cells_of, getter_of, kind_of
-from emotion_ops.images.decode import Channels, Limits
+from emotion_ops.images.decode import Channels
+from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import Access
 from emotion_ops.models.engine import EngineName, Precision
 from emotion_ops.models.weights import DEFAULT_MODEL

@@ -1,0 +1,46 @@
+"""What one image may cost, held against what it claims before a decoder believes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emotion_ops.errors import ImageError, RowErrorCode
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one image may cost.
+
+    Attributes:
+        max_bytes: Encoded bytes.
+        max_pixels: Width times height.
+        max_side: Width or height, whichever is longer. The default is the longest that a JPEG can have.
+        max_frames: Frames or pages. Only the first is decoded; a file that claims absurdly many is no picture.
+    """
+
+    max_bytes: int = 64 * 2**20
+    max_pixels: int = 100_000_000
+    max_side: int = 65_535
+    max_frames: int = 10_000
+
+    def admit_bytes(self, count: int) -> None:
+        """Raise ``too_large`` for an encoded image of so many bytes, if it is."""
+        if count > self.max_bytes:
+            raise too_large(f"{count:,} encoded bytes, more than max_bytes={self.max_bytes:,}")
+
+    def admit_size(self, width: int, height: int) -> None:
+        """Raise ``too_large`` for a picture of this size, if it is."""
+        if max(width, height) > self.max_side:
+            raise too_large(f"{width:,} × {height:,} pixels, a side longer than max_side={self.max_side:,}")
+        if width * height > self.max_pixels:
+            raise too_large(f"{width:,} × {height:,} pixels, more than max_pixels={self.max_pixels:,}")
+
+    def admit_frames(self, count: int) -> None:
+        """Raise ``too_large`` for a file of so many frames, if it is."""
+        if count > self.max_frames:
+            raise too_large(f"{count:,} frames or more, more than max_frames={self.max_frames:,}")
+
+
+def too_large(detail: str) -> ImageError:
+    """The error of a row whose image costs more than it may."""
+    return ImageError(RowErrorCode.TOO_LARGE, detail)
