@@ -71,6 +71,11 @@ def enrich(
     channels: Annotated[str, typer.Option(help="Order of colours in decoded pixels: rgb, bgr.")] = "rgb",
     max_bytes: Annotated[int | None, typer.Option(help="Most encoded bytes of an image.")] = None,
     max_pixels: Annotated[int | None, typer.Option(help="Most pixels of an image.")] = None,
+    max_side: Annotated[int | None, typer.Option(help="Longest side of an image, in pixels.")] = None,
+    max_frames: Annotated[int | None, typer.Option(help="Most frames that an image file may claim.")] = None,
+    isolation: Annotated[str, typer.Option(help="Decode in thread, or in process: a crash costs its row.")] = "thread",
+    decode_timeout: Annotated[float | None, typer.Option(help="Seconds for one image, in processes.")] = None,
+    decode_memory: Annotated[int | None, typer.Option(help="Bytes for one image, in processes.")] = None,
     threads: Annotated[str, typer.Option(help="Images decoded at once, or auto.")] = "auto",
     memory: Annotated[int | None, typer.Option(help="Bytes that decoding ahead may hold.")] = None,
     columns: Annotated[str, typer.Option(help="all, none, names with commas, or -name to leave out.")] = "all",
@@ -102,8 +107,9 @@ def enrich(
         "image": image, "model": model, "revision": revision, "device": device, "engine": engine,
         "precision": precision, "batch_size": _number_or_auto(batch_size), "on_error": on_error,
         "prefix": prefix, "root": root, "allow": tuple(allow or ()), "allow_hosts": tuple(allow_hosts or ()),
-        "channels": channels, "max_bytes": max_bytes, "max_pixels": max_pixels,
-        "threads": _number_or_auto(threads), "memory": memory,
+        "channels": channels, "max_bytes": max_bytes, "max_pixels": max_pixels, "max_side": max_side,
+        "max_frames": max_frames, "isolation": isolation, "decode_timeout": decode_timeout,
+        "decode_memory": decode_memory, "threads": _number_or_auto(threads), "memory": memory,
     }  # fmt: skip
     options = {name: value for name, value in given.items() if value is not None}
     job = {

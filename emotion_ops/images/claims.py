@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 
 from emotion_ops.errors import ImageError
+from emotion_ops.images.boxes import exif_bytes
 from emotion_ops.images.limits import Limits, too_large
 from emotion_ops.images.tiff import Directories
 
@@ -25,6 +26,7 @@ SCANS = 500
 """Most scans of a progressive JPEG, each of which goes over all pixels; libjpeg-turbo's fuzzers stop there too."""
 
 _MARKER = re.compile(rb"[^\xff]*\xff+([^\xff])", re.DOTALL)
+_CHUNK = re.compile(rb"\w{4}")  # what Pillow takes for a chunk's name
 _NO_LENGTH = frozenset((0x00, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)))
 _SOS, _APP1 = 0xDA, 0xE1
 
@@ -75,7 +77,7 @@ def _png(data: bytes, limits: Limits) -> None:
     position, animated, pixels = 8, False, False
     for _ in range(PARTS):
         length, kind = _number(data, position, 4), data[position + 4 : position + 8]
-        if len(kind) < 4 or kind == b"IEND" or (kind == b"fcTL" and animated and pixels):
+        if not _CHUNK.fullmatch(kind) or kind == b"IEND" or (kind == b"fcTL" and animated and pixels):
             return  # of an animation, what comes after the first frame is never read
         if kind == b"eXIf":
             _admit_metadata(length)
@@ -95,13 +97,16 @@ def _webp(data: bytes, limits: Limits) -> None:
     elif data[12:16] == b"VP8L":
         bits = _number(data, 21, 4, "little")
         limits.admit_size((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
-    position = 12
+    position, frames = 12, 0
     for _ in range(max(PARTS, limits.max_frames)):
         if position + 8 > len(data):
             return
         length = _number(data, position + 4, 4, "little")
-        if data.startswith(b"EXIF", position):
+        kind = data[position : position + 4]
+        if kind == b"EXIF":
             _admit_metadata(length)
+        frames += kind == b"ANMF"
+        limits.admit_frames(frames)
         position += 8 + length + length % 2
     raise _too_many("chunks")
 
@@ -138,6 +143,10 @@ def _tiff(data: bytes, limits: Limits) -> None:
     Directories(data).admit(limits)
 
 
+def _avif(data: bytes, limits: Limits) -> None:
+    _admit_metadata(exif_bytes(data))
+
+
 def _number(data: bytes, position: int, size: int, order: str = "big") -> int:
     return int.from_bytes(data[position : position + size], order)  # type: ignore[arg-type]  # big or little
 
@@ -157,4 +166,5 @@ _WALKS: dict[str, Callable[[bytes, Limits], None]] = {
     "WEBP": _webp,
     "GIF": _gif,
     "TIFF": _tiff,
+    "AVIF": _avif,
 }

@@ -39,7 +39,7 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
 FORMATS = tuple(_READERS)
 """The formats that are decoded; whatever else Pillow knows is refused."""
 
-_FRAMES_IN_HEADER = ("PNG", "WEBP", "AVIF")  # the others would be read to their end
+_FRAMES_IN_HEADER = ("PNG", "AVIF")  # of the others Pillow would count them, reading to the end
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -103,7 +103,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
                 image = image.transpose(turn)
             if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
                 image = image.convert("RGBA")  # the same colours, without Pillow's warning on the short way
-            return image.convert("RGB")
+            return image if image.mode == "RGB" else image.convert("RGB")
     except Exception as error:  # Pillow's plugins raise whatever their parsers meet
         raise _broken(f"{image.format or image.mode} data", error) from None
 

@@ -23,6 +23,11 @@ class Limits:
     max_side: int = 65_535
     max_frames: int = 10_000
 
+    @property
+    def memory(self) -> int:
+        """Bytes that decoding the largest image within these limits takes, in whichever format takes most."""
+        return 256 * 2**20 + 24 * self.max_pixels + 4 * self.max_bytes
+
     def admit_bytes(self, count: int) -> None:
         """Raise ``too_large`` for an encoded image of so many bytes, if it is."""
         if count > self.max_bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,28 @@ from PIL import Image
 
 from emotion_ops.errors import ImageError, RowErrorCode
 from emotion_ops.images.cells import Cell
-from emotion_ops.images.decode import Channels, open_encoded, picture_of_pixels, upright_rgb
+from emotion_ops.images.decode import Channels, open_encoded, picture_of_pixels
+from emotion_ops.images.decoder import Geometry, PictureDecoder
 from emotion_ops.images.fetch import read
+from emotion_ops.images.isolation import DecoderPool, shared_pool
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import Access
+from emotion_ops.images.preprocess import Resize
 
-Geometry = Callable[[Image.Image], NDArray[np.uint8]]
+
+def pool_for(limits: Limits, geometry: Geometry, timeout: float, memory: int) -> DecoderPool:
+    """The processes that decode for an ``ImageLoader`` of these limits and geometry, shared by equal options.
+
+    They resize where the geometry is our own, which needs nothing but Pillow; the checkpoint's own processor
+    stays in this process.
+
+    Args:
+        limits: What an image may cost.
+        geometry: An upright RGB picture → the network's pixels.
+        timeout: Seconds for one image.
+        memory: Bytes that decoding one image may fill.
+    """
+    return shared_pool(PictureDecoder(limits, geometry if isinstance(geometry, Resize) else None), timeout, memory)
 
 
 class ByteBudget:
@@ -57,6 +73,7 @@ class ImageLoader:
         channels: The order of the colours in decoded pixels; encoded images say it themselves.
         geometry: An RGB picture → uint8 (height, width, 3).
         budget: The memory that all threads together may fill with decoded pixels.
+        pool: Processes that decode encoded images; None decodes them in the calling thread.
     """
 
     access: Access
@@ -64,6 +81,7 @@ class ImageLoader:
     channels: Channels
     geometry: Geometry
     budget: ByteBudget
+    pool: DecoderPool | None = None
 
     def load(self, cell: Cell) -> NDArray[np.uint8]:
         """The pixels that the network takes.
@@ -77,9 +95,17 @@ class ImageLoader:
         Raises:
             ImageError: The row's own error, with its code.
         """
-        picture = self.open(cell)
-        with self.budget.hold(picture.width * picture.height * 4):  # Pillow keeps RGB in 4 bytes a pixel
-            return self.geometry(upright_rgb(picture))
+        if isinstance(cell, str):
+            cell = read(cell, self.access)
+        with contextlib.ExitStack() as held:
+
+            def reserve(amount: int) -> None:
+                held.enter_context(self.budget.hold(amount))
+
+            if self.pool is None or not isinstance(cell, bytes | memoryview):  # pixels have no decoder to fear
+                return PictureDecoder(self.limits, self.geometry).finish(self.open(cell), reserve)
+            pixels = self.pool.decode(cell, reserve)
+            return pixels if isinstance(self.geometry, Resize) else self.geometry(Image.fromarray(pixels))
 
     def open(self, cell: Cell) -> Image.Image:
         """The picture of a cell, of an encoded one only the header; raises as ``load`` does."""

@@ -85,7 +85,8 @@ class Directories:
             raise too_large(f"a TIFF directory of {tags:,} tags, more than {TAGS:,}")
         start, layout = (offset + 8, "HHQ8s") if self._big else (offset + 2, "HHL4s")
         entry = struct.Struct(self._order + layout)
-        numbers, values = 0, {}
+        numbers = 0
+        values: dict[int, int] = {}
         for tag, kind, count, value in entry.iter_unpack(self._whole(start, tags, entry.size)):
             size = _SIZES.get(kind, 0)
             if size and count * size <= len(self._data):  # more than that cannot be there, and is not read

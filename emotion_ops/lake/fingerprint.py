@@ -15,7 +15,12 @@ from emotion_ops.operators.classify import ClassifyEmotions
 FORMAT_VERSION = 1
 """Raised whenever this package writes other numbers or other columns for equal options."""
 
-_NUMBERS = ("image", "precision", "engine", "on_error", "prefix", "channels", "root", "max_bytes", "max_pixels")
+# fmt: off
+_NUMBERS = (
+    "image", "precision", "engine", "on_error", "prefix", "channels", "root",
+    "max_bytes", "max_pixels", "max_side", "max_frames",
+)
+# fmt: on
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from emotion_ops.operators.session import columns_of, engine_of, flow_of, loader
 from emotion_ops.operators.stream import Answers, Rows, answer
 from emotion_ops.schema import OutputColumns
 
+Isolation = Literal["thread", "process"]
 OnError = Literal["null", "raise", "drop"]
 ArrowTable = TypeVar("ArrowTable", pa.Table, pa.RecordBatch)
 T = TypeVar("T")
@@ -65,6 +66,15 @@ class ClassifyEmotions:
             Spark's image struct say it themselves.
         max_bytes: Encoded bytes of one image, above which it is ``too_large``.
         max_pixels: Width times height of one image, above which it is ``too_large``, undecoded.
+        max_side: Width or height of one image, above which it is ``too_large``, undecoded.
+        max_frames: Frames or pages that a file may claim, above which it is ``too_large``, undecoded. The first
+            alone is ever decoded.
+        isolation: ``"thread"`` decodes in threads of this process. ``"process"`` decodes encoded images in
+            watched processes of their own (POSIX only), so that a decoder that crashes, hangs or fills memory
+            costs its row, which is ``undecodable``, and not the job. The numbers are the same.
+        decode_timeout: Seconds that decoding one image may take, under ``isolation="process"``.
+        decode_memory: Bytes that decoding one image may fill, under ``isolation="process"`` and on Linux;
+            ``"auto"`` is what the largest image within ``max_pixels`` and ``max_bytes`` takes in any format.
         threads: Images fetched and decoded at once; ``"auto"`` is one for each processor and at least 4.
         memory: Bytes that decoding ahead may hold above the table itself: half for encoded images that wait,
             half for decoded ones. One image always goes, however large.
@@ -89,6 +99,11 @@ class ClassifyEmotions:
     channels: Channels = "rgb"
     max_bytes: int = Limits.max_bytes
     max_pixels: int = Limits.max_pixels
+    max_side: int = Limits.max_side
+    max_frames: int = Limits.max_frames
+    isolation: Isolation = "thread"
+    decode_timeout: float = 30.0
+    decode_memory: int | Literal["auto"] = "auto"
     threads: int | Literal["auto"] = "auto"
     memory: int = field(default=512 * 2**20)
 
@@ -102,11 +117,15 @@ class ClassifyEmotions:
         _one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
         _one_of("on_error", self.on_error, ("null", "raise", "drop"))
         _one_of("channels", self.channels, ("rgb", "bgr"))
-        for name in ("batch_size", "threads"):
+        _one_of("isolation", self.isolation, ("thread", "process"))
+        for name in ("batch_size", "threads", "decode_memory"):
             if getattr(self, name) != "auto":
                 object.__setattr__(self, name, _positive(name, getattr(self, name)))
-        for name in ("max_bytes", "max_pixels", "memory"):
+        for name in ("max_bytes", "max_pixels", "max_side", "max_frames", "memory"):
             object.__setattr__(self, name, _positive(name, getattr(self, name)))
+        timeout = self.decode_timeout
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < 1e6:
+            raise OptionError("decode_timeout", timeout, "give a number of seconds above 0")
         for name in ("image", "prefix", "model", "device", "root", "revision"):
             value = getattr(self, name)
             if value is None and name in ("root", "revision"):
@@ -253,7 +272,7 @@ class ClassifyEmotions:
     @property
     def limits(self) -> Limits:
         """What one image may cost."""
-        return Limits(self.max_bytes, self.max_pixels)
+        return Limits(self.max_bytes, self.max_pixels, self.max_side, self.max_frames)
 
     def _answers(self, rows: Iterable[Rows[T]]) -> Iterator[tuple[T, Answers]]:
         engine = engine_of(self)

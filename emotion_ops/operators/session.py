@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from emotion_ops.images.loader import ByteBudget, ImageLoader
+from emotion_ops.images.loader import ByteBudget, ImageLoader, pool_for
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.models.engine import Engine, load
 from emotion_ops.models.spec import PixelSpec, labels_of, probe_pixels
@@ -20,7 +20,7 @@ from emotion_ops.schema import Labels, OutputColumns
 from emotion_ops.version import __version__
 
 if TYPE_CHECKING:
-    from emotion_ops.images.loader import Geometry
+    from emotion_ops.images.decoder import Geometry
     from emotion_ops.operators.classify import ClassifyEmotions
 
 _log = logging.getLogger("emotion_ops")
@@ -52,8 +52,12 @@ def engine_of(options: ClassifyEmotions) -> Engine:
 
 def loader_of(options: ClassifyEmotions, engine: Engine) -> ImageLoader:
     """What the threads do with a cell, under these options."""
-    budget = ByteBudget(options.memory - options.memory // 2)
-    return ImageLoader(options.access, options.limits, options.channels, geometry_of(engine), budget)
+    limits, geometry, budget = options.limits, geometry_of(engine), ByteBudget(options.memory - options.memory // 2)
+    pool = None
+    if options.isolation == "process":
+        memory = limits.memory if options.decode_memory == "auto" else options.decode_memory
+        pool = pool_for(limits, geometry, float(options.decode_timeout), memory)
+    return ImageLoader(options.access, limits, options.channels, geometry, budget, pool)
 
 
 def flow_of(options: ClassifyEmotions, engine: Engine) -> Flow:

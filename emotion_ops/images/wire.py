@@ -1,0 +1,85 @@
+"""Messages between this process and a worker: a kind, a length and the bytes, over a socket.
+
+No pickle comes back from a worker: it has read hostile bytes, and what it says is held for data only.
+"""
+
+from __future__ import annotations
+
+import enum
+import socket
+import struct
+import time
+
+_HEAD = struct.Struct("<BQ")
+
+
+class Kind(enum.IntEnum):
+    """What a message is."""
+
+    SETUP = 1  # to the worker: the pickled decoder and its limits
+    READY = 2  # from the worker: the libraries are loaded, images may come
+    IMAGE = 3  # to the worker: an encoded image
+    NEED = 4  # from the worker: it will fill so many bytes, and waits
+    GO = 5  # to the worker: it may
+    PIXELS = 6  # from the worker: height, width, and RGB bytes
+    FAILED = 7  # from the worker: code and detail of the row's error
+
+
+class ClosedError(Exception):
+    """The other side is gone, or says what makes no sense."""
+
+
+def send(to: socket.socket, kind: Kind, payload: bytes | memoryview = b"", timeout: float | None = None) -> None:
+    """Send one message.
+
+    Raises:
+        ClosedError: The other side is gone.
+        TimeoutError: It did not take the message within ``timeout`` seconds.
+    """
+    to.settimeout(timeout)
+    try:
+        to.sendall(_HEAD.pack(kind, len(payload)))
+        to.sendall(payload)
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise ClosedError(str(error)) from None
+
+
+def receive(source: socket.socket, most: int, timeout: float | None = None) -> tuple[Kind, bytearray]:
+    """Wait for one message.
+
+    Args:
+        source: Where it comes from.
+        most: Bytes that it may have.
+        timeout: Seconds until all of it must be here; None waits for ever.
+
+    Raises:
+        ClosedError: The other side is gone, or the message is none.
+        TimeoutError: It did not come in time.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    kind, length = _HEAD.unpack(_exactly(source, _HEAD.size, deadline))
+    if length > most or kind not in Kind.__members__.values():
+        raise ClosedError(f"a message of kind {kind} and {length:,} bytes")
+    return Kind(kind), _exactly(source, length, deadline)
+
+
+def _exactly(source: socket.socket, count: int, deadline: float | None) -> bytearray:
+    data = bytearray(count)
+    view = memoryview(data)
+    while view:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError
+        source.settimeout(left)
+        try:
+            taken = source.recv_into(view)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise ClosedError(str(error)) from None
+        if not taken:
+            raise ClosedError("the end")
+        view = view[taken:]
+    return data
