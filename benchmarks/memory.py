@@ -41,9 +41,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--kilobytes", type=int, default=100)
     parser.add_argument("--model", default="demo")
+    parser.add_argument("--isolation", default="thread")
     options = parser.parse_args()
 
-    operator = ClassifyEmotions(model=options.model)
+    operator = ClassifyEmotions(model=options.model, isolation=options.isolation)
     operator(table_of(64, options.kilobytes))  # the network, the libraries and the threads' own memory
     table = table_of(options.rows, options.kilobytes)
     process = psutil.Process()

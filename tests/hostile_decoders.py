@@ -1,7 +1,6 @@
 """Decoders that do what broken native code does, for the tests of ``emotion_ops.images.isolation``.
 
-The bytes say what: ``b"abort"``, ``b"segfault"``, ``b"hang"``, ``b"spin"``, ``b"fill"``, ``b"shout"``, ``b"nonsense"``,
-``b"raise"``. Everything else is decoded as the package does.
+The bytes say what, ``b"abort"`` for one. Everything else is decoded as the package does.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import ctypes
 import os
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,28 +17,38 @@ from emotion_ops.images.decoder import PictureDecoder, Reserve
 from emotion_ops.images.limits import Limits
 
 _ordinary = PictureDecoder(Limits(), None)
+HEAVY = ("torch", "transformers", "pyarrow", "pandas", "huggingface_hub")
 
 
 def decode(encoded: memoryview, reserve: Reserve) -> np.ndarray:
-    what = bytes(encoded[:12])
-    if what == b"abort":
-        os.abort()
-    if what == b"segfault":
-        ctypes.string_at(0)
-    if what == b"hang":
-        time.sleep(1e6)
-    if what == b"spin":
-        ctypes.PyDLL(None).getenv  # noqa: B018
-        ctypes.PyDLL(None).sleep(1000000)  # a native loop that never lets go of Python's lock
-    if what == b"fill":
-        return np.ones((40_000, 40_000, 3), np.uint8)
-    if what == b"shout":
-        os.write(1, b"\xff" * 10_000)
-        os.write(2, b"\xff" * 10_000)
-        print("a line", file=sys.stderr, flush=True)
-        return np.zeros((2, 2, 3), np.uint8)
-    if what == b"nonsense":
-        return np.zeros((5, 5, 1), np.uint8)
-    if what == b"raise":
-        raise KeyError("a parser's own mistake")
-    return _ordinary(encoded, reserve)
+    act = _ACTS.get(bytes(encoded[:12]))
+    return _ordinary(encoded, reserve) if act is None else act()
+
+
+def _shout() -> np.ndarray:
+    for file in (1, 2):
+        os.write(file, b"\xff" * 10_000)
+    print("a line", file=sys.stderr, flush=True)
+    return np.zeros((2, 2, 3), np.uint8)
+
+
+def _fail() -> np.ndarray:
+    raise KeyError("a parser's own mistake")
+
+
+def _modules() -> np.ndarray:
+    raise LookupError(", ".join(name for name in ("numpy", "PIL", *HEAVY) if name in sys.modules))
+
+
+_ACTS: dict[bytes, Callable[[], np.ndarray]] = {
+    b"abort": os.abort,
+    b"segfault": lambda: ctypes.string_at(0),
+    b"hang": lambda: time.sleep(1e6),
+    b"spin": lambda: ctypes.PyDLL(None).sleep(1_000_000),  # native code that never lets go of Python's lock
+    b"exit": lambda: os._exit(3),
+    b"fill": lambda: np.ones((40_000, 40_000, 3), np.uint8),
+    b"nonsense": lambda: np.zeros((5, 5, 1), np.uint8),
+    b"shout": _shout,
+    b"raise": _fail,
+    b"modules": _modules,
+}

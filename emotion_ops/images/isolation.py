@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _STARTING = 120.0  # seconds: a cold disk, a busy machine
 _ENDING = 5.0
-_LONGEST = 2**40
 
 
 class DecoderPool:
@@ -53,7 +52,7 @@ class DecoderPool:
         if os.name != "posix":
             raise _cannot_start(f"it needs a POSIX system, and this is {sys.platform}")
         self._setup = pickle.dumps((decoder, timeout, memory))
-        self._timeout = timeout
+        self._timeout, self._memory = timeout, memory
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
         self.lost = 0
@@ -76,7 +75,7 @@ class DecoderPool:
         """
         worker = self._take()
         try:
-            pixels = worker.decode(encoded, reserve, self._timeout)
+            pixels = worker.decode(encoded, reserve, self._timeout, self._memory)
         except ImageError:
             self._idle.append(worker)
             raise
@@ -92,7 +91,7 @@ class DecoderPool:
 
     def processes(self) -> list[int]:
         """The process numbers of the workers."""
-        return [worker.number for worker in self._all]
+        return [worker.number for worker in list(self._all)]
 
     def _take(self) -> _Worker:
         while True:
@@ -113,7 +112,7 @@ class DecoderPool:
     def abandon(self) -> None:
         """Let go of the workers without ending them: what a forked child does with its parent's."""
         for worker in self._all:
-            worker.hang_up()
+            worker.forsake()
         self._all.clear()
         self._idle.clear()
 
@@ -164,14 +163,14 @@ class _Worker:
         assert self._process.stderr is not None
         self._process.stderr.close()
 
-    def decode(self, encoded: bytes | memoryview, reserve: Reserve, timeout: float) -> NDArray[np.uint8]:
+    def decode(self, encoded: bytes | memoryview, reserve: Reserve, timeout: float, most: int) -> NDArray[np.uint8]:
         try:
             send(self._socket, Kind.IMAGE, encoded, timeout)
-            kind, payload = receive(self._socket, _LONGEST, timeout)
+            kind, payload = receive(self._socket, most, timeout)
             while kind is Kind.NEED:
                 reserve(int.from_bytes(payload, "little"))
                 send(self._socket, Kind.GO, timeout=timeout)
-                kind, payload = receive(self._socket, _LONGEST, timeout)
+                kind, payload = receive(self._socket, most, timeout)
             if kind is Kind.FAILED:
                 code, _, detail = payload.decode().partition("\0")
                 raise ImageError(RowErrorCode(code), detail)
@@ -199,6 +198,11 @@ class _Worker:
         """Close this side, at which the worker ends."""
         self._socket.close()
         self._lifeline.close()
+
+    def forsake(self) -> None:
+        """Hang up on a worker that is another process's child."""
+        self.hang_up()
+        self._process.returncode = 0  # nothing to wait for
 
     def wait(self) -> None:
         try:
@@ -232,11 +236,12 @@ def _cannot_start(why: str) -> OptionError:
 
 
 def _close(workers: set[_Worker]) -> None:
-    for worker in workers:
-        worker.hang_up()
-    for worker in workers:
-        worker.wait()
+    ending = list(workers)
     workers.clear()
+    for worker in ending:
+        worker.hang_up()
+    for worker in ending:
+        worker.wait()
 
 
 _living: weakref.WeakSet[DecoderPool] = weakref.WeakSet()

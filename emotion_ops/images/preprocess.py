@@ -14,6 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from emotion_ops.errors import ImageError, RowErrorCode
+
+_MOST_PIXELS = 100_000_000  # of a resized picture, before its centre is cut out
+
 
 @dataclass(frozen=True)
 class Resize:
@@ -67,13 +71,20 @@ class Resize:
 
         Returns:
             uint8 (height, width, 3), RGB.
+
+        Raises:
+            ImageError: ``too_large``; a strip so narrow that it would be resized to a bomb.
         """
         if isinstance(self.size, tuple):
             image = image.resize((self.size[1], self.size[0]), self.resample)
         elif self.size is not None:
             short, long = sorted(image.size)
             scaled = (self.size, int(self.size * long / short))
-            image = image.resize(scaled if image.width <= image.height else scaled[::-1], self.resample)
+            width, height = scaled if image.width <= image.height else scaled[::-1]
+            if width * height > _MOST_PIXELS:
+                what = f"{image.width:,} × {image.height:,} pixels would be resized to {width:,} × {height:,}"
+                raise ImageError(RowErrorCode.TOO_LARGE, what)
+            image = image.resize((width, height), self.resample)
         pixels = np.asarray(image)
         return pixels if self.crop is None else _centre(pixels, *self.crop)
 

@@ -36,8 +36,8 @@ def send(to: socket.socket, kind: Kind, payload: bytes | memoryview = b"", timeo
         ClosedError: The other side is gone.
         TimeoutError: It did not take the message within ``timeout`` seconds.
     """
-    to.settimeout(timeout)
     try:
+        to.settimeout(timeout)
         to.sendall(_HEAD.pack(kind, len(payload)))
         to.sendall(payload)
     except TimeoutError:
@@ -72,8 +72,8 @@ def _exactly(source: socket.socket, count: int, deadline: float | None) -> bytea
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             raise TimeoutError
-        source.settimeout(left)
         try:
+            source.settimeout(left)
             taken = source.recv_into(view)
         except TimeoutError:
             raise

@@ -6,6 +6,7 @@ also ends it when its parent is gone or when it is stuck, whatever a decoder is 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pickle
@@ -82,8 +83,9 @@ def _failed(error: ImageError) -> tuple[Kind, bytes]:
 
 def _end_with_parent(lifeline: int) -> None:
     """Have the kernel end this process when the parent's end of a pipe closes: SIGIO's default."""
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    with contextlib.suppress(OSError):  # where pipes send no signals, the end of the socket and the timer are left
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
 
 
 def _limit_memory(memory: int) -> None:
