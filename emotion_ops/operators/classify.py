@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import numbers
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -123,9 +124,7 @@ class ClassifyEmotions:
                 object.__setattr__(self, name, _positive(name, getattr(self, name)))
         for name in ("max_bytes", "max_pixels", "max_side", "max_frames", "memory"):
             object.__setattr__(self, name, _positive(name, getattr(self, name)))
-        timeout = self.decode_timeout
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < 1e6:
-            raise OptionError("decode_timeout", timeout, "give a number of seconds above 0")
+        object.__setattr__(self, "decode_timeout", _seconds("decode_timeout", self.decode_timeout))
         for name in ("image", "prefix", "model", "device", "root", "revision"):
             value = getattr(self, name)
             if value is None and name in ("root", "revision"):
@@ -331,6 +330,12 @@ def _ignore(row: int, error: ImageError) -> None:
 def _one_of(option: str, value: Any, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise OptionError(option, value, f"give one of {', '.join(repr(choice) for choice in choices)}")
+
+
+def _seconds(option: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < 1e6:
+        raise OptionError(option, value, "give a number of seconds above 0")
+    return float(value)
 
 
 def _positive(option: str, value: Any) -> int:

@@ -56,7 +56,7 @@ def loader_of(options: ClassifyEmotions, engine: Engine) -> ImageLoader:
     pool = None
     if options.isolation == "process":
         memory = limits.memory if options.decode_memory == "auto" else options.decode_memory
-        pool = pool_for(limits, geometry, float(options.decode_timeout), memory)
+        pool = pool_for(limits, geometry, options.decode_timeout, memory)
     return ImageLoader(options.access, limits, options.channels, geometry, budget, pool)
 
 
