@@ -333,7 +333,7 @@ def _one_of(option: str, value: Any, choices: tuple[str, ...]) -> None:
 
 
 def _seconds(option: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < 1e6:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < 1e6:
         raise OptionError(option, value, "give a number of seconds above 0")
     return float(value)
 
