@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from emotion_ops.images.cells import Cell
 from emotion_ops.images.decode import Channels, Limits, open_encoded, picture_of_pixels, upright_rgb
 from emotion_ops.images.fetch import read
 from emotion_ops.images.location import Access
+from emotion_ops.images.meter import Meter
 
 Geometry = Callable[[Image.Image], NDArray[np.uint8]]
 
@@ -56,6 +57,7 @@ class ImageLoader:
         channels: The order of the colours in decoded pixels; encoded images say it themselves.
         geometry: An RGB picture → uint8 (height, width, 3).
         budget: The memory that all threads together may fill with decoded pixels.
+        meter: Measures what it takes.
     """
 
     access: Access
@@ -63,6 +65,7 @@ class ImageLoader:
     channels: Channels
     geometry: Geometry
     budget: ByteBudget
+    meter: Meter = field(default_factory=Meter)
 
     def load(self, cell: Cell) -> NDArray[np.uint8]:
         """The pixels that the network takes.
@@ -77,7 +80,8 @@ class ImageLoader:
             ImageError: The row's own error, with its code.
         """
         picture = self.open(cell)
-        with self.budget.hold(picture.width * picture.height * 4):  # Pillow keeps RGB in 4 bytes a pixel
+        decoded = picture.width * picture.height * 4  # Pillow keeps RGB in 4 bytes a pixel
+        with self.budget.hold(decoded), self.meter.time("decode"):
             return self.geometry(upright_rgb(picture))
 
     def open(self, cell: Cell) -> Image.Image:
@@ -85,9 +89,13 @@ class ImageLoader:
         if cell is None:
             raise ImageError(RowErrorCode.MISSING, "the cell is null")
         if isinstance(cell, str):
-            return open_encoded(read(cell, self.access), self.limits)
+            with self.meter.time("fetch"):
+                cell = read(cell, self.access)
+            self.meter.read(len(cell))
         if isinstance(cell, bytes | memoryview):
-            return open_encoded(cell, self.limits)
+            self.meter.image(cell)
+            with self.meter.time("decode"):
+                return open_encoded(cell, self.limits)
         if isinstance(cell, Image.Image):
             return cell
         if isinstance(cell, np.ndarray):

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from emotion_ops.images.loader import ByteBudget, ImageLoader
+from emotion_ops.images.meter import Meter
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.models.engine import Engine, load
 from emotion_ops.models.spec import PixelSpec, labels_of, probe_pixels
@@ -50,10 +51,16 @@ def engine_of(options: ClassifyEmotions) -> Engine:
     return load(options.model, options.revision, options.device, options.engine, options.precision)
 
 
-def loader_of(options: ClassifyEmotions, engine: Engine) -> ImageLoader:
-    """What the threads do with a cell, under these options."""
+def loader_of(options: ClassifyEmotions, geometry: Geometry, meter: Meter | None = None) -> ImageLoader:
+    """What the threads do with a cell, under these options.
+
+    Args:
+        options: What may be reached, and what an image may cost.
+        geometry: An RGB picture → uint8 (height, width, 3).
+        meter: Told what it takes; None measures for nobody.
+    """
     budget = ByteBudget(options.memory - options.memory // 2)
-    return ImageLoader(options.access, options.limits, options.channels, geometry_of(engine), budget)
+    return ImageLoader(options.access, options.limits, options.channels, geometry, budget, meter or Meter())
 
 
 def flow_of(options: ClassifyEmotions, engine: Engine) -> Flow:
