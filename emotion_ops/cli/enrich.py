@@ -79,6 +79,7 @@ def _facts(report: EnrichReport) -> Table:
                     f"reading {in_time(stages.reading)}, writing {in_time(stages.journalling + stages.writing)}"),
         ("model", report.model),
         ("revision", report.revision),
+        *([("report", report.page)] if report.page else []),
     ):  # fmt: skip
         table.add_row(name, Text(value))
     if report.vanished:

@@ -82,6 +82,7 @@ class EnrichReport:
         weights_sha256: Hash of the weights.
         version: This package's version.
         planned: Every file and what was decided of it.
+        page: Where the page lies; empty where none was made.
         dry_run: Whether nothing was written.
         estimate: What a job will take; only in a dry run that has something to do.
     """
@@ -118,6 +119,7 @@ class EnrichReport:
     vanished: tuple[str, ...] = ()
     pruned: tuple[str, ...] = ()
     planned: tuple[PlannedFile, ...] = field(default=(), repr=False)
+    page: str = ""
     dry_run: bool = False
     estimate: Estimate | None = None
 

@@ -77,7 +77,7 @@ class Reporting:
 
     def planned(self, estimate: Estimate | None) -> EnrichReport:
         """The report of a dry run."""
-        return dataclasses.replace(self.report("planned"), dry_run=True, estimate=estimate)
+        return dataclasses.replace(self.report("planned"), page="", dry_run=True, estimate=estimate)
 
     def report(self, outcome: str, pruned: tuple[str, ...] = ()) -> EnrichReport:
         """What the job has done so far."""
@@ -120,16 +120,20 @@ class Reporting:
             vanished=self.vanished,
             pruned=pruned,
             planned=tuple(_planned(plan) for plan in self.plans),
+            page=self.folder.path(self._page_key) if self.with_page else "",
         )
 
     def publish(self, report: EnrichReport, cards: Sequence[Card] = ()) -> None:
         """Put the report beside the outputs, in place of that of an earlier run."""
         self.folder.publish_bytes(json.dumps(report.to_dict(), indent=1).encode(), f"{HOME}/report{self.part}.json")
-        page_key = f"{HOME}/report{self.part}.html"
         if self.with_page:
-            self.folder.publish_bytes(page.render(report, cards).encode(), page_key)
+            self.folder.publish_bytes(page.render(report, cards).encode(), self._page_key)
         else:
-            self.folder.delete(page_key)  # an earlier run's would stand beside this one's numbers
+            self.folder.delete(self._page_key)  # an earlier run's would stand beside this one's numbers
+
+    @property
+    def _page_key(self) -> str:
+        return f"{HOME}/report{self.part}.html"
 
     def _cards(self) -> Sequence[Card]:
         try:
@@ -144,7 +148,7 @@ def _planned(plan: FilePlan) -> PlannedFile:
         source=plan.source_path,
         destination=plan.destination.path(plan.key),
         action=plan.action.value,
-        reason=redact_all(plan.reason),
+        reason=plan.reason,
         rows=plan.rows,
         bytes=plan.entry.size,
     )
