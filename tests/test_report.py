@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 import re
 import signal
 import subprocess
@@ -465,3 +466,11 @@ def test_findings_of_parts_add_up_to_those_of_the_whole(operator: ClassifyEmotio
         parts.add(Findings.of(answers.slice(start, 7), "s", 0, start))
     assert dataclasses.replace(parts, totals=whole.totals) == whole
     assert parts.totals == pytest.approx(whole.totals)
+    assert pickle.loads(pickle.dumps(whole)) == whole  # other processes can tell of theirs
+
+
+def test_the_reference_names_every_field_of_the_report() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "reference.md").read_text()
+    section = text.partition("## The report")[2].partition("\n## ")[0]
+    for field in (*dataclasses.fields(EnrichReport), *dataclasses.fields(Stages), *dataclasses.fields(FailedRow)):
+        assert f"`{field.name}`" in section, field.name

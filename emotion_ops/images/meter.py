@@ -53,8 +53,8 @@ class Meter:
     """Measures for many threads at once; a few microseconds a row.
 
     Args:
-        duplicates: Look for images that were met before, by a hash of their encoded bytes: about a
-            millisecond a megabyte, in the thread that loads the image, and 16 MiB at the most.
+        duplicates: Look for images that were met before, by a hash of their encoded bytes: one or
+            two milliseconds a megabyte, in the thread that loads the image, and 16 MiB at the most.
     """
 
     def __init__(self, *, duplicates: bool = False) -> None:

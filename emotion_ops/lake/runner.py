@@ -72,7 +72,7 @@ class UnitDone:
     unit: Unit
     rows: int
     findings: Findings = field(hash=False)
-    measured: Measured = field(hash=False)
+    measured: Measured = field(default_factory=Measured, hash=False)
 
 
 class Runner(Protocol):
