@@ -19,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import save_vit
 from pictures import jpeg
 
 from emotion_ops import (
@@ -35,6 +34,7 @@ from emotion_ops.images.meter import Measured, Meter
 from emotion_ops.lake import page
 from emotion_ops.lake.findings import FailedRow, Findings
 from emotion_ops.lake.stages import Stages
+from emotion_ops.testing import save_tiny_model
 
 GOOD = [jpeg(seed, 40, 40) for seed in range(12)]
 CELLS = [*GOOD[:6], None, b"broken", *GOOD[6:], GOOD[0], b"broken", None, GOOD[3]]  # 14 good, 4 failed, 3 duplicates
@@ -386,7 +386,7 @@ def test_without_a_page_none_is_left_from_an_earlier_run(
 def test_html_in_names_labels_and_messages_is_text(tmp_path: Path) -> None:
     evil = "<img src=x onerror=alert(1)>"
     labels = tuple(f"<b>{number}</b>&amp;\"'" for number in range(200))
-    model = save_vit(tmp_path / "model", labels=labels)
+    model = save_tiny_model(tmp_path / "model", labels=labels)
     source = tmp_path / "source" / f"{evil}.parquet"
     write(source, [evil, None, str(tmp_path / "good.jpg")], kind=pa.string())
     (tmp_path / "good.jpg").write_bytes(GOOD[0])
