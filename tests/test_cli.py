@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -49,7 +50,8 @@ def test_the_demo_writes_its_three_files_and_a_readable_table_and_can_be_run_aga
 def test_enrich_says_what_it_did_and_a_second_run_skips_it(faces: Path, tiny_model: str, tmp_path: Path) -> None:
     done = emotion_ops("enrich", faces, tmp_path / "out.parquet", "--model", tiny_model)
     assert done.returncode == 0, done.stderr
-    assert "missing 1, unsupported 1" in done.stdout
+    assert re.search(r"failed +2 \(28.6% of the rows\)", done.stdout)
+    assert re.search(r"missing +1 +\S*faces.parquet, row", " ".join(done.stdout.split()))
     assert "enriching: 7 of 7 rows, 2 failed" in done.stderr
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 7
     again = emotion_ops("enrich", faces, tmp_path / "out.parquet", "--model", tiny_model)

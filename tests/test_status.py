@@ -67,6 +67,7 @@ def test_what_is_done_is_told_with_its_rows_errors_and_lineage_and_nothing_is_to
     assert set(found.files[0].lineage) == {"model", "revision", "version", "weights_sha256", "finished_at"}
     assert (found.runs, found.leftovers) == ((), ())
     assert found.reports["_emotion_ops/report.json"]["rows"] == 14
+    assert found.reports["_emotion_ops/report.json"]["outcome"] == "finished"
     assert json.loads(json.dumps(found.to_dict()))["counts"] == {"done": 2}
 
 

@@ -30,7 +30,7 @@ def demo(folder: Path) -> None:
     write_demo_dataset(faces)
     operator = ClassifyEmotions(model=DEMO_MODEL)
     with progress_of_rows("enriching") as show:
-        enrich_dataset(
+        report = enrich_dataset(
             faces, enriched, operator, overwrite=True, on_progress=lambda p: show(p.rows_done, p.rows_total, p.errors)
         )
     columns = operator.output_columns()
@@ -50,7 +50,7 @@ def demo(folder: Path) -> None:
     ]
     contact_sheet(pictures).save(sheet)
     grid = two_columns()
-    for name, path in (("dataset", faces), ("enriched", enriched), ("contact sheet", sheet)):
+    for name, path in (("dataset", faces), ("enriched", enriched), ("contact sheet", sheet), ("report", report.page)):
         grid.add_row(name, str(path))
     out.print(grid)
     out.print(

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from emotion_ops.cli.output import duration, out, print_json, progress_of_rows, two_columns
 from emotion_ops.lake.enrich import enrich_dataset
+from emotion_ops.lake.page import in_bytes, in_percent, in_time
 from emotion_ops.lake.report import EnrichReport
 from emotion_ops.operators.classify import ClassifyEmotions
 
 _FILES_SHOWN = 40
+_LABELS_SHOWN = 10
+_BAR = 24
 
 
 def enrich(
@@ -32,37 +36,81 @@ def enrich(
             sources, destination, operator, **job, on_progress=lambda p: show(p.rows_done, p.rows_total, p.errors)
         )
     if as_json:
-        print_json({**report.to_dict(), "images_per_second": _rate(report)})
-    else:
-        for table in _plan_tables(report) if report.dry_run else [_summary(report)]:
+        print_json(report.to_dict())
+    elif report.dry_run:
+        for table in _plan_tables(report):
             out.print(table)
+    else:
+        _print_summary(report)
 
 
-def _rate(report: EnrichReport) -> float:
-    """Rows that this run computed itself, a second, from start to end."""
-    return round((report.rows - report.rows_from_journal) / report.seconds, 1) if report.seconds else 0.0
+def _print_summary(report: EnrichReport) -> None:
+    out.print(_facts(report))
+    if report.images:
+        out.print()
+        out.print(_labels(report))
+    if report.errors:
+        out.print()
+        out.print(_errors(report))
+    if report.limit:
+        out.print()
+        out.print(report.limit, markup=False)
 
 
-def _summary(report: EnrichReport) -> Table:
+def _facts(report: EnrichReport) -> Table:
     table = two_columns()
-    errors = ", ".join(f"{code} {count:,}" for code, count in report.errors.items()) or "none"
-    notes = ((report.rows_from_journal, "from the journal"), (report.rows_retried, "of them tried again"))
+    stages = report.stages
+    at_least = "" if report.duplicates_complete else "at least "
+    notes = ((report.rows_from_journal, "from the journal"), (report.rows_retried, "tried again"))
     rows = ", ".join([f"{report.rows:,}", *(f"{count:,} {what}" for count, what in notes if count)])
-    files = f"{report.files:,} written, {report.skipped:,} skipped"
+    share = f" ({in_percent(report.failed / report.rows)} of the rows)" if report.failed else ""
     for name, value in (
         ("destination", report.destination),
-        ("files", files),
+        ("files", f"{report.files:,} written, {report.skipped:,} skipped"),
         ("rows", rows),
         ("with probabilities", f"{report.images:,}"),
-        ("failed", errors),
-        ("time", f"{report.seconds:.1f} s, {_rate(report):,.1f} images/s, the model's loading included"),
+        ("failed", f"{report.failed:,}{share}"),
+        ("duplicates", f"{at_least}{report.duplicates:,}"),
+        ("bytes", f"{in_bytes(report.bytes_read)} read, {in_bytes(report.bytes_written)} written"),
+        ("images/s", f"{report.images_per_second_running:,.1f} running, {report.images_per_second:,.1f} in all"),
+        ("time", f"{in_time(report.seconds)}: planning {in_time(stages.planning)}, "
+                 f"model {in_time(stages.model_loading)}, running {in_time(stages.running)}"),
+        ("running", f"waiting for images {in_time(stages.waiting)}, network {in_time(stages.network)}, "
+                    f"reading {in_time(stages.reading)}, writing {in_time(stages.journalling + stages.writing)}"),
         ("model", report.model),
         ("revision", report.revision),
-    ):
-        table.add_row(name, value)
+        *([("report", report.page)] if report.page else []),
+    ):  # fmt: skip
+        table.add_row(name, Text(value))
     if report.vanished:
         what = "removed" if report.pruned else "kept (--prune removes them)"
         table.add_row("without a source", f"{len(report.vanished):,} outputs, {what}")
+    return table
+
+
+def _labels(report: EnrichReport) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("label", "rows", "share", ""):
+        table.add_column(name, justify="left" if name in ("label", "") else "right", overflow="fold")
+    most = max(report.labels.values())
+    ranked = sorted(report.labels.items(), key=lambda item: -item[1])
+    for label, rows in ranked[:_LABELS_SHOWN]:
+        bar = "█" * round(_BAR * rows / most)
+        table.add_row(Text(label), f"{rows:,}", in_percent(rows / report.images), bar)
+    if len(ranked) > _LABELS_SHOWN:
+        rest = sum(rows for _, rows in ranked[_LABELS_SHOWN:])
+        table.add_row(f"{len(ranked) - _LABELS_SHOWN} more", f"{rest:,}", in_percent(rest / report.images), "")
+    return table
+
+
+def _errors(report: EnrichReport) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("failed", "rows", "for example"):
+        table.add_column(name, justify="right" if name == "rows" else "left", overflow="fold")
+    for code, rows in sorted(report.errors.items(), key=lambda item: -item[1]):
+        first = next(row for row in report.failed_rows if row.code == code)
+        detail = first.error.partition(": ")[2]
+        table.add_row(code, f"{rows:,}", Text(f"{first.source}, row {first.row:,}: {detail}"))
     return table
 
 

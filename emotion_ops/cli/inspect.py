@@ -10,13 +10,13 @@ from PIL import Image
 from emotion_ops.cli.output import out, print_json, two_columns
 from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, ImageError
 from emotion_ops.images.cells import cells_of, kind_of
-from emotion_ops.images.loader import ByteBudget, ImageLoader
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.lake.runner import read_batches
 from emotion_ops.lake.sources import SourceFile, find_sources, open_parquet
 from emotion_ops.models.spec import labels_of
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.session import loader_of
 
 
 def inspect(
@@ -72,7 +72,7 @@ def _source(source: str, operator: ClassifyEmotions, rows: int) -> dict[str, Any
 def _images(file: SourceFile, operator: ClassifyEmotions, rows: int) -> list[str]:
     """Format and size of the first images, or why they cannot be used."""
     thumbnail = Resize((64, 64), Image.Resampling.BILINEAR, None)
-    loader = ImageLoader(operator.access, operator.limits, operator.channels, thumbnail, ByteBudget(operator.memory))
+    loader = loader_of(operator, thumbnail)
     lines: list[str] = []
     row_bytes = 2**25 // max(1, rows)  # batches of about as many rows as are looked at
     for batch in read_batches(file.folder, file.key, columns=[operator.image], row_group=None, row_bytes=row_bytes):

@@ -93,6 +93,15 @@ def enrich(
     prune: Annotated[bool, typer.Option("--prune", help="Remove outputs whose source is gone.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: the same as the command plan.")] = False,
     sample_rows: Annotated[int, typer.Option(help="Rows that a plan tries, to say what the job will take.")] = 64,
+    report_page: Annotated[bool, typer.Option(help="Write the report as an HTML page too.")] = True,
+    contact_sheet: Annotated[
+        bool | None,
+        typer.Option(
+            "--contact-sheet/--no-contact-sheet",
+            help="Show small pictures on that page; unless said, only where the output holds the images anyway.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Append emotion columns to a Parquet dataset; run again, it goes on or skips what stands.
@@ -117,7 +126,8 @@ def enrich(
         "retry_errors": _retry(retry_errors), "quarantine": quarantine, "sample_rows": sample_rows,
         "shard": _shard(shard), "limit": limit, "max_errors": max_errors, "max_error_rate": max_error_rate,
         "compression": compression, "row_group_rows": row_group_rows, "overwrite": overwrite, "prune": prune,
-        "dry_run": dry_run,
+        "dry_run": dry_run, "report_page": report_page,
+        "contact_sheet": "auto" if contact_sheet is None else contact_sheet,
     }  # fmt: skip
     command(source[:-1], source[-1], options, job, as_json=as_json)
 

@@ -45,7 +45,7 @@ def _summary(found: DatasetStatus) -> Table:
     for key, report in found.reports.items():
         outcome = (f"{name} {report[name]:,}" for name in ("files", "skipped", "rows") if name in report)
         failed = counted(report.get("errors", {}))
-        table.add_row("last run", f"{', '.join(outcome)}, failed: {failed} ({key})")
+        table.add_row("last run", f"{report.get('outcome', '')}: {', '.join(outcome)}, failed: {failed} ({key})")
     for resumable, name, what in (
         (True, "to go on from", "the same enrich command does"),
         (False, "left by dead runs", "emotion-ops clean removes them"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from emotion_ops.images.fetch import read
 from emotion_ops.images.isolation import DecoderPool, shared_pool
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import Access
+from emotion_ops.images.meter import Meter
 from emotion_ops.images.preprocess import Resize
 
 
@@ -74,6 +75,7 @@ class ImageLoader:
         geometry: An RGB picture → uint8 (height, width, 3).
         budget: The memory that all threads together may fill with decoded pixels.
         pool: Processes that decode encoded images; None decodes them in the calling thread.
+        meter: Measures what it takes.
     """
 
     access: Access
@@ -82,6 +84,7 @@ class ImageLoader:
     geometry: Geometry
     budget: ByteBudget
     pool: DecoderPool | None = None
+    meter: Meter = field(default_factory=Meter)
 
     def load(self, cell: Cell) -> NDArray[np.uint8]:
         """The pixels that the network takes.
@@ -95,26 +98,25 @@ class ImageLoader:
         Raises:
             ImageError: The row's own error, with its code.
         """
-        if isinstance(cell, str):
-            cell = read(cell, self.access)
         with contextlib.ExitStack() as held:
 
             def reserve(amount: int) -> None:
                 held.enter_context(self.budget.hold(amount))
+                held.enter_context(self.meter.time("decode"))  # from here on: waiting for room is no decoding
 
-            if self.pool is None or not isinstance(cell, bytes | memoryview):  # pixels have no decoder to fear
+            if self.pool is None or not isinstance(cell, str | bytes | memoryview):  # pixels have no decoder to fear
                 return PictureDecoder(self.limits, self.geometry).finish(self.open(cell), reserve)
-            pixels = self.pool.decode(cell, reserve)
+            pixels = self.pool.decode(self._encoded(cell), reserve)
             return pixels if isinstance(self.geometry, Resize) else self.geometry(Image.fromarray(pixels))
 
     def open(self, cell: Cell) -> Image.Image:
         """The picture of a cell, of an encoded one only the header; raises as ``load`` does."""
         if cell is None:
             raise ImageError(RowErrorCode.MISSING, "the cell is null")
-        if isinstance(cell, str):
-            return open_encoded(read(cell, self.access), self.limits)
-        if isinstance(cell, bytes | memoryview):
-            return open_encoded(cell, self.limits)
+        if isinstance(cell, str | bytes | memoryview):
+            encoded = self._encoded(cell)
+            with self.meter.time("decode"):
+                return open_encoded(encoded, self.limits)
         if isinstance(cell, Image.Image):
             return cell
         if isinstance(cell, np.ndarray):
@@ -123,3 +125,11 @@ class ImageLoader:
             RowErrorCode.UNSUPPORTED,
             f"a cell of type {type(cell).__name__}; give a path, bytes, a PIL image or a uint8 array",
         )
+
+    def _encoded(self, cell: str | bytes | memoryview) -> bytes | memoryview:
+        if isinstance(cell, str):
+            with self.meter.time("fetch"):
+                cell = read(cell, self.access)
+            self.meter.read(len(cell))
+        self.meter.image(cell)
+        return cell

@@ -91,6 +91,11 @@ def redact(location: str) -> str:
     return text if len(text) <= 120 else f"{text[:70]}…{text[-49:]}"
 
 
+def redact_all(text: str) -> str:
+    """A text with every URL in it redacted, for logs and reports."""
+    return re.sub(r"\S+://\S+", lambda match: redact(match[0]), text)
+
+
 def show(location: str) -> str:
     """A location as it stands in an error: redacted and quoted, control characters escaped."""
     return repr(redact(location))
@@ -140,7 +145,7 @@ def locate(location: str, access: Access) -> Uri | str:
 def reason(error: BaseException) -> str:
     """What an exception of another library says, on one line, shortened, with every URL in it redacted."""
     text = (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {error}"
-    text = re.sub(r"\S+://\S+", lambda match: redact(match[0]), text.splitlines()[0][:1000])
+    text = redact_all(text.splitlines()[0][:1000])
     text = "".join(filter(str.isprintable, text))
     return text if len(text) <= 200 else f"{text[:199]}…"
 

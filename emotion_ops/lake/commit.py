@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emotion_ops.errors import ColumnNotFoundError, DatasetError, OptionError
+from emotion_ops.images.meter import Meter
 from emotion_ops.lake import quarantine
 from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY, OUR_KEYS, FilePlan
 from emotion_ops.lake.runner import errors_of, read_batches
@@ -85,13 +85,34 @@ def _named(columns: str | Sequence[str]) -> tuple[list[str], list[str]]:
     return [name for name in wanted if not name.startswith("-")], dropped
 
 
-def commit(plan: FilePlan, how: Composition, lineage: Mapping[str, str]) -> tuple[int, Counter[str]]:
+@dataclass(frozen=True)
+class Committed:
+    """An output file that was published.
+
+    Attributes:
+        rows: Its rows.
+        bytes: Its size.
+        shown: The answers to the rows that were asked for; None where none were.
+    """
+
+    rows: int
+    bytes: int
+    shown: pa.Table | None
+
+
+def commit(
+    plan: FilePlan, how: Composition, lineage: Mapping[str, str], *, meter: Meter, show: Sequence[int] = ()
+) -> Committed:
     """Make one output file of its source and its journalled answers, and publish it whole.
 
     It needs nothing but the source, the journal and the plan: any process can do it, and do it again.
 
-    Returns:
-        Rows written, and errors by code.
+    Args:
+        plan: The file; all its row groups are in the journal.
+        how: How the output is written.
+        lineage: What its footer tells of the model.
+        meter: Told what it took.
+        show: Rows, by their position in the source, whose answers are given back.
 
     Raises:
         DatasetError: The source changed since it was planned, or what was written is not what should be.
@@ -102,15 +123,15 @@ def commit(plan: FilePlan, how: Composition, lineage: Mapping[str, str]) -> tupl
         if plan.row_groups
         else None
     )
-    errors = errors_of(answers) if answers is not None else Counter[str]()
-    rows = plan.rows - (errors.total() if how.drop_failed else 0)
+    failed = errors_of(answers).total() if answers is not None else 0
+    rows = plan.rows - (failed if how.drop_failed else 0)
     schema = how.schema(plan.schema)
     if how.quarantine is not None:  # before the output stands, since afterwards nobody would come back for it
-        quarantine.write(plan, _errors(answers), how.quarantine)
+        quarantine.write(plan, _errors(answers), how.quarantine, meter)
     with plan.destination.spool() as path:
         page_rows = max(1, min(1024, PAGE_BYTES // max(1, plan.row_bytes)))
         with pq.ParquetWriter(path, schema, compression=how.compression, write_batch_size=page_rows) as writer:
-            for table in _row_groups(plan, how, answers, schema):
+            for table in _row_groups(plan, how, answers, schema, meter):
                 writer.write_table(table)
             finished = datetime.now(UTC).isoformat(timespec="seconds")
             writer.add_key_value_metadata(
@@ -120,16 +141,19 @@ def commit(plan: FilePlan, how: Composition, lineage: Mapping[str, str]) -> tupl
                 }
             )
         _verify(path, schema, rows, plan)
+        size = path.stat().st_size
         plan.destination.publish(path, plan.key)
     plan.journal.remove()
-    return rows, errors
+    return Committed(rows, size, answers.take(show) if answers is not None and show else None)
 
 
 def _errors(answers: pa.Table | None) -> pa.ChunkedArray:
     return pa.chunked_array([pa.nulls(0, pa.string())]) if answers is None else answers.column(answers.num_columns - 1)
 
 
-def _row_groups(plan: FilePlan, how: Composition, answers: pa.Table | None, schema: pa.Schema) -> Iterator[pa.Table]:
+def _row_groups(
+    plan: FilePlan, how: Composition, answers: pa.Table | None, schema: pa.Schema, meter: Meter
+) -> Iterator[pa.Table]:
     """The output's rows, cut into row groups by bytes."""
     if answers is None:
         return
@@ -137,7 +161,7 @@ def _row_groups(plan: FilePlan, how: Composition, answers: pa.Table | None, sche
     waiting_rows = waiting_bytes = start = 0
     most_rows = how.row_group_rows or plan.rows or 1
     source = read_batches(
-        plan.source, plan.entry.key, columns=list(how.passing), row_group=None, row_bytes=plan.row_bytes
+        plan.source, plan.entry.key, columns=list(how.passing), row_group=None, row_bytes=plan.row_bytes, meter=meter
     )
     for batch in source:
         appended = answers.slice(start, batch.num_rows).combine_chunks().to_batches()

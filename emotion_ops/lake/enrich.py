@@ -10,22 +10,25 @@ rather than mixed in.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 from emotion_ops.errors import DatasetError, OptionError
 from emotion_ops.lake import lease
+from emotion_ops.lake.commit import passing_columns
+from emotion_ops.lake.contact_sheet import Sheet, holds_images
 from emotion_ops.lake.estimate import estimate
 from emotion_ops.lake.fingerprint import Recipe
 from emotion_ops.lake.job import Job
 from emotion_ops.lake.journal import Leftovers
 from emotion_ops.lake.plan import Action, FilePlan, plan_dataset, vanished_outputs
-from emotion_ops.lake.report import EnrichReport, PlannedFile, Progress
+from emotion_ops.lake.report import EnrichReport, Progress
+from emotion_ops.lake.reporting import Reporting
 from emotion_ops.lake.retry import codes_of
 from emotion_ops.lake.runner import LocalRunner, Runner
-from emotion_ops.lake.storage import HOME, Folder
+from emotion_ops.lake.storage import Folder
 from emotion_ops.operators.classify import ClassifyEmotions
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -49,6 +52,8 @@ def enrich_dataset(
     row_group_rows: int | None = None,
     max_errors: int | None = None,
     max_error_rate: float | None = None,
+    report_page: bool = True,
+    contact_sheet: bool | Literal["auto"] = "auto",
     runner: Runner | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> EnrichReport:
@@ -83,11 +88,16 @@ def enrich_dataset(
         row_group_rows: The most rows of an output's row group; None cuts them by bytes.
         max_errors: The most rows that may fail before the job stops.
         max_error_rate: The largest part of rows that may fail, 0 to 1; watched from 100 rows on, and at the end.
+        report_page: Write the report as an HTML page too, beside ``report.json``.
+        contact_sheet: Show up to 24 small pictures on that page. They are personal data where they show people.
+            ``"auto"`` shows them only of files whose output holds the images themselves anyway, so that none
+            are copied to where there were none. ``False`` shows none, ``True`` shows them of all files.
         runner: Who runs the row groups; None is this process.
         on_progress: Told as row groups are done.
 
     Returns:
-        What was done.
+        What was done: the same as in ``_emotion_ops/report.json`` of the destination, which is written also when
+        the job ends early.
 
     Raises:
         DatasetError: A source or the destination cannot be used.
@@ -100,6 +110,7 @@ def enrich_dataset(
     """
     started = time.monotonic()
     _check_options(shard, limit, max_errors, max_error_rate, row_group_rows, sample_rows)
+    _check_page(report_page, contact_sheet)
     codes = codes_of(retry_errors)
     if codes and operator.on_error == "drop":
         raise OptionError("retry_errors", retry_errors, 'on_error="drop" left the failed rows out: give overwrite')
@@ -137,44 +148,34 @@ def enrich_dataset(
         quarantine=failed_rows,
         runner=runner or LocalRunner(),
         on_progress=on_progress,
+        sheet=_sheet(todo, operator.image, columns, contact_sheet) if report_page else None,
     )
     job.check(plans)
-    if not dry_run:
-        with _writing(folder), lease.hold(folder, part):
-            folder.clear_spool()
-            left = Leftovers.find(folder)
-            mine = None if whole else {plan.journal.file_home for plan in plans}
-            going_on = [plan.journal for plan in plans if plan.action is not Action.SKIP]
-            left.remove_all_but(going_on, of_files=mine)
+    reporting = Reporting(
+        source=", ".join(str(Folder(uri)) for uri in uris),
+        folder=folder,
+        destination=str(Folder(os.fspath(destination))),
+        part=part,
+        job=job,
+        plans=plans,
+        vanished=vanished,
+        with_page=report_page,
+        started=started,
+    )
+    if dry_run:
+        return reporting.planned(estimate(todo, operator, sample_rows) if sample_rows else None)
+    with _writing(folder), lease.hold(folder, part):
+        folder.clear_spool()
+        left = Leftovers.find(folder)
+        mine = None if whole else {plan.journal.file_home for plan in plans}
+        going_on = [plan.journal for plan in plans if plan.action is not Action.SKIP]
+        left.remove_all_but(going_on, of_files=mine)
+        with reporting.of_an_early_end():
             job.run(todo, left)
             job.fill_quarantine([plan for plan in plans if plan.action is Action.SKIP])
             for key in vanished if prune else ():
                 folder.delete(key)
-    report = EnrichReport(
-        source=", ".join(str(Folder(uri)) for uri in uris),
-        destination=str(Folder(os.fspath(destination))),
-        files=job.files,
-        skipped=sum(plan.action is Action.SKIP for plan in plans),
-        rows=job.rows,
-        rows_from_journal=job.rows_from_journal,
-        rows_retried=job.rows_retried,
-        images=job.rows - job.errors.total(),
-        errors=dict(sorted(job.errors.items())),
-        seconds=round(time.monotonic() - started, 3),
-        model=lineage["model"],
-        revision=lineage["revision"],
-        weights_sha256=lineage["weights_sha256"],
-        version=lineage["version"],
-        vanished=vanished,
-        pruned=vanished if prune and not dry_run else (),
-        planned=tuple(_planned(plan) for plan in plans),
-        dry_run=dry_run,
-        estimate=estimate(todo, operator, sample_rows) if dry_run and sample_rows else None,
-    )
-    if not dry_run:
-        with _writing(folder):
-            folder.publish_bytes(json.dumps(report.to_dict(), indent=1).encode(), f"{HOME}/report{part}.json")
-    return report
+        return reporting.finish(pruned=vanished if prune else ())
 
 
 @contextlib.contextmanager
@@ -187,15 +188,23 @@ def _writing(folder: Folder) -> Iterator[None]:
         raise DatasetError(str(folder), f"cannot be written ({error})", cure) from error
 
 
-def _planned(plan: FilePlan) -> PlannedFile:
-    return PlannedFile(
-        source=plan.source_path,
-        destination=plan.destination.path(plan.key),
-        action=plan.action.value,
-        reason=plan.reason,
-        rows=plan.rows,
-        bytes=plan.entry.size,
-    )
+def _sheet(
+    plans: Sequence[FilePlan], image: str, columns: str | Sequence[str], wanted: bool | Literal["auto"]
+) -> Sheet | None:
+    """The rows that the report shows."""
+    if wanted is False:
+        return None
+    if wanted is True:
+        return Sheet.over(plans, only_cells=False)
+    copied = [plan for plan in plans if image in passing_columns(plan.schema, columns)]
+    return Sheet.over([plan for plan in copied if holds_images(plan.schema, image)], only_cells=True)
+
+
+def _check_page(report_page: bool, contact_sheet: bool | Literal["auto"]) -> None:
+    if contact_sheet not in (True, False, "auto"):
+        raise OptionError("contact_sheet", contact_sheet, 'give True, False or "auto"')
+    if contact_sheet is True and not report_page:
+        raise OptionError("contact_sheet", contact_sheet, "it is part of the page: leave report_page=True")
 
 
 def _check_options(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from emotion_ops.images.location import redact_all
 from emotion_ops.lake.storage import Entry
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify import ClassifyEmotions
@@ -52,10 +53,10 @@ class Fingerprint:
         return cls(json.loads(text))
 
     def differences(self, other: Fingerprint) -> list[str]:
-        """In words, where another fingerprint differs from this one."""
+        """In words, where another fingerprint differs from this one; secrets of a root are left out."""
         names = sorted({*self.parts, *other.parts})
         return [
-            f"{name}: {other.parts.get(name)!r} there, {self.parts.get(name)!r} now"
+            redact_all(f"{name}: {other.parts.get(name)!r} there, {self.parts.get(name)!r} now")
             for name in names
             if self.parts.get(name) != other.parts.get(name)
         ]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from emotion_ops.errors import DatasetError, DestinationConflictError, ErrorBudgetExceededError
+from emotion_ops.images.meter import Measured, Meter
 from emotion_ops.lake import quarantine
 from emotion_ops.lake.commit import Composition, check_columns, commit, passing_columns
+from emotion_ops.lake.contact_sheet import Sheet
+from emotion_ops.lake.findings import Findings
 from emotion_ops.lake.journal import Leftovers
 from emotion_ops.lake.plan import Action, FilePlan
 from emotion_ops.lake.report import Progress
 from emotion_ops.lake.retry import Retry, read_errors
-from emotion_ops.lake.runner import Runner, Unit, errors_of
+from emotion_ops.lake.runner import Runner, Unit
 from emotion_ops.lake.storage import Folder
 from emotion_ops.operators.classify import ClassifyEmotions, OnError
 
@@ -35,11 +37,17 @@ class Job:
     quarantine: Folder | None
     runner: Runner
     on_progress: Callable[[Progress], None]
+    sheet: Sheet | None = None
     files: int = 0
     rows: int = 0
+    rows_published: int = 0
     rows_from_journal: int = 0
     rows_retried: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
+    rows_computed: int = 0
+    bytes_written: int = 0
+    findings: Findings = field(default_factory=Findings)
+    meter: Meter = field(default_factory=Meter)
+    measured: Measured = field(default_factory=Measured)
 
     def check(self, plans: Sequence[FilePlan]) -> None:
         """Refuse what cannot end well, before any work."""
@@ -56,31 +64,33 @@ class Job:
     def run(self, plans: Sequence[FilePlan], left: Leftovers) -> None:
         """Answer the row groups that the journal lacks; commit each file as its last one is answered."""
         total = sum(plan.rows for plan in plans)
-        answered, failed = 0, Counter[str]()
         missing: dict[str, set[int]] = {}
         by_key = {plan.key: plan for plan in plans}
         for plan in plans:
             finished = left.of(plan.journal)
             missing[plan.key] = set(range(len(plan.row_groups))) - finished
-            for group in finished:
+            for group in sorted(finished):
+                first_row = sum(before.rows for before in plan.row_groups[:group])
+                self.findings.add(Findings.of(plan.journal.read(group), plan.source_path, group, first_row))
                 self.rows_from_journal += plan.row_groups[group].rows
-                failed += errors_of(plan.journal.read(group))
-        answered = self.rows_from_journal
-        self._check_budget(failed.total(), answered, last=answered == total)
+        self.rows = self.rows_from_journal
+        self._check_budget(last=self.rows == total)
         for plan in plans:
             if not missing[plan.key]:
                 self._commit(plan)
         for done in self.runner.run(list(self._units(plans, missing))):
             plan = by_key[done.unit.journal.key]
-            answered += done.unit.rows
+            self.rows += done.unit.rows
+            self.rows_computed += done.rows
             self.rows_retried += done.rows if done.unit.retry else 0
-            failed += done.errors
-            self._check_budget(failed.total(), answered, last=False)
+            self.findings.add(done.findings)
+            self.measured += done.measured
+            self._check_budget(last=False)
             missing[plan.key].discard(done.unit.row_group)
             if not missing[plan.key]:
-                self._check_budget(failed.total(), answered, last=answered == total)
+                self._check_budget(last=self.rows == total)
                 self._commit(plan)
-            self.on_progress(Progress(answered, total, failed.total()))
+            self.on_progress(Progress(self.rows, total, self.findings.errors.total()))
         for plan in plans:
             if missing[plan.key]:
                 raise DatasetError(
@@ -96,7 +106,9 @@ class Job:
             return
         for plan in plans:
             if self.quarantine.entry(plan.key) is None:
-                quarantine.write(plan, read_errors(plan.destination, plan.key, error), self.quarantine)
+                with self.meter.time("write"):
+                    errors = read_errors(plan.destination, plan.key, error)
+                    quarantine.write(plan, errors, self.quarantine, self.meter)
 
     def _units(self, plans: Sequence[FilePlan], missing: dict[str, set[int]]) -> Iterator[Unit]:
         answering: OnError = "raise" if self.operator.on_error == "raise" else "null"  # dropping is the commit's
@@ -107,16 +119,19 @@ class Job:
                 again = plan.action is Action.RETRY
                 retry = Retry(plan.destination, plan.key, first, tuple(self.retry)) if again else None
                 if number in missing[plan.key]:
-                    yield Unit(
-                        plan.source, plan.entry.key, number, group.rows, group.bytes, operator, plan.journal, retry
-                    )
+                    size = group.rows, group.bytes
+                    yield Unit(plan.source, plan.entry.key, number, first, *size, operator, plan.journal, retry)
                 first += group.rows
 
     def _commit(self, plan: FilePlan) -> None:
-        _, errors = commit(plan, self._composition(plan), self.lineage)
+        show = self.sheet.rows_of(plan.key) if self.sheet else []
+        with self.meter.time("write"):
+            done = commit(plan, self._composition(plan), self.lineage, meter=self.meter, show=show)
         self.files += 1
-        self.rows += plan.rows
-        self.errors += errors
+        self.rows_published += plan.rows
+        self.bytes_written += done.bytes
+        if self.sheet and done.shown is not None:
+            self.sheet.answer(plan.key, done.shown)
 
     def _composition(self, plan: FilePlan) -> Composition:
         return Composition(
@@ -128,7 +143,8 @@ class Job:
             row_group_rows=self.row_group_rows,
         )
 
-    def _check_budget(self, failed: int, answered: int, *, last: bool) -> None:
+    def _check_budget(self, *, last: bool) -> None:
+        failed, answered = self.findings.errors.total(), self.rows
         over_number = self.max_errors is not None and failed > self.max_errors
         over_rate = (
             self.max_error_rate is not None

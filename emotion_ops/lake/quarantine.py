@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from emotion_ops.images.meter import Meter
 from emotion_ops.lake.plan import FilePlan
 from emotion_ops.lake.runner import read_batches
 from emotion_ops.lake.storage import Folder
@@ -31,13 +32,14 @@ FIELDS = (
 _NAMES = [field.name for field in FIELDS]
 
 
-def write(plan: FilePlan, errors: pa.ChunkedArray, quarantine: Folder) -> int:
+def write(plan: FilePlan, errors: pa.ChunkedArray, quarantine: Folder, meter: Meter) -> int:
     """Put the failed rows of one source file into the quarantine, whole and at once, in place of earlier ones.
 
     Args:
         plan: The file.
         errors: For each of its rows null, or ``code: what happened``.
         quarantine: Where the table lies; the file has the key of the output. Without failed rows it is removed.
+        meter: Told what is read.
 
     Returns:
         How many rows failed.
@@ -51,17 +53,19 @@ def write(plan: FilePlan, errors: pa.ChunkedArray, quarantine: Folder) -> int:
     schema = pa.schema([*kept, *FIELDS], metadata=plan.schema.metadata)
     with quarantine.spool() as path:
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-            for batch in _failed(plan, errors, failed, schema):
+            for batch in _failed(plan, errors, failed, schema, meter):
                 writer.write_batch(batch)
         quarantine.publish(path, plan.key)
     return count
 
 
 def _failed(
-    plan: FilePlan, errors: pa.ChunkedArray, failed: pa.ChunkedArray, schema: pa.Schema
+    plan: FilePlan, errors: pa.ChunkedArray, failed: pa.ChunkedArray, schema: pa.Schema, meter: Meter
 ) -> Iterator[pa.RecordBatch]:
     start = 0
-    for batch in read_batches(plan.source, plan.entry.key, columns=None, row_group=None, row_bytes=plan.row_bytes):
+    for batch in read_batches(
+        plan.source, plan.entry.key, columns=None, row_group=None, row_bytes=plan.row_bytes, meter=meter
+    ):
         rows = pc.indices_nonzero(failed.slice(start, batch.num_rows))
         if len(rows):
             chosen, positions = batch.take(rows), pc.add(rows.cast(pa.int64()), start)

@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from emotion_ops.errors import DatasetError, RowFailedError
+from emotion_ops.images.meter import Measured, Meter
+from emotion_ops.lake.findings import Findings
 from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.retry import Retry, merged
 from emotion_ops.lake.storage import Folder
@@ -32,6 +34,7 @@ class Unit:
         source: The folder of the source file.
         key: The source file's key.
         row_group: Its number in the file.
+        first_row: Its first row in the file.
         rows: How many rows it has.
         bytes: Its uncompressed size, by which batches are cut.
         operator: The options.
@@ -42,6 +45,7 @@ class Unit:
     source: Folder
     key: str
     row_group: int
+    first_row: int
     rows: int
     bytes: int
     operator: ClassifyEmotions
@@ -61,12 +65,14 @@ class UnitDone:
     Attributes:
         unit: The row group.
         rows: How many of its rows were answered, all of them but in a retry.
-        errors: Its rows without an answer, by code.
+        findings: What its answers say, of all its rows.
+        measured: What it took, since the one before of the same process.
     """
 
     unit: Unit
     rows: int
-    errors: Counter[str] = field(hash=False)
+    findings: Findings = field(hash=False)
+    measured: Measured = field(default_factory=Measured, hash=False)
 
 
 class Runner(Protocol):
@@ -92,13 +98,16 @@ class LocalRunner:
         """See ``Runner.run``."""
         if not units:
             return
+        meter = Meter(duplicates=True)
         try:
-            for asked, answers in units[0].operator.answer_each(_images(units)):
+            for asked, answers in units[0].operator.answer_each(_images(units, meter), meter):
                 asked.answers.append(answers)
                 if asked.is_answered:
-                    table = asked.table()
-                    asked.unit.journal.write(asked.unit.row_group, table)
-                    yield UnitDone(asked.unit, asked.rows, errors_of(table))
+                    unit, table = asked.unit, asked.table()
+                    with meter.time("journal"):
+                        unit.journal.write(unit.row_group, table)
+                    found = Findings.of(table, unit.source.path(unit.key), unit.row_group, unit.first_row)
+                    yield UnitDone(unit, asked.rows, found, meter.take())
         except RowFailedError as error:
             raise _located(error, units) from error
 
@@ -133,7 +142,7 @@ class _Asked:
     def is_answered(self) -> bool:
         return self.rows == sum(len(batch) for batch in self.answers)
 
-    def images(self) -> Iterator[pa.Array]:
+    def images(self, meter: Meter) -> Iterator[pa.Array]:
         """The images of the rows that are asked; of a file without the column nulls, as pyarrow.dataset reads it."""
         if not self.rows:
             yield pa.nulls(0)
@@ -141,7 +150,12 @@ class _Asked:
         row_bytes, start = self.unit.bytes // self.unit.rows, 0
         columns = [self.unit.operator.image]
         for batch in read_batches(
-            self.unit.source, self.unit.key, columns=columns, row_group=self.unit.row_group, row_bytes=row_bytes
+            self.unit.source,
+            self.unit.key,
+            columns=columns,
+            row_group=self.unit.row_group,
+            row_bytes=row_bytes,
+            meter=meter,
         ):
             images = batch.column(0) if batch.num_columns else pa.nulls(batch.num_rows)
             if self.again is not None:
@@ -163,7 +177,13 @@ def errors_of(answers: pa.Table) -> Counter[str]:
 
 
 def read_batches(
-    folder: Folder, key: str, *, columns: Sequence[str] | None, row_group: int | None, row_bytes: int
+    folder: Folder,
+    key: str,
+    *,
+    columns: Sequence[str] | None,
+    row_group: int | None,
+    row_bytes: int,
+    meter: Meter | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Stream the rows of a file, in batches of about 32 MiB.
 
@@ -173,6 +193,7 @@ def read_batches(
         columns: Those to read; None for all.
         row_group: The one to read; None for all.
         row_bytes: What a row holds, uncompressed.
+        meter: Told the stored size of what is read; None tells nobody.
 
     Raises:
         DatasetError: Its data is broken.
@@ -181,6 +202,8 @@ def read_batches(
     try:
         with folder.open(key) as opened, pq.ParquetFile(opened, buffer_size=READ_BUFFER, pre_buffer=False) as file:
             groups = None if row_group is None else [row_group]
+            if meter is not None:
+                meter.read(_stored_bytes(file.metadata, groups, columns))
             yield from file.iter_batches(batch_size=batch_rows, row_groups=groups, columns=columns)
     except (pa.ArrowException, OSError) as error:
         where = folder.path(key) + ("" if row_group is None else f", row group {row_group}")
@@ -189,10 +212,22 @@ def read_batches(
         ) from error
 
 
-def _images(units: Iterable[Unit]) -> Iterator[tuple[_Asked, pa.Array]]:
+def _stored_bytes(metadata: pq.FileMetaData, groups: Sequence[int] | None, columns: Sequence[str] | None) -> int:
+    """The size of column chunks as they are stored: of these row groups and top-level columns, None for all."""
+    tops = None if columns is None else set(columns)
+    chosen = range(metadata.num_row_groups) if groups is None else groups
+    chunks = (metadata.row_group(g).column(c) for g in chosen for c in range(metadata.num_columns))
+    return sum(
+        chunk.total_compressed_size
+        for chunk in chunks
+        if tops is None or chunk.path_in_schema in tops or chunk.path_in_schema.partition(".")[0] in tops
+    )
+
+
+def _images(units: Iterable[Unit], meter: Meter) -> Iterator[tuple[_Asked, pa.Array]]:
     for unit in units:
         asked = _Asked.of(unit)
-        for images in asked.images():
+        for images in asked.images(meter):
             yield asked, images
 
 

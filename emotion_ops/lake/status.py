@@ -19,7 +19,7 @@ from emotion_ops.lake.runner import errors_of
 from emotion_ops.lake.sources import SourceFile, find_sources
 from emotion_ops.lake.storage import Entry, Folder
 
-_OUTCOME = ("files", "skipped", "rows", "errors", "seconds", "model", "revision", "version")
+_OUTCOME = ("outcome", "files", "skipped", "rows", "errors", "seconds", "model", "revision", "version")
 
 
 class State(StrEnum):

@@ -20,9 +20,10 @@ from emotion_ops.images.cells import cells_of, getter_of, kind_of
 from emotion_ops.images.decode import Channels
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import Access
+from emotion_ops.images.meter import Meter
 from emotion_ops.models.engine import EngineName, Precision
 from emotion_ops.models.weights import DEFAULT_MODEL
-from emotion_ops.operators.session import columns_of, engine_of, flow_of, loader_of
+from emotion_ops.operators.session import columns_of, engine_of, flow_of, geometry_of, loader_of
 from emotion_ops.operators.stream import Answers, Rows, answer
 from emotion_ops.schema import OutputColumns
 
@@ -210,7 +211,9 @@ class ClassifyEmotions:
             answered = ((None, _batch(answers, columns)) for _, answers in self._answers([rows]))
         return pa.Table.from_batches([batch for _, batch in answered], schema)
 
-    def answer_each(self, images: Iterable[tuple[T, pa.Array]]) -> Iterator[tuple[T, pa.RecordBatch]]:
+    def answer_each(
+        self, images: Iterable[tuple[T, pa.Array]], meter: Meter | None = None
+    ) -> Iterator[tuple[T, pa.RecordBatch]]:
         """The appended columns alone, for arrays of images that come one after the other.
 
         What ``stream`` is made of, for those who keep the rest of the table elsewhere: while one batch is in
@@ -218,6 +221,7 @@ class ClassifyEmotions:
 
         Args:
             images: Arrays of images, each with whatever it should be known by.
+            meter: Told what the stages take; None measures for nobody.
 
         Yields:
             What it is known by, and one row for each image, also under ``on_error="drop"``; in order.
@@ -229,7 +233,7 @@ class ClassifyEmotions:
         """
         columns = self.output_columns()
         rows = (Rows(known, len(array), cells_of(array, self.image)) for known, array in images)
-        for known, answers in self._answers(rows):
+        for known, answers in self._answers(rows, meter):
             yield known, _batch(answers, columns)
 
     def stream(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -273,9 +277,11 @@ class ClassifyEmotions:
         """What one image may cost."""
         return Limits(self.max_bytes, self.max_pixels, self.max_side, self.max_frames)
 
-    def _answers(self, rows: Iterable[Rows[T]]) -> Iterator[tuple[T, Answers]]:
-        engine = engine_of(self)
-        loader, flow = loader_of(self, engine), flow_of(self, engine)
+    def _answers(self, rows: Iterable[Rows[T]], meter: Meter | None = None) -> Iterator[tuple[T, Answers]]:
+        meter = meter or Meter()
+        with meter.time("load"):
+            engine = engine_of(self)
+            loader, flow = loader_of(self, geometry_of(engine), meter), flow_of(self, engine)
         return answer(rows, engine, loader, flow, self._raise_row if self.on_error == "raise" else _ignore)
 
     def _check_image(self, schema: pa.Schema) -> None:

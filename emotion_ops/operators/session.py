@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from emotion_ops.images.loader import ByteBudget, ImageLoader, pool_for
+from emotion_ops.images.meter import Meter
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.models.engine import Engine, load
 from emotion_ops.models.spec import PixelSpec, labels_of, probe_pixels
@@ -50,14 +51,19 @@ def engine_of(options: ClassifyEmotions) -> Engine:
     return load(options.model, options.revision, options.device, options.engine, options.precision)
 
 
-def loader_of(options: ClassifyEmotions, engine: Engine) -> ImageLoader:
-    """What the threads do with a cell, under these options."""
-    limits, geometry, budget = options.limits, geometry_of(engine), ByteBudget(options.memory - options.memory // 2)
-    pool = None
+def loader_of(options: ClassifyEmotions, geometry: Geometry, meter: Meter | None = None) -> ImageLoader:
+    """What the threads do with a cell, under these options.
+
+    Args:
+        options: What may be reached, and what an image may cost.
+        geometry: An RGB picture → uint8 (height, width, 3).
+        meter: Told what it takes; None measures for nobody.
+    """
+    limits, budget, pool = options.limits, ByteBudget(options.memory - options.memory // 2), None
     if options.isolation == "process":
         memory = limits.memory if options.decode_memory == "auto" else options.decode_memory
         pool = pool_for(limits, geometry, options.decode_timeout, memory)
-    return ImageLoader(options.access, limits, options.channels, geometry, budget, pool)
+    return ImageLoader(options.access, limits, options.channels, geometry, budget, pool, meter or Meter())
 
 
 def flow_of(options: ClassifyEmotions, engine: Engine) -> Flow:

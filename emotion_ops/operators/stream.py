@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from emotion_ops.errors import ImageError, ModelError
 from emotion_ops.images.cells import CellGetter, size_of
 from emotion_ops.images.loader import ImageLoader
+from emotion_ops.images.meter import Meter
 from emotion_ops.models.engine import Engine
 
 T = TypeVar("T")
@@ -107,7 +108,7 @@ def answer(
     Args:
         source: Rows to answer; pulled from the caller's thread, only as far ahead as the window needs.
         engine: The network.
-        loader: What the threads do with a cell.
+        loader: What the threads do with a cell; its meter is told what the stages take.
         flow: How much happens at once.
         on_failure: Told of each row that fails, in order, by its position in the whole source and why; what
             it raises ends the stream.
@@ -123,7 +124,8 @@ def answer(
     batch: list[_Loading[T]] = []
     try:
         for loading in _ahead(_start_loading(source, pool, loader, opened, len(engine.labels)), flow):
-            error = loading.pixels.exception()
+            with loader.meter.time("wait"):
+                error = loading.pixels.exception()
             if error is None:
                 batch.append(loading)
             elif isinstance(error, ImageError):
@@ -133,11 +135,11 @@ def answer(
             else:
                 raise error
             if len(batch) == flow.batch_size:
-                _predict(engine, batch)
+                _predict(engine, batch, loader.meter)
                 batch = []
             yield from _finished(opened)
         if batch:
-            _predict(engine, batch)
+            _predict(engine, batch, loader.meter)
         yield from _finished(opened)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -147,7 +149,7 @@ def _start_loading(
     source: Iterable[Rows[T]], pool: ThreadPoolExecutor, loader: ImageLoader, opened: deque[_Open[T]], labels: int
 ) -> Iterator[_Loading[T]]:
     first = 0
-    for rows in source:
+    for rows in loader.meter.timed("read", source):
         answers = Answers(np.empty((rows.count, labels), np.float32), [None] * rows.count)
         owner = _Open(rows, first, answers, rows.count)
         opened.append(owner)
@@ -177,8 +179,9 @@ def _ahead(coming: Iterator[_Loading[T]], flow: Flow) -> Iterator[_Loading[T]]:
     yield from window
 
 
-def _predict(engine: Engine, batch: list[_Loading[T]]) -> None:
-    probabilities = engine.predict(np.stack([loading.pixels.result() for loading in batch]))
+def _predict(engine: Engine, batch: list[_Loading[T]], meter: Meter) -> None:
+    with meter.time("network"):
+        probabilities = engine.predict(np.stack([loading.pixels.result() for loading in batch]))
     if not np.isfinite(probabilities).all():
         raise ModelError(
             engine.checkpoint.model,

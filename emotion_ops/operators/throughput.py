@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from emotion_ops.errors import ImageError
 from emotion_ops.images.cells import cells_of
 from emotion_ops.operators.classify import ClassifyEmotions
-from emotion_ops.operators.session import engine_of, flow_of, loader_of
+from emotion_ops.operators.session import engine_of, flow_of, geometry_of, loader_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,11 @@ def measure(operator: ClassifyEmotions, images: pa.Array, seconds: float) -> Thr
     """
     operator = dataclasses.replace(operator, on_error="null")
     engine = engine_of(operator)
-    loader, flow, cell = loader_of(operator, engine), flow_of(operator, engine), cells_of(images, operator.image)
+    loader, flow, cell = (
+        loader_of(operator, geometry_of(engine)),
+        flow_of(operator, engine),
+        cells_of(images, operator.image),
+    )
     blank = np.zeros((engine.pixels.height, engine.pixels.width, 3), np.uint8)
 
     def load(row: int) -> NDArray[np.uint8] | ImageError:

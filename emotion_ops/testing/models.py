@@ -37,7 +37,10 @@ def save_tiny_model(
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
     settings: dict[str, Any] = {**_TINY, **config}
-    names: dict[str, Any] = {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+    names: dict[str, Any] = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network: Any = ViTForImageClassification(ViTConfig(**settings, **names))
