@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 from typing import Literal, Protocol
 
@@ -64,6 +65,15 @@ class Engine(Protocol):
 
 
 _loading = threading.Lock()
+
+
+def _unlock() -> None:
+    global _loading
+    _loading = threading.Lock()
+
+
+if sys.platform != "win32":  # a thread of the parent may have held it, and is not there to let go of it
+    os.register_at_fork(after_in_child=_unlock)
 
 
 def load(model: str, revision: str | None, device: str, engine: EngineName, precision: Precision) -> Engine:

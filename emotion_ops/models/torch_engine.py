@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +19,9 @@ from emotion_ops.models.weights import Checkpoint
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _BATCH_SIZES = {"cpu": 16, "cuda": 128, "mps": 64}
+
+if sys.platform != "win32":  # OpenMP's threads stay behind in the parent: a child that waited for them would never end
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class TorchEngine:
