@@ -91,8 +91,11 @@ def load(model: str, revision: str | None, device: str, engine: EngineName, prec
         OptionError: The device is not there.
     """
     checkpoint = locate(model, revision)
+    from emotion_ops.models.torch_engine import device_of
+
+    precision = "fp32" if precision == "auto" else precision
     with _loading:  # two streams that start together share one network
-        return _load(os.getpid(), checkpoint, checkpoint.stamp(), device, "fp32" if precision == "auto" else precision)
+        return _load(os.getpid(), checkpoint, checkpoint.stamp(), device_of(device), precision)
 
 
 @functools.lru_cache(maxsize=4)

@@ -29,11 +29,10 @@ class TorchEngine:
 
     Args:
         checkpoint: Where the weights are.
-        device: ``auto`` (CUDA, else MPS, else CPU), or what torch calls a device.
+        device: As ``device_of`` names it.
         precision: ``fp32``, ``bf16`` or ``fp16``; softmax is computed in float32 always.
 
     Raises:
-        OptionError: The device is not there.
         UnsupportedModelError: The checkpoint is no image classifier, or its weights do not fill the network.
     """
 
@@ -44,8 +43,8 @@ class TorchEngine:
         self.labels = labels_of(checkpoint)
         self.pixels = pixels_of(checkpoint)
         self.precision = precision
-        self._device = _device(device)
-        self.device = str(self._device)
+        self.device = device
+        self._device = torch.device(device)
         self.batch_size = _BATCH_SIZES.get(self._device.type, 16)
         self._dtype = _DTYPES[precision]
         self._network = _network(checkpoint).to(self._device, self._dtype)
@@ -62,19 +61,28 @@ class TorchEngine:
         return probabilities
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> str:
+    """The one name of a device: ``auto`` and ``cuda`` become ``cuda:0``, say.
+
+    Args:
+        name: ``auto`` (CUDA, else MPS, else CPU), or what torch calls a device.
+
+    Raises:
+        OptionError: It is not there.
+    """
+    found = name
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
+        probe = torch.empty(0, device=torch.device(found))
+        probe.cpu()  # what "meta" computes nobody can read
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise OptionError(
             "device",
             name,
             f"torch {torch.__version__} cannot use it ({str(error).splitlines()[0]}); give 'cpu' or 'auto'",
         ) from error
-    return device
+    return str(probe.device)
 
 
 @contextlib.contextmanager
