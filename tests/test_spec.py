@@ -1,0 +1,103 @@
+"""What a checkpoint's own files say of its labels and its pictures is obeyed to the letter, or refused at load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pictures import photo
+
+from emotion_ops import (
+    EmotionClassifier,
+    UnsafeWeightsError,
+    UnsupportedModelError,
+)
+from emotion_ops.models.spec import pixels_of
+from emotion_ops.models.weights import locate
+from emotion_ops.testing import save_tiny_model
+
+CONFIG, PROCESSOR, PROCESSORS = "config.json", "preprocessor_config.json", "processor_config.json"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_tiny_model(tmp_path / "model")
+
+
+def change(folder: Path, name: str, *without: str, **settings: Any) -> None:
+    """Set and take out some keys of a JSON file."""
+    said = {**json.loads((folder / name).read_text()), **settings}
+    (folder / name).write_text(json.dumps({key: value for key, value in said.items() if key not in without}))
+
+
+def nest(folder: Path) -> None:
+    """Keep the image processor's settings where processors of text and images keep theirs."""
+    said = json.loads((folder / PROCESSOR).read_text())
+    (folder / PROCESSOR).unlink()
+    (folder / PROCESSORS).write_text(json.dumps({"processor_class": "SomeProcessor", "image_processor": said}))
+
+
+@pytest.mark.parametrize("key", ["AutoImageProcessor", "AutoFeatureExtractor"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_image_processor_with_code_of_its_own_is_refused_and_no_other_stands_in(
+    folder: Path, key: str, nested: bool
+) -> None:
+    change(folder, PROCESSOR, auto_map={key: "evil.Processor"})
+    (folder / "evil.py").write_text("raise SystemExit('ran')")
+    if nested:
+        nest(folder)
+    with pytest.raises(UnsafeWeightsError, match=r"evil\.Processor.*processor_config\.json"):
+        locate(str(folder), config_only=True)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_image_processor_of_a_class_that_transformers_lacks_is_refused_and_no_other_stands_in(
+    folder: Path, nested: bool
+) -> None:
+    change(folder, PROCESSOR, image_processor_type="GammaImageProcessor")
+    if nested:
+        nest(folder)
+    with pytest.raises(UnsupportedModelError, match="its image processor does not load"):
+        EmotionClassifier(model=str(folder)).predict([photo()])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"image_processor_type": "ViTImageProcessor"},
+        {"image_processor_type": "ViTImageProcessorFast"},
+        {"image_processor_type": "ViTImageProcessorPil"},
+        {"feature_extractor_type": "ViTFeatureExtractor"},
+        {},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_image_processor_of_transformers_is_known_by_each_name_it_ever_had(
+    folder: Path, said: dict[str, str], nested: bool
+) -> None:
+    expected = pixels_of(locate(str(folder)))
+    change(folder, PROCESSOR, "image_processor_type")
+    change(folder, PROCESSOR, **said)
+    if nested:
+        nest(folder)
+    found = pixels_of(locate(str(folder)))
+    assert (found.height, found.width, found.scale, found.offset) == (32, 32, expected.scale, expected.offset)
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_an_image_processors_file_that_is_no_json_object_is_refused(folder: Path, text: str) -> None:
+    (folder / PROCESSOR).write_text(text)
+    with pytest.raises(UnsupportedModelError, match=r"preprocessor_config\.json is no JSON"):
+        locate(str(folder))
+
+
+@pytest.mark.parametrize("settings", [{"auto_map": None}, {"size": "large"}, {"image_processor_type": 7}], ids=str)
+def test_an_image_processors_settings_that_mean_nothing_are_one_clear_error(
+    folder: Path, settings: dict[str, Any]
+) -> None:
+    change(folder, PROCESSOR, **settings)
+    with pytest.raises(UnsupportedModelError, match=r"image processor does not load|cannot process"):
+        EmotionClassifier(model=str(folder)).predict([photo()])
