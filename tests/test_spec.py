@@ -10,6 +10,7 @@ import pytest
 from pictures import photo
 
 from emotion_ops import (
+    ClassifyEmotions,
     EmotionClassifier,
     UnsafeWeightsError,
     UnsupportedModelError,
@@ -101,3 +102,40 @@ def test_an_image_processors_settings_that_mean_nothing_are_one_clear_error(
     change(folder, PROCESSOR, **settings)
     with pytest.raises(UnsupportedModelError, match=r"image processor does not load|cannot process"):
         EmotionClassifier(model=str(folder)).predict([photo()])
+
+
+LABELS = ("sad", "disgust", "angry", "neutral", "fear", "surprise", "happy")
+
+
+@pytest.mark.parametrize(
+    "id2label",
+    [
+        {str(index + 1): label for index, label in enumerate(LABELS)},
+        {str(index * 2): label for index, label in enumerate(LABELS)},
+        {f"0{index}": label for index, label in enumerate(LABELS)},
+        {label: str(index) for index, label in enumerate(LABELS)},
+        {**{str(index): label for index, label in enumerate(LABELS)}, "6": None},
+        list(LABELS),
+        "sad",
+    ],
+    ids=["from 1", "even", "two digits", "turned round", "null", "list", "string"],
+)
+def test_labels_that_are_not_numbered_from_0_on_are_refused_rather_than_bound_by_position(
+    folder: Path, id2label: object
+) -> None:
+    change(folder, CONFIG, id2label=id2label)
+    with pytest.raises(UnsupportedModelError, match="id2label does not give a name to each number"):
+        ClassifyEmotions(model=str(folder)).output_columns()
+
+
+def test_a_number_of_labels_that_is_no_number_is_refused(folder: Path) -> None:
+    change(folder, CONFIG, "id2label", "label2id", num_labels="seven")
+    with pytest.raises(UnsupportedModelError, match="num_labels is 'seven'"):
+        ClassifyEmotions(model=str(folder)).output_columns()
+
+
+@pytest.mark.parametrize("prefix", ["emotion", "face"])
+def test_a_label_that_would_be_a_second_error_column_is_refused(tmp_path: Path, prefix: str) -> None:
+    model = str(save_tiny_model(tmp_path, labels=("error", "happy", "sad")))
+    with pytest.raises(UnsupportedModelError, match=f"a second column '{prefix}_error'"):
+        ClassifyEmotions(model=model, prefix=prefix).output_columns()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from emotion_ops.models.weights import Checkpoint
 if TYPE_CHECKING:
     from PIL import Image
 
+_LABELS_CURE = 'give each output of the network a name in config.json: "id2label": {"0": "sad", "1": "disgust", …}'
 _TOLERANCE = 2e-6  # of a normalised pixel: float32 rounding of the two ways to write one multiply-add
 
 
@@ -44,13 +46,11 @@ def labels_of(checkpoint: Checkpoint) -> tuple[str, ...]:
     """The checkpoint's labels, in the order of its ``id2label``, from config.json alone.
 
     Raises:
-        UnsupportedModelError: It is no classifier with at least two labels that exclude each other.
+        UnsupportedModelError: It is no classifier with at least two labels that exclude each other, or does not
+            name each of them.
     """
     config = checkpoint.config()
-    by_index = {int(index): str(label) for index, label in (config.get("id2label") or {}).items()}
-    if not by_index:
-        by_index = {index: f"LABEL_{index}" for index in range(int(config.get("num_labels", 2)))}
-    labels = tuple(by_index[index] for index in sorted(by_index))
+    labels = _named(checkpoint, config.get("id2label") or {}, config.get("num_labels"))
     problem = config.get("problem_type") or "single_label_classification"
     if problem != "single_label_classification" or len(labels) < 2:
         raise UnsupportedModelError(
@@ -65,6 +65,25 @@ def labels_of(checkpoint: Checkpoint) -> tuple[str, ...]:
             "give each label its own name in config.json",
         )
     return labels
+
+
+def _named(checkpoint: Checkpoint, id2label: object, count: object) -> tuple[str, ...]:
+    """The names by their numbers, which are those of the network's outputs; what stands for none is transformers'."""
+    if not id2label:
+        count = 2 if count is None else count
+        if not isinstance(count, int):
+            raise UnsupportedModelError(
+                checkpoint.model, f"its num_labels is {count!r} and it has no id2label", _LABELS_CURE
+            )
+        return tuple(f"LABEL_{index}" for index in range(count))
+    names = [id2label.get(str(index)) for index in range(len(id2label))] if isinstance(id2label, dict) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise UnsupportedModelError(
+            checkpoint.model,
+            f"its id2label does not give a name to each number from 0 on: {reprlib.repr(id2label)}",
+            _LABELS_CURE,
+        )
+    return tuple(map(str, names))
 
 
 def pixels_of(checkpoint: Checkpoint) -> PixelSpec:
