@@ -6,15 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
-from pictures import photo
+from pictures import encode, jpeg, photo
+from PIL import Image
 
 from emotion_ops import (
     ClassifyEmotions,
     EmotionClassifier,
+    ImageError,
     UnsafeWeightsError,
     UnsupportedModelError,
 )
+from emotion_ops.models.engine import load
 from emotion_ops.models.spec import pixels_of
 from emotion_ops.models.weights import locate
 from emotion_ops.testing import save_tiny_model
@@ -104,6 +109,39 @@ def test_an_image_processors_settings_that_mean_nothing_are_one_clear_error(
         EmotionClassifier(model=str(folder)).predict([photo()])
 
 
+@pytest.mark.parametrize("settings", [{"size": {"shortest_edge": 32}}, {"do_resize": False}], ids=str)
+def test_an_image_processor_whose_pictures_differ_in_size_is_refused_before_any_is_decoded(
+    folder: Path, settings: dict[str, Any]
+) -> None:
+    change(folder, PROCESSOR, **settings)
+    with pytest.raises(UnsupportedModelError, match=r"a batch needs one size; set size .*crop_size"):
+        load(str(folder), None, "cpu", "auto", "auto")
+
+
+def test_pictures_of_a_size_that_the_network_does_not_take_are_refused_before_any_is_decoded(folder: Path) -> None:
+    change(folder, PROCESSOR, size={"height": 48, "width": 40})
+    with pytest.raises(UnsupportedModelError, match=r"cannot take the 48 × 40 pixels .*; make size"):
+        load(str(folder), None, "cpu", "auto", "auto")
+
+
+def test_a_network_that_gives_other_numbers_than_one_for_each_label_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from transformers import ViTForImageClassification
+
+    forward = ViTForImageClassification.forward
+
+    def twice_as_many(self: Any, *args: Any, **options: Any) -> Any:
+        answer = forward(self, *args, **options)
+        answer.logits = torch.cat([answer.logits, answer.logits], dim=-1)
+        return answer
+
+    monkeypatch.setattr(ViTForImageClassification, "forward", twice_as_many)
+    with pytest.raises(UnsupportedModelError, match=r"gives 14 numbers, and its config\.json names 7 labels"):
+        load(str(folder), None, "cpu", "auto", "auto")
+
+
 LABELS = ("sad", "disgust", "angry", "neutral", "fear", "surprise", "happy")
 
 
@@ -139,3 +177,66 @@ def test_a_label_that_would_be_a_second_error_column_is_refused(tmp_path: Path, 
     model = str(save_tiny_model(tmp_path, labels=("error", "happy", "sad")))
     with pytest.raises(UnsupportedModelError, match=f"a second column '{prefix}_error'"):
         ClassifyEmotions(model=model, prefix=prefix).output_columns()
+
+
+@pytest.fixture
+def convnext(tmp_path: Path) -> str:
+    """A checkpoint that resizes by its own image processor, since ours does not do what it does."""
+    import torch
+    from transformers import ConvNextConfig, ConvNextForImageClassification, ConvNextImageProcessorPil
+
+    torch.manual_seed(0)
+    sizes = {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2, "image_size": 64}
+    ConvNextForImageClassification(ConvNextConfig(**sizes)).save_pretrained(tmp_path)
+    ConvNextImageProcessorPil(size={"shortest_edge": 64}, crop_pct=0.875).save_pretrained(tmp_path)
+    return str(tmp_path)
+
+
+def test_a_strip_that_the_checkpoints_own_resize_would_make_a_bomb_of_costs_its_row(convnext: str) -> None:
+    strips = [encode(Image.new("RGB", size)) for size in ((60_000, 1), (1, 60_000))]
+    out = ClassifyEmotions(model=convnext)(pa.table({"image": [jpeg(), *strips, jpeg()]}))
+    first, *failed, last = out["emotion_error"].to_pylist()
+    assert (first, last) == (None, None)
+    assert all("shorter side of 64, would be 245,760,000" in error for error in failed)
+    assert all(error.startswith("too_large") for error in failed)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (
+            MemoryError(),
+            "too_large: the checkpoint's ConvNextImageProcessorPil failed on 97 × 130 pixels (MemoryError)",
+        ),
+        (
+            ZeroDivisionError("by 0"),
+            "unsupported: the checkpoint's ConvNextImageProcessorPil failed on 97 × 130 pixels (by 0)",
+        ),
+    ],
+    ids=["memory", "other"],
+)
+def test_a_picture_that_the_checkpoints_own_resize_fails_on_costs_its_row(
+    convnext: str, fault: Exception, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import ConvNextImageProcessorPil
+
+    resize = ConvNextImageProcessorPil.resize
+
+    def fails_on_one(self: Any, image: np.ndarray, *args: Any, **options: Any) -> np.ndarray:
+        if 130 in image.shape:
+            raise fault
+        return resize(self, image, *args, **options)
+
+    monkeypatch.setattr(ConvNextImageProcessorPil, "resize", fails_on_one)
+    table = pa.table({"image": [jpeg(), jpeg(0, 97, 130), jpeg()]})
+    assert ClassifyEmotions(model=convnext)(table)["emotion_error"].to_pylist() == [None, error, None]
+
+
+def test_a_picture_that_the_checkpoints_own_resize_brings_to_another_size_costs_its_row(
+    convnext: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    geometry = pixels_of(locate(convnext)).geometry
+    assert geometry(photo()).shape == (64, 64, 3)
+    monkeypatch.setattr("transformers.ConvNextImageProcessorPil.resize", lambda self, image, *args, **options: image)
+    with pytest.raises(ImageError, match="97 × 131 pixels become 97 × 131, and the network takes 64 × 64"):
+        geometry(photo())

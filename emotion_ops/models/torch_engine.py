@@ -14,7 +14,7 @@ from transformers import AutoModelForImageClassification
 from transformers.utils import logging
 
 from emotion_ops.errors import OptionError, UnsupportedModelError
-from emotion_ops.models.spec import labels_of, pixels_of
+from emotion_ops.models.spec import first_line, labels_of, pixels_of
 from emotion_ops.models.weights import Checkpoint
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,7 +33,8 @@ class TorchEngine:
         precision: ``fp32``, ``bf16`` or ``fp16``; softmax is computed in float32 always.
 
     Raises:
-        UnsupportedModelError: The checkpoint is no image classifier, or its weights do not fill the network.
+        UnsupportedModelError: The checkpoint is no image classifier, its weights do not fill the network, or the
+            network does not take what the image processor gives.
     """
 
     name = "torch"
@@ -50,6 +51,7 @@ class TorchEngine:
         self._network = _network(checkpoint).to(self._device, self._dtype)
         self._scale = torch.tensor(self.pixels.scale, device=self._device).view(3, 1, 1)
         self._offset = torch.tensor(self.pixels.offset, device=self._device).view(3, 1, 1)
+        self._check_fit()
 
     @torch.inference_mode()
     def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -59,6 +61,27 @@ class TorchEngine:
         logits = self._network(pixel_values=values).logits
         probabilities: NDArray[np.float32] = torch.softmax(logits.float(), dim=-1).cpu().numpy()
         return probabilities
+
+    def _check_fit(self) -> None:
+        """Run the network once: what does not fit is told now, and not after the first images were decoded."""
+        height, width, labels = self.pixels.height, self.pixels.width, len(self.labels)
+        try:
+            probabilities = self.predict(np.zeros((1, height, width, 3), np.uint8))
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # whatever a foreign network meets, it cannot serve here
+            raise UnsupportedModelError(
+                self.checkpoint.model,
+                f"its network cannot take the {height} × {width} pixels that its image processor gives, "
+                f"in {self.precision} on {self.device} ({first_line(error)})",
+                "make size or crop_size in preprocessor_config.json what the network was made for",
+            ) from error
+        if probabilities.shape != (1, labels):
+            raise UnsupportedModelError(
+                self.checkpoint.model,
+                f"its network gives {probabilities.shape[1]} numbers, and its config.json names {labels} labels",
+                "name each in id2label of config.json",
+            )
 
 
 def device_of(name: str) -> str:
@@ -114,7 +137,7 @@ def _network(checkpoint: Checkpoint) -> torch.nn.Module:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise UnsupportedModelError(
             checkpoint.model,
-            f"transformers cannot load it as an image classifier ({str(error).strip().splitlines()[0][:200]})",
+            f"transformers cannot load it as an image classifier ({first_line(error)})",
             "choose a checkpoint of an image-classification architecture",
         ) from error
     unfilled = sorted({*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])})
