@@ -16,6 +16,7 @@ from emotion_ops import (
     ClassifyEmotions,
     EmotionClassifier,
     ImageError,
+    ModelError,
     UnsafeWeightsError,
     UnsupportedModelError,
 )
@@ -240,3 +241,14 @@ def test_a_picture_that_the_checkpoints_own_resize_brings_to_another_size_costs_
     monkeypatch.setattr("transformers.ConvNextImageProcessorPil.resize", lambda self, image, *args, **options: image)
     with pytest.raises(ImageError, match="97 × 131 pixels become 97 × 131, and the network takes 64 × 64"):
         geometry(photo())
+
+
+def test_a_network_of_broken_weights_is_not_blamed_on_the_precision_it_has(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.weight"] *= float("nan")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    for precision, cure in (("fp32", "choose another checkpoint"), ("bf16", 'give precision="fp32"')):
+        with pytest.raises(ModelError, match=f"no number, in {precision} on cpu; .*{cure}"):
+            EmotionClassifier(model=str(folder), precision=precision).predict([photo()])
