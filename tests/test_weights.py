@@ -68,6 +68,23 @@ def test_equal_options_share_one_network(folder: Path) -> None:
     assert load(str(folder), None, "cpu", "torch", "bf16") is not engine
 
 
+def test_two_names_of_one_device_share_one_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from emotion_ops.models.engine import load
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    engine = load(str(folder), None, "cpu", "auto", "auto")
+    assert engine.device == "cpu"
+    assert load(str(folder), None, "auto", "auto", "auto") is engine
+    assert load(str(folder), None, "cpu:0", "auto", "auto") is engine
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta"])
+def test_a_device_that_torch_cannot_use_is_told_when_the_network_loads(folder: Path, device: str) -> None:
+    with pytest.raises(OptionError, match=f"device='{device}' .*give 'cpu' or 'auto'"):
+        EmotionClassifier(model=str(folder), device=device).predict([photo()])
+
+
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "tf_model.h5", "flax_model.msgpack"])
 def test_weights_that_are_pickles_are_refused_with_the_way_to_convert_them(folder: Path, name: str) -> None:
     (folder / "model.safetensors").rename(folder / name)

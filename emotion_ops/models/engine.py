@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 from typing import Literal, Protocol
 
@@ -66,6 +67,15 @@ class Engine(Protocol):
 _loading = threading.Lock()
 
 
+def _unlock() -> None:
+    global _loading
+    _loading = threading.Lock()
+
+
+if sys.platform != "win32":  # a thread of the parent may have held it, and is not there to let go of it
+    os.register_at_fork(after_in_child=_unlock)
+
+
 def load(model: str, revision: str | None, device: str, engine: EngineName, precision: Precision) -> Engine:
     """The engine for these options: loaded at the first call of this process, the same one ever after.
 
@@ -81,8 +91,11 @@ def load(model: str, revision: str | None, device: str, engine: EngineName, prec
         OptionError: The device is not there.
     """
     checkpoint = locate(model, revision)
+    from emotion_ops.models.torch_engine import device_of
+
+    precision = "fp32" if precision == "auto" else precision
     with _loading:  # two streams that start together share one network
-        return _load(os.getpid(), checkpoint, checkpoint.stamp(), device, "fp32" if precision == "auto" else precision)
+        return _load(os.getpid(), checkpoint, checkpoint.stamp(), device_of(device), precision)
 
 
 @functools.lru_cache(maxsize=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_ops.errors import UnsupportedModelError
+from emotion_ops.errors import ImageError, RowErrorCode, UnsupportedModelError
 from emotion_ops.models.weights import Checkpoint
 
 if TYPE_CHECKING:
     from PIL import Image
 
+_LABELS_CURE = 'give each output of the network a name in config.json: "id2label": {"0": "sad", "1": "disgust", …}'
+_MOST_PIXELS = 100_000_000  # of a resized picture, before its centre is cut out
 _TOLERANCE = 2e-6  # of a normalised pixel: float32 rounding of the two ways to write one multiply-add
 
 
@@ -29,7 +32,8 @@ class PixelSpec:
         offset: What is added after that.
         config: The image processor's whole configuration, defaults included.
         geometry: The checkpoint's own resize and crop, for those who do not know better: an RGB picture →
-            uint8 (height, width, 3). Slower than doing it by ``config``, and always right.
+            uint8 (height, width, 3). Slower than doing it by ``config``, and always right; a picture that it
+            cannot bring to this size is an ``ImageError``.
     """
 
     height: int
@@ -44,13 +48,11 @@ def labels_of(checkpoint: Checkpoint) -> tuple[str, ...]:
     """The checkpoint's labels, in the order of its ``id2label``, from config.json alone.
 
     Raises:
-        UnsupportedModelError: It is no classifier with at least two labels that exclude each other.
+        UnsupportedModelError: It is no classifier with at least two labels that exclude each other, or does not
+            name each of them.
     """
     config = checkpoint.config()
-    by_index = {int(index): str(label) for index, label in (config.get("id2label") or {}).items()}
-    if not by_index:
-        by_index = {index: f"LABEL_{index}" for index in range(int(config.get("num_labels", 2)))}
-    labels = tuple(by_index[index] for index in sorted(by_index))
+    labels = _named(checkpoint, config.get("id2label") or {}, config.get("num_labels"))
     problem = config.get("problem_type") or "single_label_classification"
     if problem != "single_label_classification" or len(labels) < 2:
         raise UnsupportedModelError(
@@ -67,6 +69,25 @@ def labels_of(checkpoint: Checkpoint) -> tuple[str, ...]:
     return labels
 
 
+def _named(checkpoint: Checkpoint, id2label: object, count: object) -> tuple[str, ...]:
+    """The names by their numbers, which are those of the network's outputs; what stands for none is transformers'."""
+    if not id2label:
+        count = 2 if count is None else count
+        if not isinstance(count, int):
+            raise UnsupportedModelError(
+                checkpoint.model, f"its num_labels is {count!r} and it has no id2label", _LABELS_CURE
+            )
+        return tuple(f"LABEL_{index}" for index in range(count))
+    names = [id2label.get(str(index)) for index in range(len(id2label))] if isinstance(id2label, dict) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise UnsupportedModelError(
+            checkpoint.model,
+            f"its id2label does not give a name to each number from 0 on: {reprlib.repr(id2label)}",
+            _LABELS_CURE,
+        )
+    return tuple(map(str, names))
+
+
 def pixels_of(checkpoint: Checkpoint) -> PixelSpec:
     """Find out what the checkpoint's image processor does, by asking it.
 
@@ -74,40 +95,42 @@ def pixels_of(checkpoint: Checkpoint) -> PixelSpec:
     processor class the checkpoint names, its numbers are its own, not our reading of its settings.
 
     Raises:
-        UnsupportedModelError: The processor cannot be loaded, or does something else than resizing,
-            cropping and one multiply-add a channel.
+        UnsupportedModelError: The processor cannot be loaded, or does something else than resizing and
+            cropping to one size and one multiply-add a channel.
     """
     from PIL import Image
-    from transformers import AutoImageProcessor
 
-    try:
-        processor = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-            checkpoint.folder, backend="pil", local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise UnsupportedModelError(
-            checkpoint.model,
-            f"its image processor does not load ({_first_line(error)})",
-            "save a standard image processor beside the weights",
-        ) from error
-
+    processor = _processor(checkpoint)
     untouched = {"do_rescale": False, "do_normalize": False}
     if hasattr(processor, "include_top"):  # EfficientNet's normalises once more, by an option of its own
         untouched["include_top"] = False
 
-    def whole(image: Image.Image) -> NDArray[np.float32]:
-        return _pixel_values(checkpoint, processor, image)
+    def seen(pixels: NDArray[np.uint8], **options: bool) -> NDArray[Any]:
+        try:
+            return _pixel_values(processor, Image.fromarray(pixels), **options)
+        except Exception as error:  # whatever a foreign processor meets, it cannot serve here
+            raise UnsupportedModelError(
+                checkpoint.model,
+                f"its {type(processor).__name__} cannot process a picture ({first_line(error)})",
+                "choose a checkpoint whose processor gives pixel_values of shape (1, 3, height, width)",
+            ) from error
 
-    def geometry(image: Image.Image) -> NDArray[np.uint8]:
-        planes = _pixel_values(checkpoint, processor, image, **untouched)
-        return np.ascontiguousarray(planes.transpose(1, 2, 0).round().astype(np.uint8))
-
-    black, white, probe = (whole(Image.fromarray(pixels)) for pixels in (_flat(0), _flat(255), probe_pixels()))
+    black, white, probe, portrait = (
+        seen(pixels) for pixels in (_flat(0), _flat(255), probe_pixels(), probe_pixels(307, 211))
+    )
+    if portrait.shape != probe.shape:
+        raise UnsupportedModelError(
+            checkpoint.model,
+            f"its {type(processor).__name__} makes {_sides(probe)} pixels of a picture of 211 × 307 and "
+            f"{_sides(portrait)} of one of 307 × 211 (height × width), and a batch needs one size",
+            "set size to a height and a width in its preprocessor_config.json, or do_center_crop and crop_size",
+        )
     middle = tuple(side // 2 for side in black.shape[1:])  # the edge may be padding
     at_black = black[:, *middle].astype(np.float64)
     at_white = white[:, *middle].astype(np.float64)
     scale, offset = (at_white - at_black) / 255, at_black
-    linear = geometry(Image.fromarray(probe_pixels())).transpose(2, 0, 1) * scale[:, None, None] + offset[:, None, None]
+    pixels = _uint8(seen(probe_pixels(), **untouched))
+    linear = pixels.transpose(2, 0, 1) * scale[:, None, None] + offset[:, None, None]
     if linear.shape != probe.shape or not np.allclose(linear, probe, rtol=_TOLERANCE, atol=_TOLERANCE):
         raise UnsupportedModelError(
             checkpoint.model,
@@ -120,7 +143,7 @@ def pixels_of(checkpoint: Checkpoint) -> PixelSpec:
         scale=(float(scale[0]), float(scale[1]), float(scale[2])),
         offset=(float(offset[0]), float(offset[1]), float(offset[2])),
         config=processor.to_dict(),
-        geometry=geometry,
+        geometry=_geometry(processor, untouched, probe.shape[1:]),
     )
 
 
@@ -132,30 +155,72 @@ def probe_pixels(height: int = 211, width: int = 307) -> NDArray[np.uint8]:
     return np.clip(ramp + noise, 0, 255).astype(np.uint8)
 
 
-def _pixel_values(checkpoint: Checkpoint, processor: Any, image: Image.Image, **options: bool) -> NDArray[Any]:
-    """The processor's answer for one picture: (3, height, width)."""
+def _processor(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's image processor; transformers refuses a class that it lacks."""
+    from transformers import AutoImageProcessor
+
     try:
-        answer = processor(images=image, return_tensors="np", **options)
-        values: NDArray[Any] = np.asarray(answer["pixel_values"])
-    except Exception as error:  # whatever a foreign processor meets, it cannot serve here
-        raise UnsupportedModelError(
-            checkpoint.model,
-            f"its {type(processor).__name__} cannot process a picture ({_first_line(error)})",
-            "choose a checkpoint whose processor gives pixel_values",
-        ) from error
-    if set(answer.keys()) != {"pixel_values"} or values.ndim != 4 or values.shape[:2] != (1, 3):
-        raise UnsupportedModelError(
-            checkpoint.model,
-            f"its {type(processor).__name__} gives {sorted(answer.keys())} of shape {values.shape}",
-            "choose a checkpoint that takes pixel_values of shape (1, 3, height, width)",
+        return AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+            checkpoint.folder, backend="pil", local_files_only=True, trust_remote_code=False
         )
+    except (OSError, ValueError, ImportError, LookupError, TypeError, AttributeError) as error:
+        raise UnsupportedModelError(
+            checkpoint.model,
+            f"its image processor does not load ({first_line(error)})",
+            "save a standard image processor beside the weights",
+        ) from error
+
+
+def _pixel_values(processor: Any, image: Image.Image, **options: bool) -> NDArray[Any]:
+    """The processor's answer for one picture: (3, height, width)."""
+    answer = processor(images=image, return_tensors="np", **options)
+    values: NDArray[Any] = np.asarray(answer["pixel_values"])
+    if set(answer.keys()) != {"pixel_values"} or values.ndim != 4 or values.shape[:2] != (1, 3):
+        raise ValueError(f"it gives {', '.join(sorted(answer.keys()))} of shape {values.shape}")
     first: NDArray[Any] = values[0]
     return first
+
+
+def _geometry(
+    processor: Any, untouched: Mapping[str, bool], size: tuple[int, ...]
+) -> Callable[[Image.Image], NDArray[np.uint8]]:
+    """The processor's own resize and crop; see ``PixelSpec.geometry``."""
+    edge = dict(getattr(processor, "size", None) or {}).get("shortest_edge") or 0
+
+    def geometry(image: Image.Image) -> NDArray[np.uint8]:
+        what = f"{image.width:,} × {image.height:,} pixels"
+        resized = edge * edge * max(image.size) // min(image.size)
+        if resized > _MOST_PIXELS:  # a strip so narrow that its crop is cut out of a bomb
+            raise ImageError(
+                RowErrorCode.TOO_LARGE, f"{what}, resized to a shorter side of {edge}, would be {resized:,}"
+            )
+        try:
+            planes = _pixel_values(processor, image, **untouched)
+        except Exception as error:  # it has served other pictures: this one is to blame, or there is no memory for it
+            code = RowErrorCode.TOO_LARGE if isinstance(error, MemoryError) else RowErrorCode.UNSUPPORTED
+            what = f"the checkpoint's {type(processor).__name__} failed on {what} ({first_line(error)})"
+            raise ImageError(code, what) from error
+        if planes.shape[1:] != size:
+            what = f"{what} become {planes.shape[2]:,} × {planes.shape[1]:,}"
+            raise ImageError(RowErrorCode.UNSUPPORTED, f"{what}, and the network takes {size[1]:,} × {size[0]:,}")
+        return _uint8(planes)
+
+    return geometry
+
+
+def _uint8(planes: NDArray[Any]) -> NDArray[np.uint8]:
+    """(3, height, width) of numbers from 0 to 255 → (height, width, 3)."""
+    return np.ascontiguousarray(planes.transpose(1, 2, 0).round().astype(np.uint8))
 
 
 def _flat(value: int) -> NDArray[np.uint8]:
     return np.full((211, 307, 3), value, dtype=np.uint8)
 
 
-def _first_line(error: Exception) -> str:
+def _sides(planes: NDArray[Any]) -> str:
+    return f"{planes.shape[1]} × {planes.shape[2]}"
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, short enough for a message; its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,11 +14,14 @@ from transformers import AutoModelForImageClassification
 from transformers.utils import logging
 
 from emotion_ops.errors import OptionError, UnsupportedModelError
-from emotion_ops.models.spec import labels_of, pixels_of
+from emotion_ops.models.spec import first_line, labels_of, pixels_of
 from emotion_ops.models.weights import Checkpoint
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _BATCH_SIZES = {"cpu": 16, "cuda": 128, "mps": 64}
+
+if sys.platform != "win32":  # OpenMP's threads stay behind in the parent: a child that waited for them would never end
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class TorchEngine:
@@ -24,12 +29,12 @@ class TorchEngine:
 
     Args:
         checkpoint: Where the weights are.
-        device: ``auto`` (CUDA, else MPS, else CPU), or what torch calls a device.
+        device: As ``device_of`` names it.
         precision: ``fp32``, ``bf16`` or ``fp16``; softmax is computed in float32 always.
 
     Raises:
-        OptionError: The device is not there.
-        UnsupportedModelError: The checkpoint is no image classifier, or its weights do not fill the network.
+        UnsupportedModelError: The checkpoint is no image classifier, its weights do not fill the network, or the
+            network does not take what the image processor gives.
     """
 
     name = "torch"
@@ -39,13 +44,14 @@ class TorchEngine:
         self.labels = labels_of(checkpoint)
         self.pixels = pixels_of(checkpoint)
         self.precision = precision
-        self._device = _device(device)
-        self.device = str(self._device)
+        self.device = device
+        self._device = torch.device(device)
         self.batch_size = _BATCH_SIZES.get(self._device.type, 16)
         self._dtype = _DTYPES[precision]
         self._network = _network(checkpoint).to(self._device, self._dtype)
         self._scale = torch.tensor(self.pixels.scale, device=self._device).view(3, 1, 1)
         self._offset = torch.tensor(self.pixels.offset, device=self._device).view(3, 1, 1)
+        self._check_fit()
 
     @torch.inference_mode()
     def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -56,20 +62,50 @@ class TorchEngine:
         probabilities: NDArray[np.float32] = torch.softmax(logits.float(), dim=-1).cpu().numpy()
         return probabilities
 
+    def _check_fit(self) -> None:
+        """Run the network once: what does not fit is told now, and not after the first images were decoded."""
+        height, width, labels = self.pixels.height, self.pixels.width, len(self.labels)
+        try:
+            probabilities = self.predict(np.zeros((1, height, width, 3), np.uint8))
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # whatever a foreign network meets, it cannot serve here
+            raise UnsupportedModelError(
+                self.checkpoint.model,
+                f"its network cannot take the {height} × {width} pixels that its image processor gives, "
+                f"in {self.precision} on {self.device} ({first_line(error)})",
+                "make size or crop_size in preprocessor_config.json what the network was made for",
+            ) from error
+        if probabilities.shape != (1, labels):
+            raise UnsupportedModelError(
+                self.checkpoint.model,
+                f"its network gives {probabilities.shape[1]} numbers, and its config.json names {labels} labels",
+                "name each in id2label of config.json",
+            )
 
-def _device(name: str) -> torch.device:
+
+def device_of(name: str) -> str:
+    """The one name of a device: ``auto`` and ``cuda`` become ``cuda:0``, say.
+
+    Args:
+        name: ``auto`` (CUDA, else MPS, else CPU), or what torch calls a device.
+
+    Raises:
+        OptionError: It is not there.
+    """
+    found = name
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
+        probe = torch.empty(0, device=torch.device(found))
+        probe.cpu()  # what "meta" computes nobody can read
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise OptionError(
             "device",
             name,
             f"torch {torch.__version__} cannot use it ({str(error).splitlines()[0]}); give 'cpu' or 'auto'",
         ) from error
-    return device
+    return str(probe.device)
 
 
 @contextlib.contextmanager
@@ -101,7 +137,7 @@ def _network(checkpoint: Checkpoint) -> torch.nn.Module:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise UnsupportedModelError(
             checkpoint.model,
-            f"transformers cannot load it as an image classifier ({str(error).strip().splitlines()[0][:200]})",
+            f"transformers cannot load it as an image classifier ({first_line(error)})",
             "choose a checkpoint of an image-classification architecture",
         ) from error
     unfilled = sorted({*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])})

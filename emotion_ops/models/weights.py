@@ -133,22 +133,30 @@ def _check_configuration(checkpoint: Checkpoint) -> None:
             f"{checkpoint.folder} holds no {_PROCESSORS[0]}, so that nobody knows how it wants its images",
             f"save the image processor beside the weights: processor.save_pretrained(folder){again}",
         )
+    for name in ("config.json", *_PROCESSORS):
+        if (checkpoint.folder / name).is_file():
+            said = _json_object(checkpoint, name, f"mend it{again}")
+            for part in (said, said.get("image_processor")):  # one file may hold all processors
+                if isinstance(part, dict) and part.get("auto_map"):
+                    raise UnsafeWeightsError(
+                        checkpoint.model,
+                        f"wants code of its own run (auto_map {json.dumps(part['auto_map'])} in {name})",
+                        "code from a checkpoint is never run; choose one of an architecture that transformers has",
+                    )
+
+
+def _json_object(checkpoint: Checkpoint, name: str, cure: str) -> dict[str, Any]:
     try:
-        config: object = checkpoint.config()
+        parsed: object = json.loads((checkpoint.folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UnsupportedModelError(
-            checkpoint.model, f"its config.json is no JSON that can be read ({error})", f"mend it{again}"
+            checkpoint.model, f"its {name} is no JSON that can be read ({error})", cure
         ) from error
-    if not isinstance(config, dict):
+    if not isinstance(parsed, dict):
         raise UnsupportedModelError(
-            checkpoint.model, f"its config.json is no JSON object but a {type(config).__name__}", f"mend it{again}"
+            checkpoint.model, f"its {name} is no JSON object but a {type(parsed).__name__}", cure
         )
-    if config.get("auto_map"):
-        raise UnsafeWeightsError(
-            checkpoint.model,
-            f"wants code of its own run (auto_map {json.dumps(config['auto_map'])})",
-            "code from a checkpoint is never run; choose one of an architecture that transformers has",
-        )
+    return parsed
 
 
 def _weight_names(checkpoint: Checkpoint) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from emotion_ops.errors import UnsupportedModelError
 from emotion_ops.images.loader import ByteBudget, ImageLoader, pool_for
 from emotion_ops.images.meter import Meter
 from emotion_ops.images.preprocess import Resize
@@ -43,7 +44,14 @@ def _columns(checkpoint: Checkpoint, stamp: object, prefix: str) -> OutputColumn
             ", ".join(repr(name) for name in labels.unknown),
         )
     lineage = {"model": checkpoint.model, "revision": checkpoint.revision(), "version": __version__}
-    return OutputColumns(labels.names, prefix, lineage)
+    columns = OutputColumns(labels.names, prefix, lineage)
+    if columns.error in columns.probabilities:
+        raise UnsupportedModelError(
+            checkpoint.model,
+            f"its label 'error' would be a second column {columns.error!r}, which says why a row has no emotion",
+            "give that label another name in id2label of config.json",
+        )
+    return columns
 
 
 def engine_of(options: ClassifyEmotions) -> Engine:

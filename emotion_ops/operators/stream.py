@@ -186,7 +186,9 @@ def _predict(engine: Engine, batch: list[_Loading[T]], meter: Meter) -> None:
         raise ModelError(
             engine.checkpoint.model,
             f"its network gave a probability that is no number, in {engine.precision} on {engine.device}",
-            'give precision="fp32"',
+            'give precision="fp32"'
+            if engine.precision != "fp32"
+            else "its weights are broken or overflow; choose another checkpoint",
         )
     for loading, row in zip(batch, probabilities, strict=True):
         loading.owner.answers.probabilities[loading.row] = row
