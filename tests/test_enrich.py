@@ -346,6 +346,14 @@ def test_a_filesystem_of_fsspec_gives_the_same_outputs(
     assert not [path for path in memory.find("/enriched") if path.endswith((".arrow", ".tmp"))]
 
 
+def test_no_secret_of_a_root_comes_into_a_footer(source: Path, tiny_model: str, tmp_path: Path) -> None:
+    operator = ClassifyEmotions(model=tiny_model, root="s3://key:sesame-4711@bucket/images?secret_key=sesame-4711")
+    enrich_dataset(source, tmp_path / "out", operator)
+    for path in (tmp_path / "out").rglob("*"):
+        assert path.is_dir() or b"sesame-4711" not in path.read_bytes()
+    assert enrich_dataset(source, tmp_path / "out", operator).skipped == 2
+
+
 def test_an_output_may_be_a_source_and_has_one_footer_of_its_own(
     source: Path, operator: ClassifyEmotions, tiny_model: str, tmp_path: Path
 ) -> None:

@@ -77,18 +77,20 @@ class Uri(NamedTuple):
 
 
 def redact(location: str) -> str:
-    """Make a location fit for a log: no userinfo, no query, no fragment, and not long.
+    """Make a location fit for a log: without secrets, and not long; long strings are shortened in the middle."""
+    text = without_secrets(location)
+    return text if len(text) <= 120 else f"{text[:70]}…{text[-49:]}"
 
-    What is left out is shown as ``…``; long strings are shortened in the middle.
-    """
+
+def without_secrets(location: str) -> str:
+    """A location without userinfo, query and fragment, each shown as ``…``."""
     text = re.sub("([?#]).*" if "://" in location else "([?]).*", r"\1…", location, flags=re.DOTALL)
     for match in _AUTHORITY.finditer(text):
         # What is neither host nor host:port may be a secret with a slash in it, so nothing from there on is shown.
         if not _PLAIN_HOST.fullmatch(match[2]):
             text = f"{text[: match.start(1)]}…"
             break
-    text = re.sub("://[^/]*@", "://…@", text)
-    return text if len(text) <= 120 else f"{text[:70]}…{text[-49:]}"
+    return re.sub("://[^/]*@", "://…@", text)
 
 
 def redact_all(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from emotion_ops.images.location import redact_all
+from emotion_ops.images.location import redact_all, without_secrets
 from emotion_ops.lake.storage import Entry
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify import ClassifyEmotions
@@ -78,6 +78,8 @@ class Recipe:
         """
         checkpoint = locate(operator.model, operator.revision)
         options = {name: getattr(operator, name) for name in _NUMBERS}
+        if "://" in (root := str(operator.root)):
+            options["root"] = without_secrets(root)  # footers are read by others
         return cls(
             {
                 **options,
