@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -57,3 +58,16 @@ def test_the_table_of_lazy_names_and_the_public_names_are_one_set() -> None:
     import emotion_ops
 
     assert {*emotion_ops._HOMES, "__version__"} == set(emotion_ops.__all__)
+
+
+def test_the_first_network_has_openmp_wait_passively_before_torch_is_there_and_no_import_does() -> None:
+    program = (
+        "import os, sys; from emotion_ops import ClassifyEmotions; assert 'OMP_WAIT_POLICY' not in os.environ\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch': print(os.environ.get('OMP_WAIT_POLICY'))\n"
+        "sys.meta_path.insert(0, Watch()); ClassifyEmotions(model='demo').columns_for([])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split()[0] == "PASSIVE"

@@ -91,6 +91,7 @@ def load(model: str, revision: str | None, device: str, engine: EngineName, prec
         OptionError: The device is not there.
     """
     checkpoint = locate(model, revision)
+    openmp.wait_passively()
     from emotion_ops.models.torch_engine import device_of
 
     precision = "fp32" if precision == "auto" else precision
@@ -101,7 +102,6 @@ def load(model: str, revision: str | None, device: str, engine: EngineName, prec
 @functools.lru_cache(maxsize=4)
 def _load(process: int, checkpoint: Checkpoint, stamp: object, device: str, precision: str) -> Engine:
     """One network for equal arguments; a child process and a folder with new files have their own."""
-    openmp.wait_passively()
     from emotion_ops.models.torch_engine import TorchEngine
 
     return TorchEngine(checkpoint, device, precision)
