@@ -12,7 +12,8 @@
     │   ├── UnsafeWeightsError
     │   └── UnsupportedModelError
     ├── DatasetError               a source or a destination cannot be used
-    │   ├── DestinationConflictError   the output was made otherwise, or another run is making it
+    │   ├── DestinationConflictError   the output was made otherwise
+    │   │   └── DestinationBusyError   another run is writing there
     │   └── ErrorBudgetExceededError   more rows failed than were allowed
     ├── ImageError                 one image cannot be used: a code and what happened
     │   └── RowFailedError         the same, raised with its row under ``on_error="raise"``
@@ -201,7 +202,11 @@ class DatasetError(EmotionOpsError):
 
 
 class DestinationConflictError(DatasetError):
-    """The destination's files were made of something else, or another run is making them now."""
+    """The destination's files were made of something else."""
+
+
+class DestinationBusyError(DestinationConflictError):
+    """Another run is writing into the destination, or took this one's place while it gave no sign of life."""
 
 
 class ErrorBudgetExceededError(DatasetError):

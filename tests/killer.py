@@ -23,9 +23,9 @@ from emotion_ops.models.spec import pixels_of
 from emotion_ops.models.weights import locate
 
 WRITING = {
-    ("storage.py", "publish"), ("storage.py", "_fsync"), ("storage.py", "publish_bytes"), ("storage.py", "delete"),
-    ("storage.py", "delete_folder"), ("journal.py", "write"), ("journal.py", "remove"), ("commit.py", "commit"),
-    ("commit.py", "_verify"), ("lease.py", "_write"),
+    ("storage.py", "publish"), ("storage.py", "_fsync"), ("storage.py", "_link"), ("storage.py", "publish_bytes"),
+    ("storage.py", "delete"), ("storage.py", "delete_folder"), ("journal.py", "write"), ("journal.py", "remove"), ("commit.py", "commit"),
+    ("commit.py", "_verify"), ("lease.py", "_take"), ("lease.py", "end"),
 }  # fmt: skip
 
 

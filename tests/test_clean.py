@@ -61,7 +61,7 @@ def made(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(journal, out / "_emotion_ops" / "journal" / journal.name)
     shutil.rmtree(out / "more")
     leave(out, dead())
-    leave(out, dead(), "lease-0-of-4.json")
+    leave(out, dead(), "-0-of-4")
     (out / "_emotion_ops" / "journal" / "empty" / "folder").mkdir(parents=True)
     return home
 
@@ -85,14 +85,12 @@ def test_leftovers_go_and_data_reports_and_what_the_living_write_stay(copy: Path
     after = snapshot(out)
     gone = set(before) - set(after)
     assert {name: before[name] for name in after} == after
-    assert {name.split("/")[1] for name in gone} == {"journal", "lease.json", "lease-0-of-4.json", "spool"}
+    assert {name.split("/")[1] for name in gone} == {"journal", "leases", "spool"}
     assert {name for name in gone if "spool" in name} == {
         f"_emotion_ops/spool/{socket.gethostname()}-{2**22 - 1}-a.tmp", "_emotion_ops/spool/elsewhere-1-d.tmp",
     }  # fmt: skip
     assert sorted(one.kind for one in report.removed) == ["journal", "lease", "lease", "spool", "spool"]
-    assert report.bytes == sum(len(before[name][1]) for name in gone if name != "_emotion_ops/lease.json") + len(
-        before["_emotion_ops/lease.json"][1]
-    )
+    assert report.bytes == sum(len(before[name][1]) for name in gone)
     assert [one.kind for one in report.kept] == ["journal"]
     assert not (out / "_emotion_ops" / "journal" / "empty").exists()
     assert (out / FILE).exists()
@@ -118,9 +116,9 @@ def test_the_journal_of_an_unfinished_file_is_kept_and_a_rerun_goes_on_from_it(c
     assert enrich_dataset(copy / "source", copy / "stopped", operator).rows_from_journal == 0
 
 
-@pytest.mark.parametrize("name", ["lease.json", "lease-0-of-4.json", "lease-one.parquet.json"])
-def test_while_a_living_run_holds_any_lease_nothing_is_removed(copy: Path, name: str) -> None:
-    leave(copy / "out", living(), name)
+@pytest.mark.parametrize("part", ["", "-0-of-4", "-one.parquet"])
+def test_while_a_living_run_holds_any_lease_nothing_is_removed(copy: Path, part: str) -> None:
+    leave(copy / "out", living(), part)
     before = snapshot(copy)
     for dry_run in (True, False):
         with pytest.raises(DestinationConflictError, match=f"process {os.getppid()} on .* is writing here"):
@@ -145,7 +143,7 @@ def test_the_shell_says_what_would_go_and_what_went(copy: Path) -> None:
 
     would = clean("--dry-run")
     assert "would be removed" in would
-    assert "lease-0-of-4.json" in would
+    assert "000001-0-of-4.json" in would
     report = json.loads(clean("--json"))
     assert (len(report["removed"]), len(report["kept"]), report["dry_run"]) == (5, 1, False)
     assert "0 leftovers" in clean()

@@ -145,7 +145,7 @@ def test_a_signal_ends_the_job_within_seconds_and_the_same_command_goes_on(
     assert f"{word}: finished row groups and files are kept" in stderr
     assert "Traceback" not in stderr
     assert not list(tmp_path.rglob("*.tmp"))
-    assert not list(tmp_path.glob("out/_emotion_ops/lease*"))
+    assert not list(tmp_path.glob("out/_emotion_ops/leases/*"))
     report = json.loads(emotion_ops(*arguments, "--json", cwd=tmp_path).stdout)
     assert report["rows"] == 3000
     assert report["rows_from_journal"] >= 100

@@ -312,23 +312,27 @@ def test_files_without_rows_are_done_like_any_other(operator: ClassifyEmotions, 
 def test_a_living_runs_lease_is_respected_and_a_dead_ones_is_not(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
-    import socket
     import time
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
-    home = tmp_path / "out" / "_emotion_ops"
+    home = tmp_path / "out" / "_emotion_ops" / "leases"
     home.mkdir(parents=True)
-    living = Lease("someone", socket.gethostname(), os.getppid(), time.time())
-    (home / "lease.json").write_text(json.dumps(asdict(living)))
-    with pytest.raises(DestinationConflictError, match=f"process {os.getppid()} on .* is writing here"):
-        enrich_dataset(source, tmp_path / "out", operator)
-    for dead in (
-        Lease("x", socket.gethostname(), 2**22 - 1, time.time()),
-        Lease("x", "elsewhere", 1, time.time() - 61),
+    mine = Lease.mine("")
+    path = home / "000001.json"
+    for living in (mine, replace(mine, host="elsewhere", machine="elsewhere/boot/namespace", process=2**22 - 1)):
+        path.write_text(json.dumps(asdict(living)))
+        with pytest.raises(DestinationConflictError, match=f"process {living.process} on {living.host} is writing"):
+            enrich_dataset(source, tmp_path / "out", operator)
+    for dead, age in (
+        (replace(mine, process=2**22 - 1), 0),  # there is no such process
+        (replace(mine, began="1"), 0),  # its number belongs to another process by now
+        (replace(mine, machine="elsewhere/boot/namespace"), 61),  # no sign of life, by the clock of the disk
+        (replace(mine, renewed_at=time.time() + 9999), 61),  # its own clock counts for nothing
     ):
-        (home / "lease.json").write_text(json.dumps(asdict(dead)))
+        path.write_text(json.dumps(asdict(dead)))
+        os.utime(path, (time.time() - age, time.time() - age))
         enrich_dataset(source, tmp_path / "out", operator)
-        assert not (home / "lease.json").exists()
+        assert list(home.iterdir()) == []
 
 
 def test_a_filesystem_of_fsspec_gives_the_same_outputs(

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,16 +25,18 @@ FIRST, SECOND = "day=1/rows.parquet", "day=2/rows.parquet"
 
 
 def living() -> Lease:
-    return Lease("someone", socket.gethostname(), os.getppid(), time.time())
+    return Lease.mine("", os.getppid())
 
 
 def dead() -> Lease:
-    return Lease("someone", socket.gethostname(), 2**22 - 1, time.time())
+    return Lease.mine("", 2**22 - 1)
 
 
-def leave(home: Path, lease: Lease, name: str = "lease.json") -> None:
-    (home / "_emotion_ops").mkdir(parents=True, exist_ok=True)
-    (home / "_emotion_ops" / name).write_text(json.dumps(asdict(lease)))
+def leave(home: Path, lease: Lease, part: str = "") -> Path:
+    path = home / "_emotion_ops" / "leases" / f"000001{part}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(replace(lease, part=part))))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +100,9 @@ def test_under_a_living_lease_it_is_in_progress_and_under_a_dead_one_stale(copy:
 def test_a_lease_of_one_shard_or_one_file_speaks_of_its_files_alone(copy: Path) -> None:
     mine = next(i for i in range(2) if in_shard(FIRST, (i, 2)))
     for part, state in ((f"{mine}-of-2", "in_progress"), (f"{1 - mine}-of-2", "stale"), ("other.parquet", "stale")):
-        leave(copy / "stopped", living(), f"lease-{part}.json")
+        left = leave(copy / "stopped", living(), f"-{part}")
         assert states(copy / "stopped") == {FIRST: state}
-        (copy / "stopped" / "_emotion_ops" / f"lease-{part}.json").unlink()
+        left.unlink()
 
 
 def test_sources_that_changed_or_vanished_and_files_of_others_and_torn_ones_are_told(copy: Path) -> None:

@@ -89,6 +89,7 @@ def enrich(
     max_error_rate: Annotated[float | None, typer.Option(help="Stop when a larger part of the rows fails.")] = None,
     compression: Annotated[str, typer.Option(help="Parquet compression of the outputs.")] = "zstd",
     row_group_rows: Annotated[int | None, typer.Option(help="Most rows in an output's row group.")] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for another run that is writing here.")] = 0.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that were made otherwise.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Remove outputs whose source is gone.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing: the same as the command plan.")] = False,
@@ -125,8 +126,8 @@ def enrich(
         "columns": columns if columns in ("all", "none") else _names(columns),
         "retry_errors": _retry(retry_errors), "quarantine": quarantine, "sample_rows": sample_rows,
         "shard": _shard(shard), "limit": limit, "max_errors": max_errors, "max_error_rate": max_error_rate,
-        "compression": compression, "row_group_rows": row_group_rows, "overwrite": overwrite, "prune": prune,
-        "dry_run": dry_run, "report_page": report_page,
+        "compression": compression, "row_group_rows": row_group_rows, "wait": wait, "overwrite": overwrite,
+        "prune": prune, "dry_run": dry_run, "report_page": report_page,
         "contact_sheet": "auto" if contact_sheet is None else contact_sheet,
     }  # fmt: skip
     command(source[:-1], source[-1], options, job, as_json=as_json)

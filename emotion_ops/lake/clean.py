@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emotion_ops.errors import DatasetError, DestinationConflictError
+from emotion_ops.errors import DatasetError, DestinationBusyError
 from emotion_ops.lake import lease
 from emotion_ops.lake.hidden import Hidden, Leftover, look
 from emotion_ops.lake.journal import JOURNAL
 from emotion_ops.lake.outputs import open_destination
-from emotion_ops.lake.storage import HOME, Folder
+from emotion_ops.lake.storage import Folder
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def clean_destination(
 
     Raises:
         DatasetError: There is no such destination, or it cannot be written.
-        DestinationConflictError: A living run is writing there.
+        DestinationBusyError: A living run is writing there.
     """
     folder, _ = open_destination(os.fspath(destination))
     hidden = look(folder)
@@ -69,8 +69,8 @@ def clean_destination(
     chosen = tuple(one for one in hidden.leftovers if journals or not one.resumable)
     if not dry_run and (chosen or _empty_folders(folder)):
         try:
-            with lease.hold(folder, ""):  # no run of the whole destination begins meanwhile
-                chosen = _remove(folder, chosen)
+            with lease.hold(folder, "") as held:  # no run begins meanwhile
+                chosen = _remove(folder, chosen, held.key)
         except OSError as error:
             raise DatasetError(str(folder), f"cannot be written ({error})", "mend its permissions") from error
     return CleanReport(
@@ -81,18 +81,16 @@ def clean_destination(
     )
 
 
-def _remove(folder: Folder, chosen: tuple[Leftover, ...]) -> tuple[Leftover, ...]:
-    """Remove what is still a leftover, now that the lease is held."""
-    mine = f"{HOME}/lease.json"  # what a dead run left there was replaced when it was taken, and goes when it is let go
+def _remove(folder: Folder, chosen: tuple[Leftover, ...], mine: str) -> tuple[Leftover, ...]:
+    """Remove what is still a leftover, now that the lease is held; those of the dead went when it was taken."""
     hidden = look(folder)
-    hidden = replace(hidden, leases=tuple(found for found in hidden.leases if found.entry.key != mine))
-    _refuse_the_living(folder, hidden)
-    left = {one.path for one in hidden.leftovers} | {mine}
-    removed = tuple(one for one in chosen if one.path in left)
+    hidden = replace(hidden, leases=tuple(found for found in hidden.leases if found.key != mine))
+    left = {one.path for one in hidden.leftovers}
+    removed = tuple(one for one in chosen if one.path in left or one.kind == "lease")
     for one in removed:
         if one.kind == "journal":
             folder.delete_folder(one.path)
-        elif one.path != mine:
+        elif one.kind == "spool":
             folder.delete(one.path)
     for path in _empty_folders(folder):
         path.rmdir()
@@ -102,7 +100,7 @@ def _remove(folder: Folder, chosen: tuple[Leftover, ...]) -> tuple[Leftover, ...
 def _refuse_the_living(folder: Folder, hidden: Hidden) -> None:
     for found in hidden.living:
         if found.lease is not None:
-            raise DestinationConflictError(
+            raise DestinationBusyError(
                 str(folder),
                 f"process {found.lease.process} on {found.lease.host} is writing here",
                 "wait until it is done, or end it; if it died, its lease ends soon after its last sign of life",

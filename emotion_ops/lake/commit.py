@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emotion_ops.errors import ColumnNotFoundError, DatasetError, OptionError
+from emotion_ops.errors import ColumnNotFoundError, DatasetError, DestinationConflictError, OptionError
 from emotion_ops.images.meter import Meter
 from emotion_ops.lake import quarantine
-from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY, OUR_KEYS, FilePlan
+from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY, OUR_KEYS, Action, FilePlan
 from emotion_ops.lake.runner import errors_of, read_batches
 from emotion_ops.lake.storage import Folder
 from emotion_ops.operators.classify import drop_failed
@@ -101,7 +101,13 @@ class Committed:
 
 
 def commit(
-    plan: FilePlan, how: Composition, lineage: Mapping[str, str], *, meter: Meter, show: Sequence[int] = ()
+    plan: FilePlan,
+    how: Composition,
+    lineage: Mapping[str, str],
+    *,
+    meter: Meter,
+    show: Sequence[int] = (),
+    may_publish: Callable[[], None] = lambda: None,
 ) -> Committed:
     """Make one output file of its source and its journalled answers, and publish it whole.
 
@@ -113,9 +119,11 @@ def commit(
         lineage: What its footer tells of the model.
         meter: Told what it took.
         show: Rows, by their position in the source, whose answers are given back.
+        may_publish: Asked when all is ready; it raises where the run has lost its lease meanwhile.
 
     Raises:
         DatasetError: The source changed since it was planned, or what was written is not what should be.
+        DestinationConflictError: There was no output when it was planned, and now another run's is there.
         OSError: The destination cannot be written.
     """
     answers = (
@@ -142,7 +150,15 @@ def commit(
             )
         _verify(path, schema, rows, plan)
         size = path.stat().st_size
-        plan.destination.publish(path, plan.key)
+        may_publish()
+        try:
+            plan.destination.publish(path, plan.key, new=plan.action is Action.NEW)
+        except FileExistsError as error:
+            raise DestinationConflictError(
+                plan.destination.path(plan.key),
+                "was published by another run since this one was planned",
+                "run again: it is skipped if it was made of the same",
+            ) from error
     plan.journal.remove()
     return Committed(rows, size, answers.take(show) if answers is not None and show else None)
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from emotion_ops.errors import DatasetError, OptionError
+from emotion_ops.errors import DatasetError, DestinationBusyError, OptionError
 from emotion_ops.lake import lease
 from emotion_ops.lake.commit import passing_columns
 from emotion_ops.lake.contact_sheet import Sheet, holds_images
@@ -52,6 +52,7 @@ def enrich_dataset(
     row_group_rows: int | None = None,
     max_errors: int | None = None,
     max_error_rate: float | None = None,
+    wait: float = 0.0,
     report_page: bool = True,
     contact_sheet: bool | Literal["auto"] = "auto",
     runner: Runner | None = None,
@@ -88,6 +89,7 @@ def enrich_dataset(
         row_group_rows: The most rows of an output's row group; None cuts them by bytes.
         max_errors: The most rows that may fail before the job stops.
         max_error_rate: The largest part of rows that may fail, 0 to 1; watched from 100 rows on, and at the end.
+        wait: Seconds to wait for another run that is writing here, before this one is refused.
         report_page: Write the report as an HTML page too, beside ``report.json``.
         contact_sheet: Show up to 24 small pictures on that page. They are personal data where they show people.
             ``"auto"`` shows them only of files whose output holds the images themselves anyway, so that none
@@ -101,15 +103,17 @@ def enrich_dataset(
 
     Raises:
         DatasetError: A source or the destination cannot be used.
-        DestinationConflictError: An output was made of something else, or another run is writing here.
+        DestinationConflictError: An output was made of something else.
+        DestinationBusyError: Another run is writing here, or took over while this one slept.
         ErrorBudgetExceededError: Too many rows failed. What was answered is kept in the journal, and the file
             in which it happened is not published.
         ColumnError: A file's schema does not fit the options; before any work.
         ModelError: The model cannot be used.
         RowFailedError: A row failed under ``on_error="raise"``.
     """
+    given = dict(locals())
     started = time.monotonic()
-    _check_options(shard, limit, max_errors, max_error_rate, row_group_rows, sample_rows)
+    _check_options(shard, limit, max_errors, max_error_rate, row_group_rows, sample_rows, wait)
     _check_page(report_page, contact_sheet)
     codes = codes_of(retry_errors)
     if codes and operator.on_error == "drop":
@@ -164,18 +168,25 @@ def enrich_dataset(
     )
     if dry_run:
         return reporting.planned(estimate(todo, operator, sample_rows) if sample_rows else None)
-    with _writing(folder), lease.hold(folder, part):
-        folder.clear_spool()
-        left = Leftovers.find(folder)
-        mine = None if whole else {plan.journal.file_home for plan in plans}
-        going_on = [plan.journal for plan in plans if plan.action is not Action.SKIP]
-        left.remove_all_but(going_on, of_files=mine)
-        with reporting.of_an_early_end():
-            job.run(todo, left)
-            job.fill_quarantine([plan for plan in plans if plan.action is Action.SKIP])
-            for key in vanished if prune else ():
-                folder.delete(key)
-        return reporting.finish(pruned=vanished if prune else ())
+    try:
+        with _writing(folder), lease.hold(folder, part) as held:
+            folder.clear_spool()
+            left = Leftovers.find(folder)
+            mine = None if whole else {plan.journal.file_home for plan in plans}
+            going_on = [plan.journal for plan in plans if plan.action is not Action.SKIP]
+            left.remove_all_but(going_on, of_files=mine)
+            with reporting.of_an_early_end():
+                job.run(todo, left, held.check)
+                job.fill_quarantine([plan for plan in plans if plan.action is Action.SKIP])
+                held.check()
+                for key in vanished if prune else ():
+                    folder.delete(key)
+            return reporting.finish(pruned=vanished if prune else ())
+    except DestinationBusyError:
+        if not lease.wait_for(folder, part, wait):
+            raise
+        left_over = max(0.0, wait - (time.monotonic() - started))
+        return enrich_dataset(**{**given, "wait": left_over})  # planned anew, for what the other published is there
 
 
 @contextlib.contextmanager
@@ -214,6 +225,7 @@ def _check_options(
     max_error_rate: float | None,
     row_group_rows: int | None,
     sample_rows: int,
+    wait: float,
 ) -> None:
     if shard is not None and not (len(shard) == 2 and 0 <= shard[0] < shard[1]):
         raise OptionError("shard", shard, "give (i, n) with i from 0 to n - 1")
@@ -225,5 +237,7 @@ def _check_options(
     ):
         if value is not None and value < least:
             raise OptionError(name, value, f"give a whole number of at least {least}")
+    if not wait >= 0:
+        raise OptionError("wait", wait, "give seconds, at least 0")
     if max_error_rate is not None and not 0 <= max_error_rate <= 1:
         raise OptionError("max_error_rate", max_error_rate, "give a part of the rows, 0 to 1")

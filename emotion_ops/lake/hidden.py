@@ -13,38 +13,10 @@ import pyarrow as pa
 
 from emotion_ops.lake import lease
 from emotion_ops.lake.journal import JOURNAL, KEY_OF_FILE, Journal
-from emotion_ops.lake.lease import Lease
 from emotion_ops.lake.plan import fingerprint_of, in_shard
 from emotion_ops.lake.storage import HOME, SPOOL, Entry, Folder, spooled_by_the_living
 
 Standing = Literal["none", "another", "same", "retry"]
-
-
-@dataclass(frozen=True)
-class LeaseFound:
-    """A lease.
-
-    Attributes:
-        entry: The file.
-        lease: What it says; None where it cannot be read.
-        living: Whether its run may still be going.
-    """
-
-    entry: Entry
-    lease: Lease | None
-    living: bool
-
-    @property
-    def part(self) -> str:
-        """The part of the job that it is about, one shard or one file; empty for all of it."""
-        return self.entry.key.removeprefix(f"{HOME}/lease").removesuffix(".json").removeprefix("-")
-
-    def covers(self, key: str) -> bool:
-        """Whether an output file is in that part."""
-        shard = re.fullmatch(r"(\d+)-of-(\d+)", self.part)
-        if shard:
-            return in_shard(key, (int(shard[1]), int(shard[2])))
-        return self.part in ("", key)
 
 
 @dataclass(frozen=True)
@@ -108,26 +80,26 @@ class Hidden:
         reports: The reports' keys.
     """
 
-    leases: tuple[LeaseFound, ...]
+    leases: tuple[lease.Found, ...]
     journals: tuple[JournalFound, ...]
     spools: tuple[SpoolFound, ...]
     reports: tuple[str, ...]
 
     @property
-    def living(self) -> tuple[LeaseFound, ...]:
+    def living(self) -> tuple[lease.Found, ...]:
         """Leases of runs that may still be going."""
         return tuple(found for found in self.leases if found.living)
 
     def in_progress(self, journal: JournalFound) -> bool:
         """Whether a living run may be writing a journal."""
-        return any(journal.key is None or found.covers(journal.key) for found in self.living)
+        return any(journal.key is None or _covers(found.part, journal.key) for found in self.living)
 
     @property
     def leftovers(self) -> tuple[Leftover, ...]:
         """What dead runs left."""
         return (
             *(Leftover("spool", found.entry.key, found.entry.size, False) for found in self.spools if not found.living),
-            *(Leftover("lease", found.entry.key, found.entry.size, False) for found in self.leases if not found.living),
+            *(Leftover("lease", found.key, found.bytes, False) for found in self.leases if not found.living),
             *(
                 Leftover("journal", found.path, found.bytes, found.output != "same")
                 for found in self.journals
@@ -139,7 +111,7 @@ class Hidden:
 def look(folder: Folder) -> Hidden:
     """Look into the hidden folder, in one listing; leases, and journals of outputs that stand, are read."""
     journals: dict[str, list[Entry]] = defaultdict(list)
-    leases, spools, reports = [], [], []
+    spools, reports = [], []
     for below in folder.child(HOME).entries(hidden=True):
         entry = Entry(f"{HOME}/{below.key}", below.size, below.version)
         top, _, name = below.key.rpartition("/")
@@ -149,13 +121,19 @@ def look(folder: Folder) -> Hidden:
             with contextlib.suppress(FileNotFoundError):  # finished since it was listed
                 living = folder.is_local and spooled_by_the_living(folder.local_path(entry.key))
                 spools.append(SpoolFound(entry, living))
-        elif not top and re.fullmatch(r"lease.*\.json", name):
-            found = lease.read(folder, entry.key)
-            leases.append(LeaseFound(entry, found, found is not None and found.is_alive()))
         elif not top and re.fullmatch(r"report.*\.json", name):
             reports.append(entry.key)
     found_journals = tuple(_journal(folder, home, entries) for home, entries in sorted(journals.items()))
-    return Hidden(tuple(leases), found_journals, tuple(spools), tuple(reports))
+    return Hidden(tuple(lease.find(folder)), found_journals, tuple(spools), tuple(reports))
+
+
+def _covers(part: str, key: str) -> bool:
+    """Whether an output file is in the part of the job that a lease is about."""
+    name = part.removeprefix("-")
+    shard = re.fullmatch(r"(\d+)-of-(\d+)", name)
+    if shard:
+        return in_shard(key, (int(shard[1]), int(shard[2])))
+    return name in ("", key)
 
 
 def _journal(folder: Folder, home: str, entries: list[Entry]) -> JournalFound:

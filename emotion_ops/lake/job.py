@@ -61,8 +61,14 @@ class Job:
             )
         check_columns([plan.schema for plan in plans], self.columns)
 
-    def run(self, plans: Sequence[FilePlan], left: Leftovers) -> None:
-        """Answer the row groups that the journal lacks; commit each file as its last one is answered."""
+    def run(self, plans: Sequence[FilePlan], left: Leftovers, may_publish: Callable[[], None]) -> None:
+        """Answer the row groups that the journal lacks; commit each file as its last one is answered.
+
+        Args:
+            plans: The files.
+            left: What earlier runs answered.
+            may_publish: Asked before a file is published; it raises where the lease is lost.
+        """
         total = sum(plan.rows for plan in plans)
         missing: dict[str, set[int]] = {}
         by_key = {plan.key: plan for plan in plans}
@@ -77,7 +83,7 @@ class Job:
         self._check_budget(last=self.rows == total)
         for plan in plans:
             if not missing[plan.key]:
-                self._commit(plan)
+                self._commit(plan, may_publish)
         for done in self.runner.run(list(self._units(plans, missing))):
             plan = by_key[done.unit.journal.key]
             self.rows += done.unit.rows
@@ -89,7 +95,7 @@ class Job:
             missing[plan.key].discard(done.unit.row_group)
             if not missing[plan.key]:
                 self._check_budget(last=self.rows == total)
-                self._commit(plan)
+                self._commit(plan, may_publish)
             self.on_progress(Progress(self.rows, total, self.findings.errors.total()))
         for plan in plans:
             if missing[plan.key]:
@@ -123,10 +129,13 @@ class Job:
                     yield Unit(plan.source, plan.entry.key, number, first, *size, operator, plan.journal, retry)
                 first += group.rows
 
-    def _commit(self, plan: FilePlan) -> None:
+    def _commit(self, plan: FilePlan, may_publish: Callable[[], None]) -> None:
+        may_publish()  # whoever took over may have removed the journal too
         show = self.sheet.rows_of(plan.key) if self.sheet else []
         with self.meter.time("write"):
-            done = commit(plan, self._composition(plan), self.lineage, meter=self.meter, show=show)
+            done = commit(
+                plan, self._composition(plan), self.lineage, meter=self.meter, show=show, may_publish=may_publish
+            )
         self.files += 1
         self.rows_published += plan.rows
         self.bytes_written += done.bytes

@@ -7,57 +7,33 @@ uploaded in one piece to an object store. Readers of the folder meet whole files
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import posixpath
 import socket
+import stat
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from emotion_ops.errors import DatasetError
 from emotion_ops.images.location import redact
+from emotion_ops.lake.objects import Entry as Entry  # it is the word of both
+from emotion_ops.lake.objects import ObjectStore, open_store
 
-_ARROW_SCHEMES = {
-    "s3": "s3",
-    "s3a": "s3",
-    "s3n": "s3",
-    "gs": "gs",
-    "gcs": "gcs",
-    "abfs": "abfs",
-    "abfss": "abfss",
-    "hdfs": "hdfs",
-}
 HOME = "_emotion_ops"
 """The folder in a destination that holds what is no data: readers leave it out, for its name begins with ``_``."""
 
 SPOOL = f"{HOME}/spool"
 _DAY = 86_400.0
-_TRIES = 4
-_PAUSE = 0.2
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file as its store describes it.
-
-    Attributes:
-        key: Its path below the folder.
-        size: Bytes.
-        version: What changes when the file does: its modification time in nanoseconds, and its ETag where
-            the store tells it.
-    """
-
-    key: str
-    size: int
-    version: str
+_WITHOUT_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @dataclass(frozen=True)
@@ -78,11 +54,23 @@ class Folder:
     @property
     def is_local(self) -> bool:
         """Whether files are published by renaming."""
-        return isinstance(self._opened[0], pafs.LocalFileSystem)
+        return isinstance(self._opened, Path)
 
     @property
-    def _opened(self) -> tuple[pafs.FileSystem, str]:
+    def creates(self) -> bool:
+        """Whether of several who publish at a new key at the same instant one alone wins."""
+        return isinstance(self._opened, Path) or self._opened.creates
+
+    @property
+    def _opened(self) -> Path | ObjectStore:
         return _open(self.uri, os.getpid())
+
+    @property
+    def _store(self) -> ObjectStore:
+        opened = self._opened
+        if isinstance(opened, Path):
+            raise TypeError(f"{self} is no object store")
+        return opened
 
     def child(self, key: str) -> Folder:
         """A folder below this one."""
@@ -96,39 +84,51 @@ class Folder:
     @property
     def identity(self) -> str:
         """What two spellings of one place share: the real path on a disk, the URI without options elsewhere."""
-        return str(Path(self._opened[1]).resolve()) if self.is_local else self.uri.partition("?")[0].rstrip("/")
+        return str(self.local_path("").resolve()) if self.is_local else self.uri.partition("?")[0].rstrip("/")
 
     def local_path(self, key: str) -> Path:
-        """The key's path on the local disk; only where ``is_local``."""
-        return Path(self._opened[1]) / key
+        """The key's path on the local disk.
+
+        Raises:
+            TypeError: It is no local disk.
+        """
+        opened = self._opened
+        if not isinstance(opened, Path):
+            raise TypeError(f"{self} is no local disk")
+        return opened / key
 
     def entries(self, *, hidden: bool = False) -> list[Entry]:
         """Every file at any depth, by key; without those that a name beginning with ``.`` or ``_`` hides."""
-        filesystem, root = self._opened
-        found = filesystem.get_file_info(pafs.FileSelector(root, allow_not_found=True, recursive=True))
-        entries = [
-            Entry(posixpath.relpath(info.path, root), info.size, _version(filesystem, info))
-            for info in found
-            if info.type == pafs.FileType.File
-        ]
+        opened = self._opened
+        entries = _entries(opened) if isinstance(opened, Path) else opened.entries()
         return sorted((e for e in entries if hidden or not is_hidden(e.key)), key=lambda entry: entry.key)
 
     def entry(self, key: str) -> Entry | None:
         """What lies at a key; None where nothing does."""
-        filesystem, root = self._opened
-        [info] = filesystem.get_file_info([posixpath.join(root, key)])
-        return Entry(key, info.size, _version(filesystem, info)) if info.type == pafs.FileType.File else None
+        if not self.is_local:
+            return self._store.entry(key)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found = self.local_path(key).stat()
+            return Entry(key, found.st_size, str(found.st_mtime_ns)) if stat.S_ISREG(found.st_mode) else None
+        return None
+
+    def modified(self, key: str) -> float | None:
+        """When a file was written, in seconds of the store's own clock; None where it is gone or not told."""
+        if not self.is_local:
+            return self._store.modified(key)
+        with contextlib.suppress(FileNotFoundError):
+            return self.local_path(key).stat().st_mtime
+        return None
 
     def is_folder(self) -> bool:
         """Whether there is a folder (in an object store: a key below it)."""
-        filesystem, root = self._opened
-        [info] = filesystem.get_file_info([root.rstrip("/") or "/"])
-        return bool(info.type == pafs.FileType.Directory)
+        return self.local_path("").is_dir() if self.is_local else self._store.is_folder()
 
     def open(self, key: str) -> pa.NativeFile:
         """Open a file for reading at random."""
-        filesystem, root = self._opened
-        return filesystem.open_input_file(posixpath.join(root, key))
+        if self.is_local:
+            return pafs.LocalFileSystem().open_input_file(str(self.local_path(key)))
+        return self._store.open(key)
 
     def read(self, key: str) -> bytes | None:
         """A small file whole; None where there is none."""
@@ -141,15 +141,18 @@ class Folder:
 
     def delete(self, key: str) -> None:
         """Remove a file; one that is gone already is no error."""
-        filesystem, root = self._opened
-        with contextlib.suppress(FileNotFoundError):
-            filesystem.delete_file(posixpath.join(root, key))
+        if self.is_local:
+            self.local_path(key).unlink(missing_ok=True)
+        else:
+            self._store.delete(key)
 
     def delete_folder(self, key: str) -> None:
         """Remove a folder and all in it; one that is gone already is no error."""
-        filesystem, root = self._opened
-        with contextlib.suppress(FileNotFoundError):
-            filesystem.delete_dir(posixpath.join(root, key))
+        if self.is_local:
+            with contextlib.suppress(FileNotFoundError):
+                pafs.LocalFileSystem().delete_dir(str(self.local_path(key)))
+        else:
+            self._store.delete_folder(key)
 
     @contextlib.contextmanager
     def spool(self) -> Iterator[Path]:
@@ -172,50 +175,38 @@ class Folder:
             if not spooled_by_the_living(path):
                 path.unlink(missing_ok=True)
 
-    def publish(self, spooled: Path, key: str) -> None:
+    def publish(self, spooled: Path, key: str, *, new: bool = False) -> None:
         """Put a finished spool file at its final key, at once and whole.
 
         On a disk: fsync, rename, fsync of the folder. In an object store: one upload that becomes visible when
         it is complete; after an unclear answer the store is asked whether it landed before it is tried again.
 
+        Args:
+            spooled: The file.
+            key: Where it goes.
+            new: Only where nothing lies there; see ``creates`` for how surely.
+
         Raises:
+            FileExistsError: Under ``new``, another file lies there.
             OSError: The file did not land.
         """
-        if self.is_local:
-            target = self.local_path(key)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _fsync(spooled)
-            spooled.replace(target)
-            _fsync(target.parent)
+        if not self.is_local:
+            self._store.put(spooled, key, new=new)
             return
-        filesystem, root = self._opened
-        path, size = posixpath.join(root, key), spooled.stat().st_size
-        for attempt in range(1, _TRIES + 1):
-            try:
-                pafs.copy_files(str(spooled), path, pafs.LocalFileSystem(), filesystem, use_threads=False)
-            except OSError:
-                if self._landed(key, size):
-                    return
-                if attempt == _TRIES:
-                    raise
-                time.sleep(_PAUSE * 4**attempt)
-            else:
-                if not self._landed(key, size):
-                    raise OSError(f"{self.path(key)} does not have the {size:,} bytes that were uploaded")
-                return
+        target = self.local_path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _fsync(spooled)
+        if new:
+            _link(spooled, target)
+        else:
+            spooled.replace(target)
+        _fsync(target.parent)
 
-    def publish_bytes(self, data: bytes, key: str) -> None:
-        """Put a small file at its key, at once and whole."""
+    def publish_bytes(self, data: bytes, key: str, *, new: bool = False) -> None:
+        """Put a small file at its key, at once and whole; see ``publish``."""
         with self.spool() as path:
             path.write_bytes(data)
-            self.publish(path, key)
-
-    def _landed(self, key: str, size: int) -> bool:
-        try:
-            entry = self.entry(key)
-        except OSError:
-            return False
-        return entry is not None and entry.size == size
+            self.publish(path, key, new=new)
 
 
 def spooled_by_the_living(path: Path) -> bool:
@@ -250,33 +241,36 @@ def is_hidden(key: str) -> bool:
 
 
 @functools.lru_cache(maxsize=64)
-def _open(uri: str, process: int) -> tuple[pafs.FileSystem, str]:
-    """The filesystem of a URI and the path in it; clients are not shared with forked children."""
+def _open(uri: str, process: int) -> Path | ObjectStore:
+    """A local path, or an object store; clients are not shared with forked children."""
     scheme, separator, rest = uri.partition("://")
     if not separator or scheme == "file":
-        return pafs.LocalFileSystem(), str(Path(rest if separator else uri).expanduser().absolute())
+        return Path(rest if separator else uri).expanduser().absolute()
     try:
-        if scheme in _ARROW_SCHEMES:
-            opened: tuple[pafs.FileSystem, str] = pafs.FileSystem.from_uri(f"{_ARROW_SCHEMES[scheme]}://{rest}")
-            return opened
-        from fsspec.core import url_to_fs
-
-        filesystem, path = url_to_fs(uri.removeprefix("fsspec+"))
-        return pafs.PyFileSystem(pafs.FSSpecHandler(filesystem)), path
+        return open_store(uri)
     except (ImportError, ValueError, pa.ArrowException) as error:
         raise DatasetError(
             redact(uri), f"cannot be opened ({error})", "check the scheme and install its package"
         ) from error
 
 
-def _version(filesystem: pafs.FileSystem, info: pafs.FileInfo) -> str:
-    handler: Any = getattr(filesystem, "handler", None)
-    if handler is not None:  # fsspec: the store's own description of the file, with its ETag
-        details = handler.fs.info(info.path)
-        tag = details.get("ETag") or details.get("etag") or details.get("md5Hash")
-        if tag:
-            return str(tag).strip('"')
-    return str(info.mtime_ns)
+def _entries(root: Path) -> Iterator[Entry]:
+    found = pafs.LocalFileSystem().get_file_info(pafs.FileSelector(str(root), allow_not_found=True, recursive=True))
+    for info in found:
+        if info.type == pafs.FileType.File:
+            yield Entry(posixpath.relpath(info.path, root), info.size, str(info.mtime_ns))
+
+
+def _link(spooled: Path, target: Path) -> None:
+    """Give a file its final name if that is free: the kernel lets one alone win."""
+    try:
+        target.hardlink_to(spooled)
+    except OSError as error:
+        if error.errno not in _WITHOUT_LINKS:
+            raise
+        if target.exists():  # a filesystem without hard links: of two at the same instant the later wins
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
+        spooled.replace(target)
 
 
 def _fsync(path: Path) -> None:
