@@ -37,7 +37,7 @@ _PARTS_AT_ONCE = 4
 _READ_AHEAD = 4 * 2**20
 _TRIES = 4
 _PAUSE = 0.2
-_REQUEST_TRIES = 8
+_REQUEST_TRIES = 5
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 
 
@@ -165,6 +165,8 @@ class ObjectStore:
             except OSError as error:
                 if self._holds(source, key):
                     return
+                if new and self.entry(key) is not None:
+                    raise FileExistsError(f"{self.path(key)} is there already") from error
                 if attempt == _TRIES or isinstance(error, FileExistsError | FileNotFoundError | PermissionError):
                     raise
                 time.sleep(_PAUSE * 4 ** (attempt - 1))
@@ -174,14 +176,35 @@ class ObjectStore:
     def _upload(self, source: Path, key: str, *, new: bool) -> None:
         if new and not self.creates and self.entry(key) is not None:
             raise FileExistsError(f"{self.path(key)} is there already")
-        if self.fsspec is None:
-            pafs.copy_files(str(source), self.path(key), pafs.LocalFileSystem(), self.arrow, use_threads=False)
+        if self.arrow is not None and self.fsspec is None:
+            self._copy(self.arrow, source, key)
             return
         options: dict[str, Any] = {}
         if self.creates:
             options = {"chunksize": _PART, "max_concurrency": _PARTS_AT_ONCE, "mode": "create" if new else "overwrite"}
         with _as_os_errors():
             self.fsspec.put_file(str(source), self.path(key), **options)
+
+    def _copy(self, arrow: pafs.FileSystem, source: Path, key: str) -> None:
+        """Upload through Arrow, in one call that no Ctrl-C ends halfway, for a stream left open is completed.
+
+        The call returns as if all were well where the last request failed; so the store is asked.
+        """
+        before = self._tag(arrow, key)
+        pafs.copy_files(str(source), self.path(key), pafs.LocalFileSystem(), arrow, use_threads=False)
+        entry, size = self.entry(key), source.stat().st_size
+        is_new = before != self._tag(arrow, key)
+        if entry is None or entry.size != size or not (is_new or self._holds(source, key)):
+            raise OSError(f"{self.path(key)} does not have the {size:,} bytes that were uploaded")
+
+    def _tag(self, arrow: pafs.FileSystem, key: str) -> bytes | None:
+        """The ETag of what lies at a key; None where nothing does, or the store tells none."""
+        try:
+            with arrow.open_input_file(self.path(key)) as file:
+                tag: bytes | None = (file.metadata() or {}).get("ETag")
+                return tag
+        except FileNotFoundError:
+            return None
 
     def _holds(self, source: Path, key: str) -> bool:
         """Whether the object at a key is this file, byte for byte."""
