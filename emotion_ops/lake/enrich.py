@@ -170,23 +170,30 @@ def enrich_dataset(
         return reporting.planned(estimate(todo, operator, sample_rows) if sample_rows else None)
     try:
         with _writing(folder), lease.hold(folder, part) as held:
-            folder.clear_spool()
-            left = Leftovers.find(folder)
-            mine = None if whole else {plan.journal.file_home for plan in plans}
-            going_on = [plan.journal for plan in plans if plan.action is not Action.SKIP]
-            left.remove_all_but(going_on, of_files=mine)
-            with reporting.of_an_early_end():
-                job.run(todo, left, held.check)
-                job.fill_quarantine([plan for plan in plans if plan.action is Action.SKIP])
-                held.check()
-                for key in vanished if prune else ():
-                    folder.delete(key)
-            return reporting.finish(pruned=vanished if prune else ())
+            if not _is_outdated(todo, folder):
+                folder.clear_spool()
+                left = Leftovers.find(folder)
+                mine = None if whole else {plan.journal.file_home for plan in plans}
+                going_on = [plan.journal for plan in plans if plan.action is not Action.SKIP]
+                left.remove_all_but(going_on, of_files=mine)
+                with reporting.of_an_early_end():
+                    job.run(todo, left, held.check)
+                    job.fill_quarantine([plan for plan in plans if plan.action is Action.SKIP])
+                    held.check()
+                    for key in vanished if prune else ():
+                        folder.delete(key)
+                return reporting.finish(pruned=vanished if prune else ())
     except DestinationBusyError:
         if not lease.wait_for(folder, part, wait):
             raise
-        left_over = max(0.0, wait - (time.monotonic() - started))
-        return enrich_dataset(**{**given, "wait": left_over})  # planned anew, for what the other published is there
+    left_over = max(0.0, wait - (time.monotonic() - started))
+    return enrich_dataset(**{**given, "wait": left_over})  # another run did some of it since this one was planned
+
+
+def _is_outdated(plans: Sequence[FilePlan], folder: Folder) -> bool:
+    """Whether outputs stand by now that did not when these were planned."""
+    new = {plan.key for plan in plans if plan.action is Action.NEW}
+    return bool(new) and any(entry.key in new for entry in folder.entries())
 
 
 @contextlib.contextmanager

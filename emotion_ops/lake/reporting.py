@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from emotion_ops.errors import EmotionOpsError
+from emotion_ops.errors import DestinationBusyError, EmotionOpsError
 from emotion_ops.images.location import reason, redact_all
 from emotion_ops.lake import page
 from emotion_ops.lake.contact_sheet import Card
@@ -58,6 +58,8 @@ class Reporting:
         """Publish a report of what was done until then where the block raises; the error goes on as it is."""
         try:
             yield
+        except DestinationBusyError:  # another run took over, and the report is its to write
+            raise
         except BaseException as error:
             try:
                 self.publish(self.report(f"stopped: {_words(error)}"))

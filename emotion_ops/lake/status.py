@@ -160,7 +160,13 @@ def dataset_status(
         destination=str(Folder(os.fspath(destination))),
         files=tuple(sorted(files, key=lambda file: file.file)),
         runs=tuple(
-            RunStatus(found.part.removeprefix("-"), found.lease.host, found.lease.process, found.lease.renewed_at, found.living)
+            RunStatus(
+                found.part.removeprefix("-"),
+                found.lease.host,
+                found.lease.process,
+                found.lease.renewed_at,
+                found.living,
+            )
             for found in seen.hidden.leases
             if found.lease
         ),

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from emotion_ops.errors import DatasetError
-from emotion_ops.images.location import redact
+from emotion_ops.images.location import redact, redact_all
 from emotion_ops.lake.objects import Entry as Entry  # it is the word of both
 from emotion_ops.lake.objects import ObjectStore, open_store
 
@@ -250,7 +250,7 @@ def _open(uri: str, process: int) -> Path | ObjectStore:
         return open_store(uri)
     except (ImportError, ValueError, pa.ArrowException) as error:
         raise DatasetError(
-            redact(uri), f"cannot be opened ({error})", "check the scheme and install its package"
+            redact(uri), f"cannot be opened ({redact_all(str(error))})", "check the scheme and install its package"
         ) from error
 
 
