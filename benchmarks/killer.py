@@ -44,7 +44,7 @@ def step_of(frame: FrameType, event: str, called: Any) -> str | None:
     if event not in ("call", "return") or name not in WRITING:
         return None
     key = frame.f_locals.get("key", "")
-    kind = re.sub(r"^[0-9a-f]+", "", key.rpartition("/")[2]) if isinstance(key, str) else ""
+    kind = re.sub(r"^[0-9a-f]{6,}", "", key.rpartition("/")[2]) if isinstance(key, str) else ""
     return " ".join(filter(None, (name, kind, event)))
 
 

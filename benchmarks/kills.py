@@ -142,9 +142,11 @@ class Trial:
             exact = [name for name in right.column_names if not pa.types.is_floating(right.schema.field(name).type)]
             if not ours.select(exact).equals(right.select(exact), check_metadata=True):
                 wrong.append(f"{key} has other values")
-            for name in set(right.column_names) - set(exact):
-                if not np.allclose(ours[name].to_numpy(), right[name].to_numpy(), rtol=0, atol=1e-6, equal_nan=True):
-                    wrong.append(f"{key} has other probabilities in {name}")
+            wrong += [
+                f"{key} has other probabilities in {name}"
+                for name in set(right.column_names) - set(exact)
+                if not np.allclose(ours[name].to_numpy(), right[name].to_numpy(), rtol=0, atol=1e-6, equal_nan=True)
+            ]
         return wrong
 
     @functools.cached_property
