@@ -49,7 +49,7 @@ class Composition:
     def schema(self, source: pa.Schema) -> pa.Schema:
         """The output's schema for a source's."""
         metadata = {key: value for key, value in (source.metadata or {}).items() if key not in OUR_KEYS}
-        kept = pa.schema([source.field(name) for name in self.passing], metadata=metadata or None)
+        kept = pa.schema([field for field in source if field.name in self.passing], metadata=metadata or None)
         return self.columns.append_to(kept)
 
 
@@ -130,7 +130,8 @@ def commit(
         quarantine.write(plan, _errors(answers), how.quarantine, meter)
     with plan.destination.spool() as path:
         page_rows = max(1, min(1024, PAGE_BYTES // max(1, plan.row_bytes)))
-        with pq.ParquetWriter(path, schema, compression=how.compression, write_batch_size=page_rows) as writer:
+        options = {"compression": how.compression, "write_batch_size": page_rows, "write_page_checksum": True}
+        with pq.ParquetWriter(path, schema, **options) as writer:
             for table in _row_groups(plan, how, answers, schema, meter):
                 writer.write_table(table)
             finished = datetime.now(UTC).isoformat(timespec="seconds")
@@ -161,7 +162,7 @@ def _row_groups(
     waiting_rows = waiting_bytes = start = 0
     most_rows = how.row_group_rows or plan.rows or 1
     source = read_batches(
-        plan.source, plan.entry.key, columns=list(how.passing), row_group=None, row_bytes=plan.row_bytes, meter=meter
+        plan.source, plan.entry.key, columns=how.passing, row_group=None, row_bytes=plan.row_bytes, meter=meter
     )
     for batch in source:
         appended = answers.slice(start, batch.num_rows).combine_chunks().to_batches()

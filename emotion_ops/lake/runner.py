@@ -200,11 +200,15 @@ def read_batches(
     """
     batch_rows = max(1, min(_BATCH_ROWS, BATCH_BYTES // max(1, row_bytes)))
     try:
-        with folder.open(key) as opened, pq.ParquetFile(opened, buffer_size=READ_BUFFER, pre_buffer=False) as file:
+        with (
+            folder.open(key) as opened,
+            pq.ParquetFile(opened, buffer_size=READ_BUFFER, pre_buffer=False, page_checksum_verification=True) as file,
+        ):
             groups = None if row_group is None else [row_group]
             if meter is not None:
                 meter.read(_stored_bytes(file.metadata, groups, columns))
-            yield from file.iter_batches(batch_size=batch_rows, row_groups=groups, columns=columns)
+            for batch in file.iter_batches(batch_size=batch_rows, row_groups=groups, columns=columns):
+                yield batch if columns is None else _exactly(columns, batch)
     except (pa.ArrowException, OSError) as error:
         where = folder.path(key) + ("" if row_group is None else f", row group {row_group}")
         raise DatasetError(
@@ -222,6 +226,12 @@ def _stored_bytes(metadata: pq.FileMetaData, groups: Sequence[int] | None, colum
         for chunk in chunks
         if tops is None or chunk.path_in_schema in tops or chunk.path_in_schema.partition(".")[0] in tops
     )
+
+
+def _exactly(columns: Sequence[str], batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The columns of these names alone: the reader takes ``a.b`` for a field of ``a`` too, and reads both."""
+    wanted = [number for number, name in enumerate(batch.schema.names) if name in columns]
+    return batch if len(wanted) == batch.num_columns else batch.select(wanted)
 
 
 def _images(units: Iterable[Unit], meter: Meter) -> Iterator[tuple[_Asked, pa.Array]]:
