@@ -205,6 +205,6 @@ def _verify(path: Path, schema: pa.Schema, rows: int, plan: FilePlan) -> None:
             f"read back with {written} rows of {rows}, or another schema",
             "check the disk and run again",
         )
-    if plan.source.entry(plan.entry.key) != plan.entry:
+    if plan.source.entry(plan.entry.key) != plan.entry or plan.source.stamp(plan.entry.key) != plan.stamp:
         plan.journal.remove()
         raise DatasetError(plan.source_path, "changed while it was read", "run again: it is done anew")

@@ -33,6 +33,7 @@ class Unit:
     Attributes:
         source: The folder of the source file.
         key: The source file's key.
+        stamp: Its stamp as it was planned.
         row_group: Its number in the file.
         first_row: Its first row in the file.
         rows: How many rows it has.
@@ -44,6 +45,7 @@ class Unit:
 
     source: Folder
     key: str
+    stamp: str | None
     row_group: int
     first_row: int
     rows: int
@@ -56,6 +58,15 @@ class Unit:
     def path(self) -> str:
         """Where it is, for messages."""
         return f"{self.source.path(self.key)}, row group {self.row_group}"
+
+    def check_unchanged(self) -> None:
+        """Refuse to go on with a source that is another than was planned.
+
+        Raises:
+            DatasetError: It was changed, replaced or removed since.
+        """
+        if self.source.stamp(self.key) != self.stamp:
+            raise DatasetError(self.source.path(self.key), "changed while it was read", "run again: it is done anew")
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,7 @@ class LocalRunner:
                 asked.answers.append(answers)
                 if asked.is_answered:
                     unit, table = asked.unit, asked.table()
+                    unit.check_unchanged()  # the journal is for answers to what was planned alone
                     with meter.time("journal"):
                         unit.journal.write(unit.row_group, table)
                     found = Findings.of(table, unit.source.path(unit.key), unit.row_group, unit.first_row)

@@ -40,6 +40,7 @@ HOME = "_emotion_ops"
 
 SPOOL = f"{HOME}/spool"
 _DAY = 86_400.0
+_TICK = 20_000_000  # nanoseconds; file systems take the time of the kernel's last tick, at most 10 ms ago
 _TRIES = 4
 _PAUSE = 0.2
 
@@ -105,12 +106,17 @@ class Folder:
     def entries(self, *, hidden: bool = False) -> list[Entry]:
         """Every file at any depth, by key; without those that a name beginning with ``.`` or ``_`` hides."""
         filesystem, root = self._opened
-        found = filesystem.get_file_info(pafs.FileSelector(root, allow_not_found=True, recursive=True))
-        entries = [
-            Entry(posixpath.relpath(info.path, root), info.size, _version(filesystem, info))
-            for info in found
-            if info.type == pafs.FileType.File
-        ]
+        try:
+            found = filesystem.get_file_info(pafs.FileSelector(root, allow_not_found=True, recursive=True))
+            entries = [
+                Entry(posixpath.relpath(info.path, root), info.size, _version(filesystem, info))
+                for info in found
+                if info.type == pafs.FileType.File
+            ]
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(
+                str(self), f"cannot be listed ({error})", "check the path, its permissions, and that names are UTF-8"
+            ) from error
         return sorted((e for e in entries if hidden or not is_hidden(e.key)), key=lambda entry: entry.key)
 
     def entry(self, key: str) -> Entry | None:
@@ -118,6 +124,25 @@ class Folder:
         filesystem, root = self._opened
         [info] = filesystem.get_file_info([posixpath.join(root, key)])
         return Entry(key, info.size, _version(filesystem, info)) if info.type == pafs.FileType.File else None
+
+    def stamp(self, key: str) -> str | None:
+        """What differs after any change to a file while a job runs; None where there is no file.
+
+        On a disk that is its inode too, since another file can be put in its place with its size and time; and a
+        file that changed a moment ago is waited for, since a change within the same tick of the clock would not show.
+        """
+        if not self.is_local:
+            entry = self.entry(key)
+            return None if entry is None else f"{entry.size} {entry.version}"
+        path = self.local_path(key)
+        try:
+            age = time.time_ns() - path.stat().st_mtime_ns
+            if 0 <= age < _TICK:
+                time.sleep((_TICK - age) / 1e9)
+            status = path.stat()
+        except OSError:
+            return None
+        return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
     def is_folder(self) -> bool:
         """Whether there is a folder (in an object store: a key below it)."""
