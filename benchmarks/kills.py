@@ -39,6 +39,9 @@ from emotion_ops.lake.storage import HOME, Folder, is_hidden
 FILES = {"day=1/rows.parquet": (21, 6), "day=2/rows.parquet": (10, 5)}
 """The source: rows and the rows of a row group, by file."""
 
+IN_FLIGHT = 2
+"""Row groups that one batch of the network can touch here: its 4 rows lie in 2 of them at the most."""
+
 
 class Killer:
     """The process that forks the children; see killer.py.
@@ -209,31 +212,39 @@ def main() -> None:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as name, trial(Path(name), options.model) as (attempt, whole):
         rng = random.Random(0)
-        steps: list[dict[str, Any]] = [{"step": number} for number in range(1, len(whole["steps"]) + 1)]
-        instants: list[dict[str, Any]] = [{"seconds": rng.uniform(0, whole["seconds"])} for _ in range(options.random)]
-        outcomes = []
-        for request in steps + instants:
-            outcomes.append(attempt(Path(name) / "out", **request))
-            shutil.rmtree(Path(name) / "out", ignore_errors=True)
-        again = collections.Counter(outcome.again for outcome in outcomes)
+        out = Path(name) / "out"
+        outcomes: list[tuple[dict[str, Any], Outcome]] = []
+        for step in range(1, len(whole["steps"]) + 1):
+            request: dict[str, Any] = {"step": step}
+            outcomes.append((request, attempt(out, **request)))
+            shutil.rmtree(out)
+        instants = 0
+        while instants < options.random:
+            request = {"seconds": rng.uniform(0, whole["seconds"])}
+            outcome = attempt(out, **request)
+            if outcome.killed:  # else it had ended before that
+                instants += 1
+                outcomes.append((request, outcome))
+            shutil.rmtree(out)
+        again = collections.Counter(outcome.again for _, outcome in outcomes)
+        bad = [(request, outcome) for request, outcome in outcomes if outcome.wrong or outcome.leftovers]
         print(
             json.dumps(
                 {
-                    "steps": len(steps),
+                    "steps": len(whole["steps"]),
                     "kinds_of_step": len(set(whole["steps"])),
-                    "random_instants": len(instants),
-                    "killed": sum(outcome.killed for outcome in outcomes),
-                    "wrong": sum(bool(outcome.wrong) for outcome in outcomes),
-                    "leftovers": sum(bool(outcome.leftovers) for outcome in outcomes),
+                    "random_instants": instants,
+                    "killed": sum(outcome.killed for _, outcome in outcomes),
+                    "wrong": sum(bool(outcome.wrong) for _, outcome in outcomes),
+                    "leftovers": sum(bool(outcome.leftovers) for _, outcome in outcomes),
                     "row_groups_computed_again": dict(sorted(again.items())),
                     "seconds": round(time.perf_counter() - started),
                 }
             )
         )
-    for request, outcome in zip(steps + instants, outcomes, strict=True):
-        if outcome.wrong or outcome.leftovers or outcome.again > 2:
-            print(request, outcome, file=sys.stderr)
-    sys.exit(any(outcome.wrong or outcome.leftovers or outcome.again > 2 for outcome in outcomes))
+    for request, outcome in bad:
+        print(request, outcome, file=sys.stderr)
+    sys.exit(bool(bad) or max(again) > IN_FLIGHT)
 
 
 if __name__ == "__main__":

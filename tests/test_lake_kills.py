@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kills import Outcome, Trial, leftovers, trial
+from kills import IN_FLIGHT, Outcome, Trial, leftovers, trial
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def attempt(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def assert_mended(outcome: Outcome) -> None:
     """The rerun gave what an undisturbed run gives, left nothing, and lost what one batch can touch at the most."""
     assert (outcome.wrong, outcome.leftovers) == ((), ())
-    assert outcome.again <= 2
+    assert outcome.again <= IN_FLIGHT
 
 
 def test_the_steps_at_which_jobs_are_killed_are_all_that_a_job_writes(attempt: tuple[Trial, dict[str, Any]]) -> None:

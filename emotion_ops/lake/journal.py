@@ -29,7 +29,7 @@ class Journal:
     Attributes:
         destination: The folder that the output goes to.
         key: The output file's key in it.
-        fingerprint: Digest of the fingerprint.
+        fingerprint: Digest of the fingerprint and of the source's stamp.
     """
 
     destination: Folder

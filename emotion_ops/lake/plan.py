@@ -54,7 +54,7 @@ class FilePlan:
     Attributes:
         source: The folder that it lies in.
         entry: Its identity.
-        stamp: What changes when it is touched while the job runs.
+        stamp: What changes whenever it is touched.
         schema: Its Arrow schema.
         row_groups: Its row groups, in order.
         destination: The folder that the output goes to.
@@ -94,10 +94,11 @@ class FilePlan:
 
     @property
     def journal(self) -> Journal:
-        """Where the answers of its row groups are kept meanwhile."""
+        """Where the answers of its row groups are kept meanwhile, as long as the source is not touched."""
         made_of = self.fingerprint
         digest = made_of.digest if self.retried is None else made_of.retry_digest(self.retried)
-        return Journal(self.destination, self.key, digest)
+        stamp = hashlib.sha256(str(self.stamp).encode()).hexdigest()
+        return Journal(self.destination, self.key, digest, stamp)
 
 
 def plan_dataset(

@@ -126,23 +126,24 @@ class Folder:
         return Entry(key, info.size, _version(filesystem, info)) if info.type == pafs.FileType.File else None
 
     def stamp(self, key: str) -> str | None:
-        """What differs after any change to a file while a job runs; None where there is no file.
+        """What differs after any change to a file; None where there is no file.
 
-        On a disk that is its inode too, since another file can be put in its place with its size and time; and a
-        file that changed a moment ago is waited for, since a change within the same tick of the clock would not show.
+        On a disk the time of its last change of any kind is in it, which nobody can set: another file could be put
+        in its place with its size and modification time. A file that changed a moment ago is waited for, since a
+        change within the same tick of the clock would not show.
         """
         if not self.is_local:
             entry = self.entry(key)
             return None if entry is None else f"{entry.size} {entry.version}"
         path = self.local_path(key)
         try:
-            age = time.time_ns() - path.stat().st_mtime_ns
+            age = time.time_ns() - path.stat().st_ctime_ns
             if 0 <= age < _TICK:
                 time.sleep((_TICK - age) / 1e9)
             status = path.stat()
         except OSError:
             return None
-        return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+        return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
     def is_folder(self) -> bool:
         """Whether there is a folder (in an object store: a key below it)."""
