@@ -5,7 +5,8 @@
 
 The file is written first; then a process of its own enriches a small file, so that everything is loaded, and the
 huge one. A page of Parquet is read whole, so that its size is a part of the peak: writers look at the size of a page
-only after so many rows, 1,024 unless told otherwise, however large they are. The figure is the largest resident size that is seen meanwhile, less the resident size before.
+only after so many rows, 1,024 unless told otherwise, however large they are. The figure is the largest resident size
+that is seen meanwhile, less the resident size before.
 """
 
 from __future__ import annotations
