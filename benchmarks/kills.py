@@ -117,7 +117,7 @@ class Trial:
         """The row groups that neither an output nor a journal holds."""
         missing = set()
         for key, number in self._groups:
-            home = destination / HOME / "journal" / Journal(Folder(str(destination)), key, "").file_home
+            home = destination / HOME / "journal" / Journal(Folder(str(destination)), key, "", "").file_home
             journalled = {int(path.stem) for path in home.glob("*/*.arrow")}
             if number not in journalled and not (destination / key).exists():
                 missing.add((key, number))

@@ -39,7 +39,7 @@ def journal_again(out: Path) -> None:
     assert fingerprint is not None
     answers = pq.read_table(out / FILE, partitioning=None).select(ANSWERS)
     for group in range(3):
-        Journal(folder, FILE, fingerprint.digest).write(group, answers.slice(3 * group, 3))
+        Journal(folder, FILE, fingerprint.digest, "0" * 8).write(group, answers.slice(3 * group, 3))
 
 
 @pytest.fixture(scope="module")
