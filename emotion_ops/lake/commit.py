@@ -130,8 +130,14 @@ def commit(
         quarantine.write(plan, _errors(answers), how.quarantine, meter)
     with plan.destination.spool() as path:
         page_rows = max(1, min(1024, PAGE_BYTES // max(1, plan.row_bytes)))
-        options = {"compression": how.compression, "write_batch_size": page_rows, "write_page_checksum": True}
-        with pq.ParquetWriter(path, schema, **options) as writer:
+        with pq.ParquetWriter(
+            path,
+            schema,
+            compression=how.compression,
+            write_batch_size=page_rows,
+            write_page_checksum=True,
+            write_statistics=_worth_statistics(schema),
+        ) as writer:
             for table in _row_groups(plan, how, answers, schema, meter):
                 writer.write_table(table)
             finished = datetime.now(UTC).isoformat(timespec="seconds")
@@ -146,6 +152,13 @@ def commit(
         plan.destination.publish(path, plan.key)
     plan.journal.remove()
     return Committed(rows, size, answers.take(show) if answers is not None and show else None)
+
+
+def _worth_statistics(schema: pa.Schema) -> list[str]:
+    """All columns but binary and nested ones: each page and footer would hold the least and the largest image."""
+    binary = pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary
+    images = (*binary, pa.types.is_nested, lambda kind: isinstance(kind, pa.BaseExtensionType))
+    return [field.name for field in schema if not any(is_one(field.type) for is_one in images)]
 
 
 def _errors(answers: pa.Table | None) -> pa.ChunkedArray:

@@ -112,7 +112,7 @@ class LocalRunner:
         meter = Meter(duplicates=True)
         try:
             for asked, answers in units[0].operator.answer_each(_images(units, meter), meter):
-                asked.answers.append(answers)
+                asked.add(answers)
                 if asked.is_answered:
                     unit, table = asked.unit, asked.table()
                     unit.check_unchanged()  # the journal is for answers to what was planned alone
@@ -133,14 +133,17 @@ class _Asked:
         rows: How many of its rows are asked.
         standing: In a retry, the answers that stand.
         again: In a retry, for each row whether it is asked.
-        answers: Those that have come, in order.
+        answered: How many answers have come.
+        answers: These, in order, each batch as its bytes: the many small blocks of living Arrow batches lie between
+            those of the images that come and go, which the allocator could then not give back.
     """
 
     unit: Unit
     rows: int
     standing: pa.Table | None = None
     again: pa.Array | None = None
-    answers: list[pa.RecordBatch] = field(default_factory=list)
+    answered: int = 0
+    answers: list[bytes] = field(default_factory=list)
 
     @classmethod
     def of(cls, unit: Unit) -> _Asked:
@@ -152,7 +155,11 @@ class _Asked:
 
     @property
     def is_answered(self) -> bool:
-        return self.rows == sum(len(batch) for batch in self.answers)
+        return self.answered == self.rows
+
+    def add(self, answers: pa.RecordBatch) -> None:
+        self.answered += answers.num_rows
+        self.answers.append(answers.serialize().to_pybytes())
 
     def images(self, meter: Meter) -> Iterator[pa.Array]:
         """The images of the rows that are asked; of a file without the column nulls, as pyarrow.dataset reads it."""
@@ -178,7 +185,8 @@ class _Asked:
 
     def table(self) -> pa.Table:
         """The answers of the whole row group."""
-        answers = pa.Table.from_batches(self.answers)
+        schema = pa.schema(self.unit.operator.output_columns().fields())
+        answers = pa.Table.from_batches([pa.ipc.read_record_batch(batch, schema) for batch in self.answers], schema)
         return answers if self.standing is None else merged(self.standing, self.again, answers)
 
 
