@@ -22,16 +22,22 @@ from PIL import Image
 from emotion_ops import ClassifyEmotions
 
 
+def jpeg() -> bytes:
+    """A 640 × 480 JPEG of smooth noise."""
+    small = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(small).resize((640, 480)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
 def table_of(rows: int, kilobytes: int) -> pa.Table:
     """Rows of 640 × 480 JPEGs, each padded to its size with noise behind the end of the image."""
     rng = np.random.default_rng(0)
-    stream = io.BytesIO()
-    Image.fromarray(rng.integers(0, 255, (30, 40, 3), dtype=np.uint8)).resize((640, 480)).save(stream, "JPEG")
-    jpeg = stream.getvalue()
-    padding = kilobytes * 1000 - len(jpeg)
+    image = jpeg()
+    padding = kilobytes * 1000 - len(image)
     chunks = []
     for start in range(0, rows, 1000):
-        cells = [jpeg + rng.bytes(padding) for _ in range(min(1000, rows - start))]
+        cells = [image + rng.bytes(padding) for _ in range(min(1000, rows - start))]
         chunks.append(pa.array(cells, pa.large_binary()))
     return pa.table({"image": pa.chunked_array(chunks)})
 

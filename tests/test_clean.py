@@ -39,7 +39,7 @@ def journal_again(out: Path) -> None:
     assert fingerprint is not None
     answers = pq.read_table(out / FILE, partitioning=None).select(ANSWERS)
     for group in range(3):
-        Journal(folder, FILE, fingerprint.digest).write(group, answers.slice(3 * group, 3))
+        Journal(folder, FILE, fingerprint.digest, "0" * 8).write(group, answers.slice(3 * group, 3))
 
 
 @pytest.fixture(scope="module")
@@ -105,15 +105,17 @@ def test_a_dry_run_names_the_same_and_touches_nothing(copy: Path) -> None:
     assert clean_destination(copy / "out").removed == would.removed
 
 
-def test_the_journal_of_an_unfinished_file_is_kept_and_a_rerun_goes_on_from_it(copy: Path, tiny_model: str) -> None:
+def test_the_journal_of_an_unfinished_file_is_kept_and_a_rerun_goes_on_from_it(
+    made: Path, copy: Path, tiny_model: str
+) -> None:
     assert clean_destination(copy / "stopped").removed == ()
     shutil.copytree(copy / "stopped", copy / "again")
     operator = ClassifyEmotions(model=tiny_model)
-    assert enrich_dataset(copy / "source", copy / "again", operator).rows_from_journal == 3
+    assert enrich_dataset(made / "source", copy / "again", operator).rows_from_journal == 3
     removed = clean_destination(copy / "stopped", journals=True).removed
     assert [one.kind for one in removed] == ["journal"]
     assert not list(copy.glob("stopped/_emotion_ops/journal/**/*.arrow"))
-    assert enrich_dataset(copy / "source", copy / "stopped", operator).rows_from_journal == 0
+    assert enrich_dataset(made / "source", copy / "stopped", operator).rows_from_journal == 0
 
 
 @pytest.mark.parametrize("part", ["", "-0-of-4", "-one.parquet"])

@@ -6,10 +6,8 @@ import json
 import os
 import pty
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -120,35 +118,6 @@ def test_each_kind_of_failure_has_its_exit_code_and_one_line_without_a_traceback
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert words in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
-)
-def test_a_signal_ends_the_job_within_seconds_and_the_same_command_goes_on(
-    number: signal.Signals, code: int, word: str, tiny_model: str, tmp_path: Path
-) -> None:
-    cells = [jpeg(seed, 300, 300) for seed in range(6)] * 500
-    pq.write_table(pa.table({"image": pa.array(cells, pa.binary())}), tmp_path / "many.parquet", row_group_size=100)
-    arguments = ["enrich", "many.parquet", "out", "--model", tiny_model]
-    job = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("out/_emotion_ops/journal/*/*/*.arrow")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    sent = time.monotonic()
-    job.send_signal(number)
-    _, stderr = job.communicate(timeout=30)
-    assert time.monotonic() - sent < 5
-    assert job.returncode == code, stderr
-    assert f"{word}: finished row groups and files are kept" in stderr
-    assert "Traceback" not in stderr
-    assert not list(tmp_path.rglob("*.tmp"))
-    assert not list(tmp_path.glob("out/_emotion_ops/leases/*"))
-    report = json.loads(emotion_ops(*arguments, "--json", cwd=tmp_path).stdout)
-    assert report["rows"] == 3000
-    assert report["rows_from_journal"] >= 100
 
 
 def test_on_a_terminal_there_is_a_bar_with_images_a_second(faces: Path, tiny_model: str, tmp_path: Path) -> None:

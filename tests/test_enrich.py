@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -395,21 +393,3 @@ def test_signs_of_a_glob_in_a_name_that_exists_are_part_of_the_name(operator: Cl
     pq.write_table(table(), tmp_path / "[old]" / "what?.parquet")
     assert enrich_dataset(tmp_path / "[old]", tmp_path / "out", operator).files == 1
     assert enrich_dataset(tmp_path / "[old]" / "what?.parquet", tmp_path / "out", operator).skipped == 1
-
-
-def test_a_full_disk_ends_with_its_cure_and_the_next_run_goes_on(source: Path, tiny_model: str, tmp_path: Path) -> None:
-    """A real one: the child may write files of 1,500 bytes at the most, which a journal entry or an output exceeds."""
-    code = (
-        "import resource, signal, sys; from emotion_ops import ClassifyEmotions, DatasetError, enrich_dataset\n"
-        "operator = ClassifyEmotions(model=sys.argv[3]); operator.columns_for([])\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))\n"
-        "try: enrich_dataset(sys.argv[1], sys.argv[2], operator)\n"
-        "except DatasetError as error: print(error)"
-    )
-    arguments = [sys.executable, "-c", code, str(source), str(tmp_path / "out"), tiny_model]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
-    assert "cannot be written" in done.stdout
-    assert "run again: what was answered is kept" in done.stdout
-    assert not list((tmp_path / "out").rglob("*.parquet"))
-    assert not list((tmp_path / "out").rglob("*.tmp"))
-    assert enrich_dataset(source, tmp_path / "out", ClassifyEmotions(model=tiny_model)).files == 2

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from emotion_ops.cli.audit import app as audit
-from emotion_ops.cli.output import ExitCode, guarded, set_up_logging
+from emotion_ops.cli.output import ExitCode, guarded, leave, set_up_logging
 from emotion_ops.models.weights import DEFAULT_MODEL
 from emotion_ops.version import __version__
 
@@ -247,4 +247,4 @@ def run() -> None:
             raise KeyboardInterrupt
 
     verbose = any(flag in sys.argv for flag in ("--verbose", "-v"))
-    sys.exit(guarded(command, verbose=verbose) or ended)
+    leave(guarded(command, verbose=verbose) or ended)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import enum
 import json
@@ -11,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
@@ -64,34 +65,50 @@ class Terminated(BaseException):
 
 
 def guarded(command: Callable[[], None], *, verbose: bool) -> ExitCode:
-    """Run a command to its exit code; whatever it raises becomes one line on stderr.
+    """Run a command to its exit code; whatever it raises becomes one line on stderr, and so does a signal.
 
     Args:
         command: What to run.
         verbose: Show the traceback too.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    asked: list[ExitCode] = []
+
+    def stop(number: int, _: object) -> None:
+        asked.append(ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED)
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # under nohup it is ignored, and stays so
+        signal.signal(signal.SIGINT, stop)
     try:
         command()
-    except KeyboardInterrupt:
-        return _stopped(ExitCode.INTERRUPTED)
-    except Terminated:
-        return _stopped(ExitCode.TERMINATED)
+    except (KeyboardInterrupt, Terminated):
+        return _stopped(asked[0] if asked else ExitCode.INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe left; nobody is there to be told
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
-    except (EmotionOpsError, OSError) as error:
-        if verbose:
-            err.print_exception()
-        err.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.DATASET)
     except Exception as error:
+        if asked:  # what a signal cut short says so in its own way, an import as an ImportError
+            return _stopped(asked[0])
         if verbose:
             err.print_exception()
-        line = f"error: this is a bug ({type(error).__name__}: {error}); --verbose shows where"
-        err.print(line, style="red", markup=False, soft_wrap=True)
-        return ExitCode.BUG
+        known = isinstance(error, EmotionOpsError | OSError)
+        what = str(error) if known else f"this is a bug ({type(error).__name__}: {error}); --verbose shows where"
+        err.print(f"error: {what}", style="red", markup=False, soft_wrap=True)
+        unknown = ExitCode.DATASET if known else ExitCode.BUG
+        return next((code for kind, code in _CODES if isinstance(error, kind)), unknown)
     return ExitCode.OK
+
+
+def leave(code: ExitCode) -> NoReturn:
+    """Exit. After a signal at once: Python would wait for every thread, and one may hang in a fetch."""
+    if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def set_up_logging(*, verbose: bool) -> None:
@@ -208,10 +225,8 @@ def _log_lines(title: str, every: float = 5.0) -> Callable[[int, int, int], None
 
 
 def _stopped(code: ExitCode) -> ExitCode:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # it is stopping already
     why = "interrupted" if code is ExitCode.INTERRUPTED else "terminated"
     err.print(f"{why}: finished row groups and files are kept; run the same command again to go on", soft_wrap=True)
     return code
-
-
-def _terminate(*_: object) -> None:
-    raise Terminated

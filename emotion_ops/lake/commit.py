@@ -49,7 +49,7 @@ class Composition:
     def schema(self, source: pa.Schema) -> pa.Schema:
         """The output's schema for a source's."""
         metadata = {key: value for key, value in (source.metadata or {}).items() if key not in OUR_KEYS}
-        kept = pa.schema([source.field(name) for name in self.passing], metadata=metadata or None)
+        kept = pa.schema([field for field in source if field.name in self.passing], metadata=metadata or None)
         return self.columns.append_to(kept)
 
 
@@ -138,7 +138,14 @@ def commit(
         quarantine.write(plan, _errors(answers), how.quarantine, meter)
     with plan.destination.spool() as path:
         page_rows = max(1, min(1024, PAGE_BYTES // max(1, plan.row_bytes)))
-        with pq.ParquetWriter(path, schema, compression=how.compression, write_batch_size=page_rows) as writer:
+        with pq.ParquetWriter(
+            path,
+            schema,
+            compression=how.compression,
+            write_batch_size=page_rows,
+            write_page_checksum=True,
+            write_statistics=_worth_statistics(schema),
+        ) as writer:
             for table in _row_groups(plan, how, answers, schema, meter):
                 writer.write_table(table)
             finished = datetime.now(UTC).isoformat(timespec="seconds")
@@ -163,6 +170,13 @@ def commit(
     return Committed(rows, size, answers.take(show) if answers is not None and show else None)
 
 
+def _worth_statistics(schema: pa.Schema) -> list[str]:
+    """All columns but binary and nested ones: each page and footer would hold the least and the largest image."""
+    binary = pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary
+    images = (*binary, pa.types.is_nested, lambda kind: isinstance(kind, pa.BaseExtensionType))
+    return [field.name for field in schema if not any(is_one(field.type) for is_one in images)]
+
+
 def _errors(answers: pa.Table | None) -> pa.ChunkedArray:
     return pa.chunked_array([pa.nulls(0, pa.string())]) if answers is None else answers.column(answers.num_columns - 1)
 
@@ -177,7 +191,7 @@ def _row_groups(
     waiting_rows = waiting_bytes = start = 0
     most_rows = how.row_group_rows or plan.rows or 1
     source = read_batches(
-        plan.source, plan.entry.key, columns=list(how.passing), row_group=None, row_bytes=plan.row_bytes, meter=meter
+        plan.source, plan.entry.key, columns=how.passing, row_group=None, row_bytes=plan.row_bytes, meter=meter
     )
     for batch in source:
         appended = answers.slice(start, batch.num_rows).combine_chunks().to_batches()
@@ -220,6 +234,6 @@ def _verify(path: Path, schema: pa.Schema, rows: int, plan: FilePlan) -> None:
             f"read back with {written} rows of {rows}, or another schema",
             "check the disk and run again",
         )
-    if plan.source.entry(plan.entry.key) != plan.entry:
+    if plan.source.entry(plan.entry.key) != plan.entry or plan.source.stamp(plan.entry.key) != plan.stamp:
         plan.journal.remove()
         raise DatasetError(plan.source_path, "changed while it was read", "run again: it is done anew")

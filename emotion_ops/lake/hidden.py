@@ -147,10 +147,10 @@ def _standing(folder: Folder, key: str, home: str) -> Standing:
     entry = folder.entry(key)
     if entry is None:
         return "none"
-    made_of = fingerprint_of(folder, key)
-    if made_of is not None and Journal(folder, key, made_of.digest).home == home:
+    made_of, stamp = fingerprint_of(folder, key), home.rpartition("-")[2]
+    if made_of is not None and Journal(folder, key, made_of.digest, stamp).home == home:
         return "same"
-    if made_of is not None and Journal(folder, key, made_of.retry_digest(entry)).home == home:
+    if made_of is not None and Journal(folder, key, made_of.retry_digest(entry), stamp).home == home:
         return "retry"
     return "another"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from emotion_ops.lake.retry import Retry, read_errors
 from emotion_ops.lake.runner import Runner, Unit
 from emotion_ops.lake.storage import Folder
 from emotion_ops.operators.classify import ClassifyEmotions, OnError
+from emotion_ops.schema import OutputColumns
 
 
 @dataclass
@@ -125,8 +127,8 @@ class Job:
                 again = plan.action is Action.RETRY
                 retry = Retry(plan.destination, plan.key, first, tuple(self.retry)) if again else None
                 if number in missing[plan.key]:
-                    size = group.rows, group.bytes
-                    yield Unit(plan.source, plan.entry.key, number, first, *size, operator, plan.journal, retry)
+                    where, size = (plan.source, plan.entry.key, plan.stamp, number, first), (group.rows, group.bytes)
+                    yield Unit(*where, *size, operator, plan.journal, retry)
                 first += group.rows
 
     def _commit(self, plan: FilePlan, may_publish: Callable[[], None]) -> None:
@@ -142,9 +144,13 @@ class Job:
         if self.sheet and done.shown is not None:
             self.sheet.answer(plan.key, done.shown)
 
+    @functools.cached_property
+    def _appended(self) -> OutputColumns:
+        return self.operator.output_columns()
+
     def _composition(self, plan: FilePlan) -> Composition:
         return Composition(
-            columns=self.operator.output_columns(),
+            columns=self._appended,
             passing=passing_columns(plan.schema, self.columns),
             drop_failed=self.operator.on_error == "drop",
             quarantine=self.quarantine,

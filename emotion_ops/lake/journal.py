@@ -1,6 +1,6 @@
 """The answers of finished row groups, kept beside the destination until their file is whole.
 
-    <destination>/_emotion_ops/journal/<hash of the key>/<fingerprint>/<row group>.arrow
+    <destination>/_emotion_ops/journal/<hash of the key>/<fingerprint>-<stamp>/<row group>.arrow
 
 A row group's answers are its emotion columns alone, about 36 bytes a row: the images need not be copied to
 remember an answer. Whoever runs a unit writes its answers; whoever finds all of a file's can compose it.
@@ -24,17 +24,19 @@ KEY_OF_FILE = b"emotion_ops.key"
 
 @dataclass(frozen=True)
 class Journal:
-    """The journal of one output file under one fingerprint; a picklable value.
+    """The journal of one output file under one fingerprint and of one untouched source; a picklable value.
 
     Attributes:
         destination: The folder that the output goes to.
         key: The output file's key in it.
         fingerprint: Digest of the fingerprint.
+        stamp: Digest of the source's stamp.
     """
 
     destination: Folder
     key: str
     fingerprint: str
+    stamp: str
 
     @property
     def file_home(self) -> str:
@@ -44,7 +46,7 @@ class Journal:
     @property
     def home(self) -> str:
         """Where this journal lies, below the journals' folder."""
-        return f"{self.file_home}/{self.fingerprint[:24]}"
+        return f"{self.file_home}/{self.fingerprint[:24]}-{self.stamp[:8]}"
 
     def write(self, row_group: int, answers: pa.Table) -> None:
         """Remember a row group's answers: whole, or not at all."""

@@ -54,6 +54,7 @@ class FilePlan:
     Attributes:
         source: The folder that it lies in.
         entry: Its identity.
+        stamp: What changes whenever it is touched.
         schema: Its Arrow schema.
         row_groups: Its row groups, in order.
         destination: The folder that the output goes to.
@@ -66,6 +67,7 @@ class FilePlan:
 
     source: Folder
     entry: Entry
+    stamp: str | None
     schema: pa.Schema
     row_groups: tuple[RowGroup, ...]
     destination: Folder
@@ -92,10 +94,11 @@ class FilePlan:
 
     @property
     def journal(self) -> Journal:
-        """Where the answers of its row groups are kept meanwhile."""
+        """Where the answers of its row groups are kept meanwhile, as long as the source is not touched."""
         made_of = self.fingerprint
         digest = made_of.digest if self.retried is None else made_of.retry_digest(self.retried)
-        return Journal(self.destination, self.key, digest)
+        stamp = hashlib.sha256(str(self.stamp).encode()).hexdigest()
+        return Journal(self.destination, self.key, digest, stamp)
 
 
 def plan_dataset(
@@ -129,7 +132,7 @@ def plan_dataset(
         ColumnError: No file has the image column, or a file's schema does not fit the options.
     """
     files = find_sources(uris)
-    if destination.endswith(".parquet") and len(files) == 1:
+    if destination.endswith(".parquet") and len(files) == 1 and not Folder(destination).is_folder():
         folder, name = split(destination)
         keys = [name]
     else:
@@ -169,12 +172,16 @@ def _check_schemas(plans: Sequence[FilePlan], operator: ClassifyEmotions) -> Non
     """Schemas may differ from file to file, as for pyarrow.dataset: a file without the image column has nulls there."""
     if plans and not any(operator.image in plan.schema.names for plan in plans):
         raise ColumnNotFoundError(operator.image, plans[0].schema.names).at(plans[0].source_path)
+    fits: pa.Schema | None = None
     for plan in plans:
+        if fits is not None and plan.schema.equals(fits):  # as in most datasets for every file but the first
+            continue
         try:
             if operator.image in plan.schema.names:
                 operator.output_schema(plan.schema)
             else:
                 operator.output_columns().append_to(plan.schema)
+            fits = plan.schema
         except ColumnError as error:
             raise error.at(plan.source_path) from None
 
@@ -195,6 +202,7 @@ def in_shard(key: str, shard: tuple[int, int] | None) -> bool:
 
 def _plan_file(file: SourceFile, key: str, destination: Folder, recipe: Recipe, *, overwrite: bool) -> FilePlan:
     """Decide what happens to one file: reads its footer, and its output's where there is one."""
+    stamp = file.folder.stamp(file.key)  # before anything is read
     with open_parquet(file.folder, file.entry.key) as parquet:
         schema, metadata = parquet.schema_arrow, parquet.metadata
         groups = tuple(
@@ -203,7 +211,7 @@ def _plan_file(file: SourceFile, key: str, destination: Folder, recipe: Recipe, 
         )
     fingerprint = recipe.fingerprint(file.entry, sum(group.rows for group in groups))
     action, reason = _decide(destination, key, fingerprint, overwrite=overwrite)
-    return FilePlan(file.folder, file.entry, schema, groups, destination, key, fingerprint, action, reason)
+    return FilePlan(file.folder, file.entry, stamp, schema, groups, destination, key, fingerprint, action, reason)
 
 
 def _retried(plan: FilePlan, operator: ClassifyEmotions, codes: Sequence[str]) -> FilePlan:

@@ -50,6 +50,9 @@ def open_parquet(folder: Folder, key: str) -> Iterator[pq.ParquetFile]:
     try:
         with folder.open(key) as opened, pq.ParquetFile(opened) as file:
             yield file
+    except (FileNotFoundError, PermissionError) as error:
+        cure = "check that it is there and may be read, and run again"
+        raise DatasetError(folder.path(key), f"cannot be opened ({error})", cure) from error
     except (pa.ArrowException, OSError) as error:
         what = f"is no whole Parquet file ({error})"
         raise DatasetError(folder.path(key), what, "mend it, or move it away, and run again") from error
@@ -89,8 +92,17 @@ def _find(source: str) -> list[SourceFile]:
     else:
         top = Folder(source)
         files = [SourceFile(top, entry, swept=True) for entry in top.entries() if entry.key.endswith(".parquet")]
+    _check_loops(files)
     if not files:
         raise DatasetError(
             str(Folder(source)), "there is no such Parquet file, nor a folder with any", "check the path"
         )
     return files
+
+
+def _check_loops(files: Sequence[SourceFile]) -> None:
+    """Refuse a symbolic link into a folder above itself, by which every file would be found again and again."""
+    local = [file for file in files if file.swept and file.folder.is_local]
+    for path in sorted({folder for file in local for folder in file.folder.local_path(file.key).parents}):
+        if path.is_symlink() and path.resolve() in {above.resolve() for above in path.parents}:
+            raise DatasetError(str(path), "is a symbolic link to a folder above itself", "remove it, and run again")

@@ -34,6 +34,7 @@ HOME = "_emotion_ops"
 SPOOL = f"{HOME}/spool"
 _DAY = 86_400.0
 _WITHOUT_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_TICK = 20_000_000  # nanoseconds; file systems take the time of the kernel's last tick, at most 10 ms ago
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,12 @@ class Folder:
     def entries(self, *, hidden: bool = False) -> list[Entry]:
         """Every file at any depth, by key; without those that a name beginning with ``.`` or ``_`` hides."""
         opened = self._opened
-        entries = _entries(opened) if isinstance(opened, Path) else opened.entries()
+        try:
+            entries = list(_entries(opened) if isinstance(opened, Path) else opened.entries())
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(
+                str(self), f"cannot be listed ({error})", "check the path, its permissions, and that names are UTF-8"
+            ) from error
         return sorted((e for e in entries if hidden or not is_hidden(e.key)), key=lambda entry: entry.key)
 
     def entry(self, key: str) -> Entry | None:
@@ -119,6 +125,26 @@ class Folder:
         with contextlib.suppress(FileNotFoundError):
             return self.local_path(key).stat().st_mtime
         return None
+
+    def stamp(self, key: str) -> str | None:
+        """What differs after any change to a file; None where there is no file.
+
+        On a disk the time of its last change of any kind is in it, which nobody can set: another file could be put
+        in its place with its size and modification time. A file that changed a moment ago is waited for, since a
+        change within the same tick of the clock would not show.
+        """
+        if not self.is_local:
+            entry = self.entry(key)
+            return None if entry is None else f"{entry.size} {entry.version}"
+        path = self.local_path(key)
+        try:
+            age = time.time_ns() - path.stat().st_ctime_ns
+            if 0 <= age < _TICK:
+                time.sleep((_TICK - age) / 1e9)
+            status = path.stat()
+        except OSError:
+            return None
+        return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
     def is_folder(self) -> bool:
         """Whether there is a folder (in an object store: a key below it)."""
