@@ -47,8 +47,8 @@ class Lake:
     client: Any
 
     def uri(self, key: str = "out") -> str:
-        if self.kind == "fsspec":
-            return f"fsspec+s3://{self.bucket}/{key}"
+        if self.kind != "arrow":  # where the store is comes from the environment, for both clients
+            return {"s3fs": "", "fsspec": "fsspec+"}[self.kind] + f"s3://{self.bucket}/{key}"
         return f"s3://{self.bucket}/{key}?endpoint_override=127.0.0.1:{self.proxy.port}&scheme=http&region=us-east-1"
 
     def listed(self) -> list[str]:
