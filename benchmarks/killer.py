@@ -28,8 +28,8 @@ from emotion_ops.models.spec import pixels_of
 from emotion_ops.models.weights import locate
 
 WRITING = {
-    "storage.publish", "storage.publish_bytes", "storage.delete", "storage.delete_folder", "journal.write",
-    "journal.remove", "commit.commit", "commit._row_groups", "commit._verify", "lease._take", "lease.end",
+    "storage.publish", "storage._link", "storage.publish_bytes", "storage.delete", "storage.delete_folder",
+    "journal.write", "journal.remove", "commit.commit", "commit._row_groups", "commit._verify", "lease._take", "lease.end",
 }  # fmt: skip
 SYSTEM = {"fsync", "replace", "rename", "link"}
 """Calls of the operating system that write, whoever makes them."""
