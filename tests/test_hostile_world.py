@@ -87,9 +87,11 @@ def give_up_root() -> None:
 
 
 def enrich_as_nobody(source: Path, destination: Path, model: str) -> EnrichReport:
-    ClassifyEmotions(model=model).columns_for([])
+    operator = ClassifyEmotions(model=model)
+    with tempfile.TemporaryDirectory() as other:  # all that is imported, from where nobody may read
+        enrich_dataset(source, other, operator)
     give_up_root()
-    return enrich_dataset(source, destination, ClassifyEmotions(model=model))
+    return enrich_dataset(source, destination, operator)
 
 
 def command_as_nobody(arguments: list[str], log: Path) -> tuple[int, str]:
