@@ -87,10 +87,11 @@ def give_up_root() -> None:
 
 
 def enrich_as_nobody(source: Path, destination: Path, model: str) -> EnrichReport:
-    with tempfile.TemporaryDirectory() as imports:  # all that is imported, from where nobody may read
-        enrich_dataset(source, imports, ClassifyEmotions(model=model))
+    operator = ClassifyEmotions(model=model)
+    with tempfile.TemporaryDirectory() as other:  # all that is imported, from where nobody may read
+        enrich_dataset(source, other, operator)
     give_up_root()
-    return enrich_dataset(source, destination, ClassifyEmotions(model=model))
+    return enrich_dataset(source, destination, operator)
 
 
 def command_as_nobody(arguments: list[str], log: Path) -> tuple[int, str]:

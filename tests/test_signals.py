@@ -100,7 +100,7 @@ def assert_goes_on(source: Path, destination: Path, model: str) -> None:
         ("commit._verify", signal.SIGTERM),
         ("storage._fsync", signal.SIGINT),
         ("journal.remove", signal.SIGINT),
-        ("reporting._planned", signal.SIGTERM),
+        ("reporting.finish", signal.SIGTERM),
     ],
 )
 def test_pressed_at_any_moment_it_ends_with_its_code_and_the_same_command_goes_on(
