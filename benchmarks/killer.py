@@ -29,7 +29,8 @@ from emotion_ops.models.weights import locate
 
 WRITING = {
     "storage.publish", "storage._link", "storage.publish_bytes", "storage.delete", "storage.delete_folder",
-    "journal.write", "journal.remove", "commit.commit", "commit._row_groups", "commit._verify", "lease._take", "lease.end",
+    "journal.write", "journal.remove", "commit.commit", "commit._row_groups", "commit._verify", "lease._take",
+    "lease.end",
 }  # fmt: skip
 SYSTEM = {"fsync", "replace", "rename", "link"}
 """Calls of the operating system that write, whoever makes them."""

@@ -7,6 +7,7 @@ import os
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the package does, before anyone imports torch
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes run the tests, and two threads each would be too many
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches for the network; those of the hub start a server of their own
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
