@@ -24,6 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from emotion_ops.lake import page
 from emotion_ops.models.spec import pixels_of
 from emotion_ops.models.weights import locate
 
@@ -93,6 +94,7 @@ def main() -> None:
     """Answer requests until stdin ends."""
     for name in ("emotion_ops.lake.enrich", "emotion_ops.models.torch_engine", "transformers.models.vit.modeling_vit"):
         importlib.import_module(name)
+    page._template()  # compiled once here, instead of in every child
 
     source, model = sys.argv[1:]
     pixels_of(locate(model))  # imports what loading imports, so that no child does it under its profiler
