@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from emotion_ops.lake import page
+from emotion_ops.lake.reports import page
 from emotion_ops.models.spec import pixels_of
 from emotion_ops.models.weights import locate
 

@@ -34,12 +34,12 @@ if TYPE_CHECKING:
         UnsupportedModelError,
     )
     from emotion_ops.integrations.frames import classify_emotions
-    from emotion_ops.lake.clean import CleanReport, clean_destination
-    from emotion_ops.lake.diff import DiffReport, diff_datasets
+    from emotion_ops.lake.audit.clean import CleanReport, clean_destination
+    from emotion_ops.lake.audit.diff import DiffReport, diff_datasets
+    from emotion_ops.lake.audit.status import DatasetStatus, dataset_status
+    from emotion_ops.lake.audit.verify import VerifyReport, verify_dataset
     from emotion_ops.lake.enrich import enrich_dataset
-    from emotion_ops.lake.report import EnrichReport
-    from emotion_ops.lake.status import DatasetStatus, dataset_status
-    from emotion_ops.lake.verify import VerifyReport, verify_dataset
+    from emotion_ops.lake.reports.report import EnrichReport
     from emotion_ops.operators.classifier import EmotionClassifier
     from emotion_ops.operators.classify import ClassifyEmotions
     from emotion_ops.schema import EMOTIONS
@@ -71,15 +71,15 @@ _HOMES = {
     "EmotionClassifier": "emotion_ops.operators.classifier",
     "classify_emotions": "emotion_ops.integrations.frames",
     "enrich_dataset": "emotion_ops.lake.enrich",
-    "EnrichReport": "emotion_ops.lake.report",
-    "diff_datasets": "emotion_ops.lake.diff",
-    "DiffReport": "emotion_ops.lake.diff",
-    "dataset_status": "emotion_ops.lake.status",
-    "DatasetStatus": "emotion_ops.lake.status",
-    "verify_dataset": "emotion_ops.lake.verify",
-    "VerifyReport": "emotion_ops.lake.verify",
-    "clean_destination": "emotion_ops.lake.clean",
-    "CleanReport": "emotion_ops.lake.clean",
+    "EnrichReport": "emotion_ops.lake.reports.report",
+    "diff_datasets": "emotion_ops.lake.audit.diff",
+    "DiffReport": "emotion_ops.lake.audit.diff",
+    "dataset_status": "emotion_ops.lake.audit.status",
+    "DatasetStatus": "emotion_ops.lake.audit.status",
+    "verify_dataset": "emotion_ops.lake.audit.verify",
+    "VerifyReport": "emotion_ops.lake.audit.verify",
+    "clean_destination": "emotion_ops.lake.audit.clean",
+    "CleanReport": "emotion_ops.lake.audit.clean",
     "EMOTIONS": "emotion_ops.schema",
     **dict.fromkeys(_ERRORS, "emotion_ops.errors"),
 }

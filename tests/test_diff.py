@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emotion_ops import ClassifyEmotions, DatasetError, DiffReport, OptionError, diff_datasets, enrich_dataset
-from emotion_ops.lake.drift import NO_ANSWER
+from emotion_ops.lake.audit.drift import NO_ANSWER
 from emotion_ops.schema import OutputColumns
 from emotion_ops.testing import save_tiny_model
 

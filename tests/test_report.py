@@ -31,9 +31,9 @@ from emotion_ops import (
     enrich_dataset,
 )
 from emotion_ops.images.meter import Measured, Meter
-from emotion_ops.lake import page
-from emotion_ops.lake.findings import FailedRow, Findings
-from emotion_ops.lake.stages import Stages
+from emotion_ops.lake.reports import page
+from emotion_ops.lake.reports.findings import FailedRow, Findings
+from emotion_ops.lake.reports.stages import Stages
 from emotion_ops.testing import save_tiny_model
 
 GOOD = [jpeg(seed, 40, 40) for seed in range(12)]

@@ -17,8 +17,8 @@ import pytest
 from enriched import in_order, rewrite, table, with_cell, write_source
 
 from emotion_ops import ClassifyEmotions, DatasetError, OptionError, enrich_dataset, verify_dataset
+from emotion_ops.lake.audit.proof import DROPPED, NO_COLUMNS
 from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY
-from emotion_ops.lake.proof import DROPPED, NO_COLUMNS
 
 FILE = "day=1/rows.parquet"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from emotion_ops.cli.output import out, print_json, two_columns
-from emotion_ops.lake.clean import clean_destination
+from emotion_ops.lake.audit.clean import clean_destination
 
 
 def clean(destination: str, *, journals: bool, dry_run: bool, as_json: bool) -> None:

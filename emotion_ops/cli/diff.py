@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from emotion_ops.cli.output import ExitCode, counted, made_by, out, print_json, two_columns
-from emotion_ops.lake.diff import DiffReport, diff_datasets
+from emotion_ops.lake.audit.diff import DiffReport, diff_datasets
 
 _LISTED = 10
 

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from emotion_ops.cli.output import duration, out, print_json, progress_of_rows, two_columns
 from emotion_ops.lake.enrich import enrich_dataset
-from emotion_ops.lake.page import in_bytes, in_percent, in_time
-from emotion_ops.lake.report import EnrichReport
+from emotion_ops.lake.reports.page import in_bytes, in_percent, in_time
+from emotion_ops.lake.reports.report import EnrichReport
 from emotion_ops.operators.classify import ClassifyEmotions
 
 _FILES_SHOWN = 40

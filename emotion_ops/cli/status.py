@@ -8,7 +8,7 @@ from collections import Counter
 from rich.table import Table
 
 from emotion_ops.cli.output import counted, made_by, out, print_json, two_columns
-from emotion_ops.lake.status import DatasetStatus, FileStatus, State, dataset_status
+from emotion_ops.lake.audit.status import DatasetStatus, FileStatus, State, dataset_status
 
 _LISTED = 50
 

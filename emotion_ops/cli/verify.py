@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from emotion_ops.cli.output import ExitCode, counted, err, made_by, out, print_json, two_columns
-from emotion_ops.lake.verify import VerifyReport, verify_dataset
+from emotion_ops.lake.audit.verify import VerifyReport, verify_dataset
 
 
 def verify(sources: list[str], destination: str, max_problems: int, *, as_json: bool) -> ExitCode:

@@ -18,14 +18,14 @@ from typing import Literal
 from emotion_ops.errors import DatasetError, DestinationBusyError, OptionError
 from emotion_ops.lake import lease
 from emotion_ops.lake.commit import passing_columns
-from emotion_ops.lake.contact_sheet import Sheet, holds_images
 from emotion_ops.lake.estimate import estimate
 from emotion_ops.lake.fingerprint import Recipe
 from emotion_ops.lake.job import Job
 from emotion_ops.lake.journal import Leftovers
 from emotion_ops.lake.plan import Action, FilePlan, plan_dataset, vanished_outputs
-from emotion_ops.lake.report import EnrichReport, Progress
-from emotion_ops.lake.reporting import Reporting
+from emotion_ops.lake.reports.contact_sheet import Sheet, holds_images
+from emotion_ops.lake.reports.report import EnrichReport, Progress
+from emotion_ops.lake.reports.reporting import Reporting
 from emotion_ops.lake.retry import codes_of
 from emotion_ops.lake.runner import LocalRunner, Runner
 from emotion_ops.lake.storage import Folder

@@ -11,11 +11,11 @@ from emotion_ops.errors import DatasetError, DestinationConflictError, ErrorBudg
 from emotion_ops.images.meter import Measured, Meter
 from emotion_ops.lake import quarantine
 from emotion_ops.lake.commit import Composition, check_columns, commit, passing_columns
-from emotion_ops.lake.contact_sheet import Sheet
-from emotion_ops.lake.findings import Findings
 from emotion_ops.lake.journal import Leftovers
 from emotion_ops.lake.plan import Action, FilePlan
-from emotion_ops.lake.report import Progress
+from emotion_ops.lake.reports.contact_sheet import Sheet
+from emotion_ops.lake.reports.findings import Findings
+from emotion_ops.lake.reports.report import Progress
 from emotion_ops.lake.retry import Retry, read_errors
 from emotion_ops.lake.runner import Runner, Unit
 from emotion_ops.lake.storage import Folder

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from emotion_ops.errors import DatasetError, RowFailedError
 from emotion_ops.images.meter import Measured, Meter
-from emotion_ops.lake.findings import Findings
 from emotion_ops.lake.journal import Journal
+from emotion_ops.lake.reports.findings import Findings
 from emotion_ops.lake.retry import Retry, merged
 from emotion_ops.lake.storage import Folder
 from emotion_ops.operators.classify import ClassifyEmotions

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from emotion_ops.errors import RowErrorCode
-from emotion_ops.lake.equality import Mask
+from emotion_ops.lake.audit.equality import Mask
 from emotion_ops.schema import OutputColumns
 
 SUM_TOLERANCE = 1e-5

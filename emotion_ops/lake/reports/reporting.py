@@ -13,13 +13,13 @@ from datetime import UTC, datetime, timedelta
 
 from emotion_ops.errors import DestinationBusyError, EmotionOpsError
 from emotion_ops.images.location import reason, redact_all
-from emotion_ops.lake import page
-from emotion_ops.lake.contact_sheet import Card
 from emotion_ops.lake.estimate import Estimate
 from emotion_ops.lake.job import Job
 from emotion_ops.lake.plan import Action, FilePlan
-from emotion_ops.lake.report import EnrichReport, PlannedFile
-from emotion_ops.lake.stages import Stages
+from emotion_ops.lake.reports import page
+from emotion_ops.lake.reports.contact_sheet import Card
+from emotion_ops.lake.reports.report import EnrichReport, PlannedFile
+from emotion_ops.lake.reports.stages import Stages
 from emotion_ops.lake.storage import HOME, Folder
 
 _log = logging.getLogger("emotion_ops")

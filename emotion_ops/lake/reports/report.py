@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from emotion_ops.lake.estimate import Estimate
-from emotion_ops.lake.findings import FailedRow
-from emotion_ops.lake.stages import Stages
+from emotion_ops.lake.reports.findings import FailedRow
+from emotion_ops.lake.reports.stages import Stages
 
 
 @dataclass(frozen=True)

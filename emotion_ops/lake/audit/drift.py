@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emotion_ops.errors import DatasetError
-from emotion_ops.lake.outputs import Output, aligned, read_footer, read_output
+from emotion_ops.lake.audit.outputs import Output, aligned, read_footer, read_output
 from emotion_ops.lake.runner import errors_of
 from emotion_ops.lake.sources import SourceFile
 

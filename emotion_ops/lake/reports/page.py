@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import jinja2
 
-from emotion_ops.lake.contact_sheet import Card
-from emotion_ops.lake.findings import BINS
-from emotion_ops.lake.report import EnrichReport
-from emotion_ops.lake.stages import Stages
+from emotion_ops.lake.reports.contact_sheet import Card
+from emotion_ops.lake.reports.findings import BINS
+from emotion_ops.lake.reports.report import EnrichReport
+from emotion_ops.lake.reports.stages import Stages
 
 _LISTED = 50
 """Files, and outputs without a source, that are listed; of more, the number is told."""
@@ -93,7 +93,7 @@ def in_percent(part: float) -> str:
 @functools.cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("emotion_ops.lake"),
+        loader=jinja2.PackageLoader("emotion_ops.lake.reports"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from emotion_ops.errors import OptionError
-from emotion_ops.lake.drift import Comparison, Drift, RowDrift, Unmatched, drift_of, rows_of
+from emotion_ops.lake.audit.drift import Comparison, Drift, RowDrift, Unmatched, drift_of, rows_of
 from emotion_ops.lake.sources import SourceFile, find_sources
 from emotion_ops.lake.storage import Folder
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from emotion_ops.errors import DatasetError, DestinationBusyError
 from emotion_ops.lake import lease
-from emotion_ops.lake.hidden import Hidden, Leftover, look
+from emotion_ops.lake.audit.hidden import Hidden, Leftover, look
+from emotion_ops.lake.audit.outputs import open_destination
 from emotion_ops.lake.journal import JOURNAL
-from emotion_ops.lake.outputs import open_destination
 from emotion_ops.lake.storage import Folder
 
 

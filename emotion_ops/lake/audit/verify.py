@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from emotion_ops.errors import DatasetError, OptionError
-from emotion_ops.lake.outputs import Output, data_files, open_destination, read_output
-from emotion_ops.lake.proof import Check, Problem, Proof
+from emotion_ops.lake.audit.outputs import Output, data_files, open_destination, read_output
+from emotion_ops.lake.audit.proof import Check, Problem, Proof
 from emotion_ops.lake.sources import SourceFile, find_sources
 from emotion_ops.lake.storage import Entry, Folder
 

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from emotion_ops.errors import DatasetError
-from emotion_ops.lake.answers import wrong_answers
+from emotion_ops.lake.audit.answers import wrong_answers
+from emotion_ops.lake.audit.equality import Mask, equal_rows
+from emotion_ops.lake.audit.outputs import Footer, Output, aligned, read_footer
 from emotion_ops.lake.commit import passing_columns
-from emotion_ops.lake.equality import Mask, equal_rows
-from emotion_ops.lake.outputs import Footer, Output, aligned, read_footer
 from emotion_ops.lake.runner import errors_of, read_batches
 from emotion_ops.lake.sources import SourceFile
 from emotion_ops.lake.storage import Folder

@@ -1,0 +1,1 @@
+"""What stands in a destination, looked at: status, verify, diff and clean."""
