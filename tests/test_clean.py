@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +24,7 @@ from emotion_ops import (
 )
 from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.plan import fingerprint_of
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.storage import Folder, _place
 from emotion_ops.schema import EMOTIONS, OutputColumns
 
 FILE = "day=1/rows.parquet"
@@ -71,7 +70,7 @@ def copy(made: Path, tmp_path: Path) -> Path:
     """A copy with spool files of a dead process, of this one, and of another machine, new and old."""
     shutil.copytree(made, tmp_path / "made")
     spool = tmp_path / "made" / "out" / "_emotion_ops" / "spool"
-    host = socket.gethostname()
+    host = _place()
     for name in (f"{host}-{2**22 - 1}-a", f"{host}-{os.getpid()}-b", "elsewhere-1-c", "elsewhere-1-d"):
         (spool / f"{name}.tmp").write_bytes(b"12345")
     os.utime(spool / "elsewhere-1-d.tmp", (1, 1))
@@ -87,7 +86,7 @@ def test_leftovers_go_and_data_reports_and_what_the_living_write_stay(copy: Path
     assert {name: before[name] for name in after} == after
     assert {name.split("/")[1] for name in gone} == {"journal", "leases", "spool"}
     assert {name for name in gone if "spool" in name} == {
-        f"_emotion_ops/spool/{socket.gethostname()}-{2**22 - 1}-a.tmp", "_emotion_ops/spool/elsewhere-1-d.tmp",
+        f"_emotion_ops/spool/{_place()}-{2**22 - 1}-a.tmp", "_emotion_ops/spool/elsewhere-1-d.tmp",
     }  # fmt: skip
     assert sorted(one.kind for one in report.removed) == ["journal", "lease", "lease", "spool", "spool"]
     assert report.bytes == sum(len(before[name][1]) for name in gone)

@@ -283,7 +283,7 @@ def test_of_many_who_want_a_lease_at_once_one_alone_holds_it(
                         holding -= 1
                     return
             except DestinationBusyError:
-                assert lease.wait_for(folder, "", 30)
+                assert lease.wait_for(folder, "", 120)
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(contend, range(3)))

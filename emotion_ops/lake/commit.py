@@ -14,7 +14,16 @@ import pyarrow.parquet as pq
 from emotion_ops.errors import ColumnNotFoundError, DatasetError, DestinationConflictError, OptionError
 from emotion_ops.images.meter import Meter
 from emotion_ops.lake import quarantine
-from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY, OUR_KEYS, Action, FilePlan
+from emotion_ops.lake.plan import (
+    FAILED_KEY,
+    FINGERPRINT_KEY,
+    LINEAGE_KEY,
+    OUR_KEYS,
+    SOURCE_KEY,
+    Action,
+    FilePlan,
+    home_of,
+)
 from emotion_ops.lake.runner import errors_of, read_batches
 from emotion_ops.lake.storage import Folder
 from emotion_ops.operators.classify import drop_failed
@@ -55,8 +64,10 @@ class Composition:
 
 def passing_columns(schema: pa.Schema, columns: str | Sequence[str]) -> tuple[str, ...]:
     """The names of the columns of one file that pass through, in its order; see ``enrich_dataset``."""
-    if columns in ("all", "none"):
-        return tuple(schema.names) if columns == "all" else ()
+    if columns == "all":
+        return tuple(schema.names)
+    if columns == "none" or not columns:
+        return ()
     kept, dropped = _named(columns)
     return tuple(name for name in schema.names if (name in kept if kept else name not in dropped))
 
@@ -153,11 +164,17 @@ def commit(
                 {
                     FINGERPRINT_KEY: plan.fingerprint.to_json(),
                     LINEAGE_KEY: json.dumps({**lineage, "finished_at": finished}, sort_keys=True),
+                    SOURCE_KEY: home_of(plan.source),
+                    FAILED_KEY: str(failed),
                 }
             )
         _verify(path, schema, rows, plan)
         size = path.stat().st_size
         may_publish()
+        if plan.action is not Action.NEW and plan.destination.entry(plan.key) != plan.standing:
+            raise DestinationConflictError(
+                plan.destination.path(plan.key), "changed since this run planned to replace it", "run again"
+            )
         try:
             plan.destination.publish(path, plan.key, new=plan.action is Action.NEW)
         except FileExistsError as error:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from emotion_ops.errors import DatasetError, DestinationBusyError, OptionError
+from emotion_ops.images.location import redact_all
 from emotion_ops.lake import lease
 from emotion_ops.lake.commit import passing_columns
 from emotion_ops.lake.estimate import estimate
@@ -32,6 +33,9 @@ from emotion_ops.lake.storage import Folder
 from emotion_ops.operators.classify import ClassifyEmotions
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+COMPRESSIONS = ("zstd", "snappy", "gzip", "brotli", "lz4", "none")
 
 
 def enrich_dataset(
@@ -75,7 +79,8 @@ def enrich_dataset(
         shard: ``(i, n)``: only the files of shard ``i`` of ``n``, from 0. Machines with the same source and
             ``n`` share a job without talking; each file belongs to one shard by its name.
         overwrite: Replace outputs that were made of another model or other options, each at once and whole.
-        prune: Remove outputs whose source file is gone; else they are reported and kept.
+        prune: Remove outputs that were made of a file of this source that is gone; else they are reported and
+            kept.
         retry_errors: Answer failed rows again in the outputs that stand: True for all, or the codes of some,
             ``("unreadable", "not_found")`` say. Every other row stays as it is, and each file is replaced at once.
         quarantine: A folder that gets a table of the failed rows of each file, with the source's own columns and
@@ -85,10 +90,12 @@ def enrich_dataset(
         dry_run: Plan only: nothing is written. Footers are read, and a small sample is run, which tells how
             long the job will take, how much memory, how many rows will fail, and what limits it.
         sample_rows: How many rows the sample of a dry run has at the most; 0 for none.
-        compression: Parquet's compression of the outputs.
+        compression: Parquet's compression of the outputs: ``zstd``, ``snappy``, ``gzip``, ``brotli``, ``lz4`` or
+            ``none``.
         row_group_rows: The most rows of an output's row group; None cuts them by bytes.
         max_errors: The most rows that may fail before the job stops.
-        max_error_rate: The largest part of rows that may fail, 0 to 1; watched from 100 rows on, and at the end.
+        max_error_rate: The largest part of rows that may fail, 0 to 1, those of outputs that are skipped included;
+            watched from 100 rows on, and at the end.
         wait: Seconds to wait for another run that is writing here, before this one is refused.
         report_page: Write the report as an HTML page too, beside ``report.json``.
         contact_sheet: Show up to 24 small pictures on that page. They are personal data where they show people.
@@ -115,14 +122,15 @@ def enrich_dataset(
     started = time.monotonic()
     _check_options(shard, limit, max_errors, max_error_rate, row_group_rows, sample_rows, wait)
     _check_page(report_page, contact_sheet)
+    if compression not in COMPRESSIONS:
+        raise OptionError("compression", compression, f"give one of {', '.join(COMPRESSIONS)}")
     codes = codes_of(retry_errors)
     if codes and operator.on_error == "drop":
         raise OptionError("retry_errors", retry_errors, 'on_error="drop" left the failed rows out: give overwrite')
     operator = operator.pinned()
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     uris = [os.fspath(one) for one in sources]
-    passing = columns if isinstance(columns, str) else tuple(columns)
-    recipe = Recipe.of(operator, passing)
+    recipe = Recipe.of(operator, columns)
     failed_rows = None if quarantine is None else Folder(os.fspath(quarantine))
     folder, job_name, plans = plan_dataset(
         uris,
@@ -135,6 +143,8 @@ def enrich_dataset(
         quarantine=failed_rows,
     )
     whole = shard is None and job_name is None  # the job is all that goes into this destination
+    if prune and not whole:
+        raise OptionError("prune", prune, "it takes a whole folder: run it without shard, into a folder")
     vanished = vanished_outputs(folder, plans) if whole else ()
     part = "".join(f"-{one}" for one in (job_name, shard and "{}-of-{}".format(*shard)) if one)
     todo = [plan for plan in plans if plan.action is not Action.SKIP][:limit]
@@ -153,6 +163,8 @@ def enrich_dataset(
         runner=runner or LocalRunner(),
         on_progress=on_progress,
         sheet=_sheet(todo, operator.image, columns, contact_sheet) if report_page else None,
+        rows_skipped=sum(plan.rows for plan in plans if plan.action is Action.SKIP),
+        failed_skipped=sum(plan.failed for plan in plans if plan.action is Action.SKIP),
     )
     job.check(plans)
     reporting = Reporting(
@@ -180,9 +192,10 @@ def enrich_dataset(
                     job.run(todo, left, held.check)
                     job.fill_quarantine([plan for plan in plans if plan.action is Action.SKIP])
                     held.check()
-                    for key in vanished if prune else ():
+                    pruned = vanished_outputs(folder, plans) if prune else ()  # some may have come back meanwhile
+                    for key in pruned:
                         folder.delete(key)
-                return reporting.finish(pruned=vanished if prune else ())
+                return reporting.finish(pruned=pruned)
     except DestinationBusyError:
         if not lease.wait_for(folder, part, wait):
             raise
@@ -191,9 +204,11 @@ def enrich_dataset(
 
 
 def _is_outdated(plans: Sequence[FilePlan], folder: Folder) -> bool:
-    """Whether outputs stand by now that did not when these were planned."""
+    """Whether the outputs are others by now than when these were planned."""
     new = {plan.key for plan in plans if plan.action is Action.NEW}
-    return bool(new) and any(entry.key in new for entry in folder.entries())
+    if new and any(entry.key in new for entry in folder.entries()):
+        return True
+    return any(folder.entry(plan.key) != plan.standing for plan in plans if plan.action is not Action.NEW)
 
 
 @contextlib.contextmanager
@@ -203,7 +218,7 @@ def _writing(folder: Folder) -> Iterator[None]:
         yield
     except OSError as error:
         cure = "free some space or mend its permissions, and run again: what was answered is kept"
-        raise DatasetError(str(folder), f"cannot be written ({error})", cure) from error
+        raise DatasetError(str(folder), f"cannot be written ({redact_all(str(error))})", cure) from error
 
 
 def _sheet(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,11 @@ class Fingerprint:
         ]
 
 
+def _names(columns: str | Sequence[str]) -> str | list[str]:
+    """One spelling for equal choices, as JSON gives it back."""
+    return sorted({columns} if isinstance(columns, str) else set(columns)) or "none"
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The part of a fingerprint that all files of a job share: the weights and the options."""
@@ -85,7 +90,8 @@ class Recipe:
                 **options,
                 "labels": list(operator.output_columns().labels),
                 "weights_sha256": checkpoint.weights_sha256(),
-                "columns": columns,
+                "settings_sha256": checkpoint.settings_sha256(),
+                "columns": columns if columns in ("all", "none") else _names(columns),
                 "format": FORMAT_VERSION,
             }
         )

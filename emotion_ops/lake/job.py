@@ -40,6 +40,8 @@ class Job:
     runner: Runner
     on_progress: Callable[[Progress], None]
     sheet: Sheet | None = None
+    rows_skipped: int = 0
+    failed_skipped: int = 0
     files: int = 0
     rows: int = 0
     rows_published: int = 0
@@ -62,6 +64,10 @@ class Job:
                 "choose another destination, or overwrite to make it anew",
             )
         check_columns([plan.schema for plan in plans], self.columns)
+        held = {entry.key for entry in self.quarantine.entries()} if self.quarantine else set()
+        for plan in plans:
+            if self.quarantine and plan.key in held:
+                quarantine.check_ours(plan, self.quarantine)
 
     def run(self, plans: Sequence[FilePlan], left: Leftovers, may_publish: Callable[[], None]) -> None:
         """Answer the row groups that the journal lacks; commit each file as its last one is answered.
@@ -78,8 +84,12 @@ class Job:
             finished = left.of(plan.journal)
             missing[plan.key] = set(range(len(plan.row_groups))) - finished
             for group in sorted(finished):
+                answers = plan.journal.whole(group, plan.row_groups[group].rows)
+                if answers is None:  # torn by whatever happened to the disk: it is answered again
+                    missing[plan.key].add(group)
+                    continue
                 first_row = sum(before.rows for before in plan.row_groups[:group])
-                self.findings.add(Findings.of(plan.journal.read(group), plan.source_path, group, first_row))
+                self.findings.add(Findings.of(answers, plan.source_path, group, first_row))
                 self.rows_from_journal += plan.row_groups[group].rows
         self.rows = self.rows_from_journal
         self._check_budget(last=self.rows == total)
@@ -161,16 +171,20 @@ class Job:
     def _check_budget(self, *, last: bool) -> None:
         failed, answered = self.findings.errors.total(), self.rows
         over_number = self.max_errors is not None and failed > self.max_errors
+        of_all, in_all = failed + self.failed_skipped, answered + self.rows_skipped
         over_rate = (
             self.max_error_rate is not None
-            and answered > 0
-            and (last or answered >= 100)
-            and failed / answered > self.max_error_rate
+            and in_all > 0
+            and (last or in_all >= 100)
+            and of_all / in_all > self.max_error_rate
         )
+        if over_rate and not over_number:
+            failed, answered = of_all, in_all
         if over_number or over_rate:
             limit = f"max_errors={self.max_errors}" if over_number else f"max_error_rate={self.max_error_rate}"
             raise ErrorBudgetExceededError(
                 self.destination,
                 f"{failed:,} of {answered:,} rows failed, more than {limit} allows",
-                "mend the images, or raise the limit, and run again: what was answered is kept",
+                "raise the limit and run again: what was answered is kept; where images behind paths were mended, "
+                "forget it first: emotion-ops clean --journals",
             )

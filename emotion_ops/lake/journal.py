@@ -10,6 +10,7 @@ Readers of Parquet leave the folder out, for its name begins with ``_``.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ from emotion_ops.lake.storage import HOME, Folder
 JOURNAL = f"{HOME}/journal"
 KEY_OF_FILE = b"emotion_ops.key"
 """Key of the output file's key in a journal entry's metadata, for the folder's name is but its hash."""
+
+ENTRY = re.compile(r"\d{6,}\.arrow")
+"""The name of a row group's answers."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,17 @@ class Journal:
         with self.destination.open(self._key(row_group)) as file:
             return pa.ipc.open_file(file).read_all()
 
+    def whole(self, row_group: int, rows: int) -> pa.Table | None:
+        """A row group's answers, of so many rows; None, and the entry is removed, where it is broken."""
+        try:
+            answers = self.read(row_group)
+        except (pa.ArrowException, OSError):
+            answers = None
+        if answers is not None and answers.num_rows == rows:
+            return answers
+        self.destination.delete(self._key(row_group))
+        return None
+
     def remove(self) -> None:
         """Forget everything about this output file, under other fingerprints too."""
         self.destination.delete_folder(f"{JOURNAL}/{self.file_home}")
@@ -82,7 +97,8 @@ class Leftovers:
         finished: dict[str, set[int]] = defaultdict(set)
         for entry in destination.child(JOURNAL).entries(hidden=True):
             home, _, name = entry.key.rpartition("/")
-            finished[home].add(int(name.removesuffix(".arrow")))
+            if ENTRY.fullmatch(name):  # and not what a file manager or NFS put there
+                finished[home].add(int(name.removesuffix(".arrow")))
         return cls(destination, dict(finished))
 
     def of(self, journal: Journal) -> set[int]:

@@ -16,7 +16,6 @@ twice, never mix it.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import random
@@ -30,7 +29,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from emotion_ops.errors import DestinationBusyError
-from emotion_ops.lake.storage import HOME, Folder, lives
+from emotion_ops.lake.storage import HOME, Folder, lives, machine
 
 LEASES = f"{HOME}/leases"
 RENEWED_EVERY = 10.0
@@ -68,7 +67,7 @@ class Lease:
     def mine(cls, part: str, process: int | None = None) -> Lease:
         """A new one, of this process, or of another of this machine."""
         process = os.getpid() if process is None else process
-        return cls(uuid.uuid4().hex, part, socket.gethostname(), process, _machine(), _began(process), time.time())
+        return cls(uuid.uuid4().hex, part, socket.gethostname(), process, machine(), _began(process), time.time())
 
 
 @dataclass(frozen=True)
@@ -281,18 +280,9 @@ def _now(destination: Folder) -> float:
 
 
 def _may_live(lease: Lease) -> bool:
-    if lease.machine != _machine():
+    if lease.machine != machine():
         return True
     return lives(lease.process) and lease.began in (None, _began(lease.process))
-
-
-@functools.cache
-def _machine() -> str:
-    """This machine, its boot and the namespace that its process numbers count in."""
-    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    with contextlib.suppress(OSError):
-        return f"{socket.gethostname()}/{boot.read_text().strip()}/{namespace.readlink()}"
-    return f"{socket.gethostname()}/{uuid.getnode():x}"
 
 
 def _began(process: int) -> str | None:

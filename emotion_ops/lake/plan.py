@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,7 +22,9 @@ from emotion_ops.operators.classify import ClassifyEmotions
 
 FINGERPRINT_KEY = b"emotion_ops.fingerprint"
 LINEAGE_KEY = b"emotion_ops.lineage"
-OUR_KEYS = (FINGERPRINT_KEY, LINEAGE_KEY)
+SOURCE_KEY = b"emotion_ops.source"
+FAILED_KEY = b"emotion_ops.failed"
+OUR_KEYS = (FINGERPRINT_KEY, LINEAGE_KEY, SOURCE_KEY, FAILED_KEY)
 """What stands in a footer of ours; a source that is an output of before does not pass it on."""
 
 _FOOTERS_AT_ONCE = 16  # an object store answers many questions in the time of one
@@ -62,7 +64,8 @@ class FilePlan:
         fingerprint: What the output would be made of.
         action: What happens.
         reason: Why, in words.
-        retried: The output whose failed rows are answered again; None where none are.
+        standing: What lay at the output's place when this was planned; None for nothing.
+        failed: Rows of an output that stands and is skipped, that have no answer.
     """
 
     source: Folder
@@ -75,7 +78,8 @@ class FilePlan:
     fingerprint: Fingerprint
     action: Action
     reason: str
-    retried: Entry | None = None
+    standing: Entry | None = None
+    failed: int = 0
 
     @property
     def rows(self) -> int:
@@ -96,7 +100,8 @@ class FilePlan:
     def journal(self) -> Journal:
         """Where the answers of its row groups are kept meanwhile, as long as the source is not touched."""
         made_of = self.fingerprint
-        digest = made_of.digest if self.retried is None else made_of.retry_digest(self.retried)
+        retried = self.standing if self.action is Action.RETRY else None
+        digest = made_of.digest if retried is None else made_of.retry_digest(retried)
         stamp = hashlib.sha256(str(self.stamp).encode()).hexdigest()
         return Journal(self.destination, self.key, digest, stamp)
 
@@ -147,6 +152,11 @@ def plan_dataset(
     if quarantine is not None:
         _check_apart(quarantine, swept, "the source")
         _check_apart(quarantine, {folder}, "the destination")
+        taken = outputs | {file.folder.child(file.entry.key).identity for file in files}
+        for key in keys:
+            if quarantine.child(key).identity in taken:
+                cure = "give the quarantine a folder of its own"
+                raise DatasetError(quarantine.path(key), "is a source or an output", cure)
     mine = [(file, key) for file, key in zip(files, keys, strict=True) if in_shard(key, shard)]
 
     def plan(one: tuple[SourceFile, str]) -> FilePlan:
@@ -187,10 +197,24 @@ def _check_schemas(plans: Sequence[FilePlan], operator: ClassifyEmotions) -> Non
 
 
 def vanished_outputs(folder: Folder, plans: Sequence[FilePlan]) -> tuple[str, ...]:
-    """Outputs of this package whose source file is gone."""
-    standing = {plan.key for plan in plans}
-    keys = [entry.key for entry in folder.entries() if entry.key.endswith(".parquet") and entry.key not in standing]
-    return tuple(key for key in keys if fingerprint_of(folder, key) is not None)
+    """Outputs that were made of a file of the same source folders, which is gone."""
+    planned = {plan.key for plan in plans}
+    sources = {home_of(plan.source): plan.source for plan in plans}
+    keys = [entry.key for entry in folder.entries() if entry.key not in planned]
+    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        gone = pool.map(lambda key: _has_vanished(folder, key, sources), keys)
+        return tuple(key for key, is_gone in zip(keys, gone, strict=True) if is_gone)
+
+
+def _has_vanished(folder: Folder, key: str, sources: Mapping[str, Folder]) -> bool:
+    made_of = footer_of(folder, key).get(SOURCE_KEY)
+    source = None if made_of is None else sources.get(made_of.decode())
+    return source is not None and source.entry(key) is None
+
+
+def home_of(source: Folder) -> str:
+    """What an output's footer says of the folder that its source lies in: no secret, and the same for one place."""
+    return hashlib.sha256(source.identity.encode()).hexdigest()[:32]
 
 
 def in_shard(key: str, shard: tuple[int, int] | None) -> bool:
@@ -210,36 +234,48 @@ def _plan_file(file: SourceFile, key: str, destination: Folder, recipe: Recipe, 
             for i in range(metadata.num_row_groups)
         )
     fingerprint = recipe.fingerprint(file.entry, sum(group.rows for group in groups))
-    action, reason = _decide(destination, key, fingerprint, overwrite=overwrite)
-    return FilePlan(file.folder, file.entry, stamp, schema, groups, destination, key, fingerprint, action, reason)
+    standing = destination.entry(key)
+    footer = {} if standing is None else footer_of(destination, key)
+    action, reason = _decide(standing, footer, fingerprint, overwrite=overwrite)
+    failed = int(footer.get(FAILED_KEY, b"0")) if action is Action.SKIP else 0
+    return FilePlan(
+        file.folder, file.entry, stamp, schema, groups, destination, key, fingerprint, action, reason, standing, failed
+    )
 
 
 def _retried(plan: FilePlan, operator: ClassifyEmotions, codes: Sequence[str]) -> FilePlan:
     """The plan of a file whose output stands, if rows of it failed that are to be answered again."""
-    standing = plan.destination.entry(plan.key) if plan.action is Action.SKIP else None
-    if standing is None:
+    if plan.action is not Action.SKIP:
         return plan
     failed = failed_rows(read_errors(plan.destination, plan.key, operator.output_columns().error), codes)
     if not failed:
         return plan
     reason = f"{failed:,} of its rows failed, and are tried again"
-    return dataclasses.replace(plan, action=Action.RETRY, reason=reason, retried=standing)
+    return dataclasses.replace(plan, action=Action.RETRY, reason=reason, failed=0)
 
 
 def fingerprint_of(folder: Folder, key: str) -> Fingerprint | None:
     """The fingerprint in the footer of an output; None where it has none or is no Parquet file."""
-    try:
-        with folder.open(key) as opened, pq.ParquetFile(opened) as parquet:
-            text = (parquet.metadata.metadata or {}).get(FINGERPRINT_KEY)
-    except (pa.ArrowException, OSError):
-        return None
+    text = footer_of(folder, key).get(FINGERPRINT_KEY)
     return Fingerprint.from_json(text) if text else None
 
 
-def _decide(destination: Folder, key: str, wanted: Fingerprint, *, overwrite: bool) -> tuple[Action, str]:
-    if destination.entry(key) is None:
+def footer_of(folder: Folder, key: str) -> Mapping[bytes, bytes]:
+    """The keys and values in a file's footer; none where it is no Parquet file."""
+    try:
+        with folder.open(key) as opened, pq.ParquetFile(opened) as parquet:
+            return parquet.metadata.metadata or {}
+    except (pa.ArrowException, OSError):
+        return {}
+
+
+def _decide(
+    standing: Entry | None, footer: Mapping[bytes, bytes], wanted: Fingerprint, *, overwrite: bool
+) -> tuple[Action, str]:
+    if standing is None:
         return Action.NEW, "has no output yet"
-    have = fingerprint_of(destination, key)
+    text = footer.get(FINGERPRINT_KEY)
+    have = Fingerprint.from_json(text) if text else None
     if have is not None and have.digest == wanted.digest:
         return Action.SKIP, "its output stands, made of the same"
     if have is None:

@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from emotion_ops.errors import DestinationConflictError
 from emotion_ops.images.meter import Meter
-from emotion_ops.lake.plan import FilePlan
+from emotion_ops.lake.plan import OUR_KEYS, FilePlan, footer_of, home_of
 from emotion_ops.lake.runner import read_batches
 from emotion_ops.lake.storage import Folder
 
@@ -29,6 +30,7 @@ FIELDS = (
     pa.field("quarantine_code", pa.string()),
     pa.field("quarantine_message", pa.string()),
 )
+_OWNER = b"emotion_ops.quarantine"
 _NAMES = [field.name for field in FIELDS]
 
 
@@ -43,20 +45,47 @@ def write(plan: FilePlan, errors: pa.ChunkedArray, quarantine: Folder, meter: Me
 
     Returns:
         How many rows failed.
+
+    Raises:
+        DestinationConflictError: Something else lies there.
     """
     failed = pc.is_valid(errors)
     count: int = pc.sum(failed).as_py() or 0
+    check_ours(plan, quarantine)
     if not count:
         quarantine.delete(plan.key)
         return 0
     kept = [field for field in plan.schema if field.name not in _NAMES]
-    schema = pa.schema([*kept, *FIELDS], metadata=plan.schema.metadata)
+    metadata = {name: value for name, value in (plan.schema.metadata or {}).items() if name not in (*OUR_KEYS, _OWNER)}
+    schema = pa.schema([*kept, *FIELDS], metadata=metadata or None)
+    owner = _owner(plan)
     with quarantine.spool() as path:
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for batch in _failed(plan, errors, failed, schema, meter):
                 writer.write_batch(batch)
+            writer.add_key_value_metadata({_OWNER: owner})
         quarantine.publish(path, plan.key)
     return count
+
+
+def check_ours(plan: FilePlan, quarantine: Folder) -> None:
+    """Only what an earlier run of the same source and destination put there may be replaced or removed.
+
+    Raises:
+        DestinationConflictError: Something else lies there.
+    """
+    if quarantine.entry(plan.key) is None:
+        return
+    if footer_of(quarantine, plan.key).get(_OWNER) != _owner(plan):
+        raise DestinationConflictError(
+            quarantine.path(plan.key),
+            "is no quarantine of this source and destination",
+            "give the quarantine a folder of its own",
+        )
+
+
+def _owner(plan: FilePlan) -> bytes:
+    return f"{home_of(plan.source)} {home_of(plan.destination)}".encode()
 
 
 def _failed(

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from emotion_ops.errors import DatasetError, RowFailedError
+from emotion_ops.images.location import redact_all
 from emotion_ops.images.meter import Measured, Meter
 from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.reports.findings import Findings
@@ -222,7 +223,13 @@ def read_batches(
     try:
         with (
             folder.open(key) as opened,
-            pq.ParquetFile(opened, buffer_size=READ_BUFFER, pre_buffer=False, page_checksum_verification=True) as file,
+            pq.ParquetFile(
+                opened,
+                buffer_size=READ_BUFFER,
+                pre_buffer=False,
+                page_checksum_verification=True,
+                coerce_int96_timestamp_unit="us",  # nanoseconds, the default, overflow silently before 1677
+            ) as file,
         ):
             groups = None if row_group is None else [row_group]
             if meter is not None:
@@ -232,7 +239,9 @@ def read_batches(
     except (pa.ArrowException, OSError) as error:
         where = folder.path(key) + ("" if row_group is None else f", row group {row_group}")
         raise DatasetError(
-            where, f"cannot be read ({error})", "mend the file and run again; finished row groups are kept"
+            where,
+            f"cannot be read ({redact_all(str(error))})",
+            "mend the file and run again; finished row groups are kept",
         ) from error
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emotion_ops.errors import DatasetError
+from emotion_ops.images.location import redact_all
 from emotion_ops.lake.storage import Entry, Folder, split
 
 
@@ -48,13 +49,13 @@ def open_parquet(folder: Folder, key: str) -> Iterator[pq.ParquetFile]:
         DatasetError: It cannot be read, or is no whole Parquet file.
     """
     try:
-        with folder.open(key) as opened, pq.ParquetFile(opened) as file:
+        with folder.open(key) as opened, pq.ParquetFile(opened, coerce_int96_timestamp_unit="us") as file:
             yield file
     except (FileNotFoundError, PermissionError) as error:
         cure = "check that it is there and may be read, and run again"
-        raise DatasetError(folder.path(key), f"cannot be opened ({error})", cure) from error
+        raise DatasetError(folder.path(key), f"cannot be opened ({redact_all(str(error))})", cure) from error
     except (pa.ArrowException, OSError) as error:
-        what = f"is no whole Parquet file ({error})"
+        what = f"is no whole Parquet file ({redact_all(str(error))})"
         raise DatasetError(folder.path(key), what, "mend it, or move it away, and run again") from error
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import hashlib
 import os
 import posixpath
 import socket
@@ -105,7 +106,9 @@ class Folder:
             entries = list(_entries(opened) if isinstance(opened, Path) else opened.entries())
         except (OSError, UnicodeDecodeError) as error:
             raise DatasetError(
-                str(self), f"cannot be listed ({error})", "check the path, its permissions, and that names are UTF-8"
+                str(self),
+                f"cannot be listed ({redact_all(str(error))})",
+                "check the path, its permissions, and that names are UTF-8",
             ) from error
         return sorted((e for e in entries if hidden or not is_hidden(e.key)), key=lambda entry: entry.key)
 
@@ -189,7 +192,7 @@ class Folder:
         """
         home = self.local_path(SPOOL) if self.is_local else Path(tempfile.gettempdir())
         home.mkdir(parents=True, exist_ok=True)
-        path = home / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
+        path = home / f"{_place()}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
         try:
             yield path
         finally:
@@ -237,10 +240,23 @@ class Folder:
 
 def spooled_by_the_living(path: Path) -> bool:
     """Whether whoever writes a spool file may still be going; on another machine, whether it is under a day old."""
-    host, _, process = path.stem.rpartition("-")[0].rpartition("-")
-    if host == socket.gethostname() and process.isdigit() and not lives(int(process)):
+    place, _, process = path.stem.rpartition("-")[0].rpartition("-")
+    if place == _place() and process.isdigit() and not lives(int(process)):
         return False
     return time.time() - path.stat().st_mtime <= _DAY
+
+
+@functools.cache
+def machine() -> str:
+    """This machine, its boot and the namespace that its process numbers count in."""
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    with contextlib.suppress(OSError):
+        return f"{socket.gethostname()}/{boot.read_text().strip()}/{namespace.readlink()}"
+    return f"{socket.gethostname()}/{uuid.getnode():x}"
+
+
+def _place() -> str:
+    return hashlib.sha256(machine().encode()).hexdigest()[:16]
 
 
 def lives(process: int) -> bool:

@@ -19,6 +19,7 @@ _DEMO_FOLDER = Path(__file__).parents[1] / "demo" / "model"
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+_OF_NO_ACCOUNT = ("transformers_version", "_name_or_path")  # who wrote the file, and where
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -58,6 +59,15 @@ class Checkpoint:
         the files, by name.
         """
         return _sha256(self.folder, self.stamp())
+
+    def settings_sha256(self) -> str:
+        """SHA-256 of what else decides the numbers: the network's and the image processor's configuration."""
+        settings = {}
+        for name in ("config.json", *_PROCESSORS):
+            if (self.folder / name).is_file():
+                said = json.loads((self.folder / name).read_text(encoding="utf-8"))
+                settings[name] = {key: value for key, value in said.items() if key not in _OF_NO_ACCOUNT}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def revision(self) -> str:
         """What pins these weights: the hub's commit, else ``sha256:`` and the hash of the weights."""

@@ -12,7 +12,7 @@ from typing import Literal
 import pyarrow as pa
 
 from emotion_ops.lake import lease
-from emotion_ops.lake.journal import JOURNAL, KEY_OF_FILE, Journal
+from emotion_ops.lake.journal import ENTRY, JOURNAL, KEY_OF_FILE, Journal
 from emotion_ops.lake.plan import fingerprint_of, in_shard
 from emotion_ops.lake.storage import HOME, SPOOL, Entry, Folder, spooled_by_the_living
 
@@ -115,7 +115,7 @@ def look(folder: Folder) -> Hidden:
     for below in folder.child(HOME).entries(hidden=True):
         entry = Entry(f"{HOME}/{below.key}", below.size, below.version)
         top, _, name = below.key.rpartition("/")
-        if entry.key.startswith(f"{JOURNAL}/") and name.endswith(".arrow"):
+        if entry.key.startswith(f"{JOURNAL}/") and ENTRY.fullmatch(name):
             journals[top.partition("/")[2]].append(entry)
         elif entry.key.startswith(f"{SPOOL}/") and name.endswith(".tmp"):
             with contextlib.suppress(FileNotFoundError):  # finished since it was listed

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emotion_ops.errors import DatasetError
+from emotion_ops.images.location import redact_all
 from emotion_ops.lake.fingerprint import Fingerprint
 from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY
 from emotion_ops.lake.runner import read_batches
@@ -103,7 +104,7 @@ def read_footer(folder: Folder, key: str) -> Footer:
         DatasetError: It is no whole Parquet file.
     """
     try:
-        with folder.open(key) as opened, pq.ParquetFile(opened) as file:
+        with folder.open(key) as opened, pq.ParquetFile(opened, coerce_int96_timestamp_unit="us") as file:
             schema, metadata = file.schema_arrow, file.metadata
             groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
             return Footer(
@@ -115,7 +116,7 @@ def read_footer(folder: Folder, key: str) -> Footer:
             )
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(
-            folder.path(key), f"is no whole Parquet file ({error})", "mend it or move it away"
+            folder.path(key), f"is no whole Parquet file ({redact_all(str(error))})", "mend it or move it away"
         ) from error
 
 

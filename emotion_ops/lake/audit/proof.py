@@ -23,6 +23,7 @@ from emotion_ops.schema import OutputColumns
 
 DROPPED = "which rows on_error='drop' left out: the rows that stand are source rows in their order, and no more"
 NO_COLUMNS = "the order of rows: no source column passes through, so only their number was compared"
+SAME_NAMES = "columns of one name, or of another type than in the source, were not compared"
 
 _MOST_WINDOW = 4096
 
@@ -142,7 +143,9 @@ class Proof:
         if rows != wanted and not dropping:
             yield self._problem(Check.ROWS, f"has {rows:,} rows, its source {wanted:,}")
         names = [name for name in self._common(source) if schema.field(name).type == source.schema.field(name).type]
-        self.unproven = (*((DROPPED,) if dropping else ()), *(() if names else (NO_COLUMNS,)))
+        same_names = len(names) < self.output.first  # duplicates cannot be told apart by their names
+        notes = {DROPPED: dropping, NO_COLUMNS: not names, SAME_NAMES: same_names and bool(names)}
+        self.unproven = tuple(note for note, holds in notes.items() if holds)
         if not names:
             return
         here = _stream(self.output.folder, self.output.key, names, self.output.footer)
