@@ -13,7 +13,7 @@ from emotion_ops.errors import DatasetError
 from emotion_ops.lake.fingerprint import Fingerprint
 from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY
 from emotion_ops.lake.runner import read_batches
-from emotion_ops.lake.storage import Entry, Folder, split
+from emotion_ops.lake.storage import Entry, Folder, is_parquet, split
 from emotion_ops.schema import METADATA_KEY, OutputColumns
 
 
@@ -162,7 +162,7 @@ def data_files(folder: Folder, name: str | None) -> list[Entry]:
     if name is not None:
         entry = folder.entry(name)
         return [] if entry is None else [entry]
-    return [entry for entry in folder.entries() if entry.key.endswith(".parquet")]
+    return [entry for entry in folder.entries() if is_parquet(entry.key)]
 
 
 def aligned(
