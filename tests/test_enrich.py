@@ -214,14 +214,15 @@ def test_a_glob_and_a_list_and_a_single_file_are_sources_too(
     assert enrich_dataset(f"{source}/day=*/r*.parquet", tmp_path / "glob", operator).files == 2
     (source / "day=2" / "rows.parquet").rename(source / "day=2" / "other.parquet")
     listed = enrich_dataset([source / "day=1", source / "day=2" / "other.parquet"], tmp_path / "list", operator)
-    assert sorted(path.name for path in (tmp_path / "list").glob("*.parquet")) == ["other.parquet", "rows.parquet"]
+    outputs = sorted(path.relative_to(tmp_path / "list").as_posix() for path in (tmp_path / "list").rglob("*.parquet"))
+    assert outputs == ["day=1/rows.parquet", "day=2/other.parquet"]
     assert listed.files == 2
     (source / "day=2" / "other.parquet").rename(source / "day=2" / "rows.parquet")
     report = enrich_dataset(source / "day=1" / "rows.parquet", tmp_path / "one" / "named.parquet", operator)
     assert report.files == 1
     assert pq.read_metadata(tmp_path / "one" / "named.parquet").num_rows == 7
     with pytest.raises(DatasetError, match="two sources have a file of this name"):
-        enrich_dataset([source / "day=1", source / "day=2"], tmp_path / "twice", operator)
+        enrich_dataset([source / "day=1", source / "day=1" / "rows.parquet"], tmp_path / "twice", operator)
 
 
 def test_a_dry_run_plans_and_writes_nothing(source: Path, operator: ClassifyEmotions, tmp_path: Path) -> None:
@@ -257,7 +258,7 @@ def test_what_cannot_be_a_source_or_destination_is_one_clear_error_before_any_wo
     with pytest.raises(ColumnTypeError):
         enrich_dataset(tmp_path / "numbers.parquet", tmp_path / "out", operator)
     with pytest.raises(DatasetError, match="source and destination at once"):
-        enrich_dataset(source / "day=1" / "rows.parquet", source / "day=1", operator)
+        enrich_dataset(source / "day=1" / "rows.parquet", source, operator)
     with pytest.raises(DatasetError, match="lies in the source"):
         enrich_dataset(source, source / "out", operator)
     assert not (tmp_path / "out").exists()

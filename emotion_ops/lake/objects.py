@@ -31,6 +31,8 @@ _ARROW_SCHEMES = {
     "abfss": "abfss",
     "hdfs": "hdfs",
 }
+_FAMILIES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs", "local": "file"}
+_TOLD_BY_PATH = ("s3", "gs", "abfs", "memory")  # bucket or container is the first part of the path
 _CONDITIONAL = ("s3", "s3a")  # fsspec's protocols whose mode="create" is the store's own condition, not a look before
 _PART = 8 * 2**20
 _PARTS_AT_ONCE = 4
@@ -78,6 +80,23 @@ class ObjectStore:
             return False
         protocol = self.fsspec.protocol
         return any(name in _CONDITIONAL for name in ([protocol] if isinstance(protocol, str) else protocol))
+
+    def identity(self, uri: str) -> str:
+        """What all spellings of this folder share: with one name for the scheme, without userinfo and options.
+
+        Args:
+            uri: What it was opened by.
+        """
+        protocol = self.fsspec.protocol if self.arrow is None else self.arrow.type_name
+        scheme = protocol if isinstance(protocol, str) else protocol[0]
+        scheme = _FAMILIES.get(scheme, scheme)
+        path = posixpath.normpath(f"/{self.root.strip('/')}")
+        if scheme == "file":
+            return str(Path(path).resolve())
+        if scheme in _TOLD_BY_PATH:
+            return f"{scheme}:/{path}"
+        host = uri.partition("://")[2].partition("/")[0].rpartition("@")[2].lower()
+        return f"{scheme}://{host}{path.partition('?')[0]}"
 
     def path(self, key: str) -> str:
         """A key's path in the store."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +17,7 @@ from emotion_ops.lake.fingerprint import Fingerprint, Recipe
 from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.retry import failed_rows, read_errors
 from emotion_ops.lake.sources import SourceFile, find_sources, open_parquet
-from emotion_ops.lake.storage import Entry, Folder, split
+from emotion_ops.lake.storage import Entry, Folder, is_hidden, split
 from emotion_ops.operators.classify import ClassifyEmotions
 
 FINGERPRINT_KEY = b"emotion_ops.fingerprint"
@@ -133,7 +133,8 @@ def plan_dataset(
         The destination's folder, the output's name where it is a single file, and the plans, in order.
 
     Raises:
-        DatasetError: There is no source, or it cannot be read, or what is written would lie in it.
+        DatasetError: There is no source, or it cannot be read, or what is written would be read as a part of it, or
+            it as a part of what is written.
         ColumnError: No file has the image column, or a file's schema does not fit the options.
     """
     files = find_sources(uris)
@@ -143,20 +144,26 @@ def plan_dataset(
     else:
         folder, name = Folder(destination), None
         keys = [file.key for file in files]
-    outputs = {folder.child(key).identity for key in keys}
+        hidden = next((file for file in files if is_hidden(file.key)), None)
+        if hidden is not None:
+            what = "has a name that readers leave out, and its output would have it too"
+            raise DatasetError(hidden.path, what, "give the output a name: a destination that ends in .parquet")
+    outputs = {folder.identity(key) for key in keys}
     for file in files:
-        if file.folder.child(file.entry.key).identity in outputs:
+        if file.folder.identity(file.key) in outputs:
             raise DatasetError(file.path, "is source and destination at once", "give another destination")
-    swept = {file.folder for file in files if file.swept}
-    _check_apart(folder, swept, "the source")
+    swept = {file.named.identity(): str(file.named) for file in files if file.swept}
+    single = {file.folder.identity(file.key): file.path for file in files if not file.swept}
+    _check_outside(folder, swept, "the source")
+    if name is None:  # else nobody takes the folder for the output
+        _check_not_around(folder, swept | single, "the destination")
     if quarantine is not None:
-        _check_apart(quarantine, swept, "the source")
-        _check_apart(quarantine, {folder}, "the destination")
-        taken = outputs | {file.folder.child(file.entry.key).identity for file in files}
-        for key in keys:
-            if quarantine.child(key).identity in taken:
-                cure = "give the quarantine a folder of its own"
-                raise DatasetError(quarantine.path(key), "is a source or an output", cure)
+        _check_outside(quarantine, swept, "the source")
+        _check_not_around(quarantine, swept | single, "the quarantine")
+        _check_outside(quarantine, {folder.identity(): str(folder)}, "the destination")
+        if name is None:
+            _check_not_around(quarantine, {folder.identity(): str(folder)}, "the quarantine")
+        _check_apart(quarantine, keys, outputs | {file.folder.identity(file.key) for file in files})
     mine = [(file, key) for file, key in zip(files, keys, strict=True) if in_shard(key, shard)]
 
     def plan(one: tuple[SourceFile, str]) -> FilePlan:
@@ -169,13 +176,32 @@ def plan_dataset(
     return folder, name, plans
 
 
-def _check_apart(folder: Folder, others: Iterable[Folder], what: str) -> None:
-    """Refuse to write where rows would be read as a part of something else."""
-    for other in others:
-        if f"{folder.identity}/".startswith(f"{other.identity}/"):
+def _check_outside(folder: Folder, others: Mapping[str, str], what: str) -> None:
+    """Refuse to write where rows would be read as a part of something else; others are paths by identity."""
+    for identity, path in others.items():
+        if _is_below(folder.identity(), identity):
             raise DatasetError(
-                str(folder), f"lies in {what} {other}", "give another place, lest it be read as a part of it"
+                str(folder), f"lies in {what} {path}", "give another place, lest it be read as a part of it"
             )
+
+
+def _check_not_around(folder: Folder, others: Mapping[str, str], what: str) -> None:
+    """Refuse to write around something else, unless readers leave that out; others are paths by identity."""
+    home = folder.identity()
+    for identity, path in others.items():
+        if _is_below(identity, home) and not is_hidden(identity[len(home) :].lstrip("/")):
+            raise DatasetError(path, f"lies in {what} {folder}", "give another place, lest its rows be read twice")
+
+
+def _is_below(place: str, other: str) -> bool:
+    return f"{place.rstrip('/')}/".startswith(f"{other.rstrip('/')}/")
+
+
+def _check_apart(quarantine: Folder, keys: Sequence[str], taken: set[str]) -> None:
+    for key in keys:
+        if quarantine.identity(key) in taken:
+            cure = "give the quarantine a folder of its own"
+            raise DatasetError(quarantine.path(key), "is a source or an output", cure)
 
 
 def _check_schemas(plans: Sequence[FilePlan], operator: ClassifyEmotions) -> None:
@@ -214,7 +240,7 @@ def _has_vanished(folder: Folder, key: str, sources: Mapping[str, Folder]) -> bo
 
 def home_of(source: Folder) -> str:
     """What an output's footer says of the folder that its source lies in: no secret, and the same for one place."""
-    return hashlib.sha256(source.identity.encode()).hexdigest()[:32]
+    return hashlib.sha256(source.identity().encode()).hexdigest()[:32]
 
 
 def in_shard(key: str, shard: tuple[int, int] | None) -> bool:

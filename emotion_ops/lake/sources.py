@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emotion_ops.errors import DatasetError
 from emotion_ops.images.location import redact_all
-from emotion_ops.lake.storage import Entry, Folder, split
+from emotion_ops.lake.storage import Entry, Folder, is_parquet, plain, split
+
+_log = logging.getLogger("emotion_ops")
+_PARTITION = re.compile(r"[^._=][^=]*=.*")  # not what readers leave out
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -21,14 +26,26 @@ class SourceFile:
     """A source file.
 
     Attributes:
-        folder: The folder that the source names.
+        folder: The folder that the source names, or the one above its last ``key=value`` parts.
         entry: The file in it.
         swept: Whether it was found by listing the folder, rather than named.
+        partition: Those parts, by which the output stays in its partition; empty where there are none.
     """
 
     folder: Folder
     entry: Entry
     swept: bool
+    partition: str = ""
+
+    @property
+    def named(self) -> Folder:
+        """The folder that the source names."""
+        return self.folder.child(self.partition)
+
+    @property
+    def name(self) -> str:
+        """Its place in that folder."""
+        return self.key.removeprefix(f"{self.partition}/") if self.partition else self.key
 
     @property
     def key(self) -> str:
@@ -63,8 +80,9 @@ def find_sources(source: str | Sequence[str]) -> list[SourceFile]:
     """Every Parquet file of a source.
 
     Args:
-        source: A file, a folder (at any depth; hive partitions), a glob (``*``, ``?``, ``[…]``, where ``*``
-            crosses folders too), or a list of these, each a local path or a URI.
+        source: A file, a folder (every ``.parquet``, ``.parq`` and ``.pq`` at any depth; hive partitions), a glob
+            (``*``, ``?``, ``[…]``, where ``*`` crosses folders too, and ``**/`` stands for none also), or a list
+            of these, each a local path or a URI. What else lies in a folder is left out with a warning.
 
     Raises:
         DatasetError: There is nothing, or two sources would write one output.
@@ -78,27 +96,68 @@ def find_sources(source: str | Sequence[str]) -> list[SourceFile]:
 
 
 def _find(source: str) -> list[SourceFile]:
+    source = plain(source)
     folder, name = split(source)
     entry = folder.entry(name)
     base, question, options = source.partition("?") if "://" in source else (source, "", "")
     first_sign = re.search(r"[*?\[]", base)
     if entry is not None:
-        files = [SourceFile(folder, entry, swept=False)]
+        files = _placed(folder, [entry], swept=False)
     elif first_sign and not Folder(source).is_folder():
         fixed = base[: first_sign.start()].rpartition("/")[0]
         top = Folder(f"{fixed or ('/' if base.startswith('/') else '.')}{question}{options}")
-        pattern = base[len(fixed) :].lstrip("/")
-        found = (entry for entry in top.entries() if fnmatch.fnmatchcase(entry.key, pattern))
-        files = [SourceFile(top, entry, swept=True) for entry in found]
+        patterns = _patterns(base[len(fixed) :].lstrip("/"))
+        found = [entry for entry in top.entries() if any(fnmatch.fnmatchcase(entry.key, one) for one in patterns)]
+        files = _placed(top, found, swept=True)
     else:
         top = Folder(source)
-        files = [SourceFile(top, entry, swept=True) for entry in top.entries() if entry.key.endswith(".parquet")]
+        there = top.entries()
+        _warn_of([entry for entry in there if entry.size and not is_parquet(entry.key)], top)
+        files = _placed(top, [entry for entry in there if is_parquet(entry.key)], swept=True)
     _check_loops(files)
     if not files:
         raise DatasetError(
             str(Folder(source)), "there is no such Parquet file, nor a folder with any", "check the path"
         )
     return files
+
+
+def _placed(named: Folder, entries: Sequence[Entry], *, swept: bool) -> list[SourceFile]:
+    """The files of a folder; its last ``key=value`` parts become the start of their keys."""
+    folder, parts = named, list[str]()
+    while True:
+        above, name = split(folder.uri)
+        if not _PARTITION.fullmatch(name) or _is_top(folder.uri):
+            break
+        folder, parts = above, [name, *parts]
+    partition = "/".join(parts)
+    placed = [replace(entry, key=f"{partition}/{entry.key}") for entry in entries] if partition else entries
+    return [SourceFile(folder, entry, swept, partition) for entry in placed]
+
+
+def _is_top(uri: str) -> bool:
+    """Whether a URI has nothing but a bucket or a host, which is no part of a path."""
+    _, is_uri, path = uri.partition("?")[0].partition("://")
+    return bool(is_uri) and not path.rstrip("/").rpartition("/")[0].strip("/")
+
+
+def _patterns(glob: str) -> list[str]:
+    """A glob as patterns of fnmatch: ``**/`` stands for any folders and for none."""
+    head, sign, rest = glob.partition("**/")
+    if not sign:
+        return [glob]
+    between = ("*/", "") if not head or head.endswith("/") else ("**/",)
+    return [f"{head}{one}{tail}" for tail in _patterns(rest) for one in between]
+
+
+def _warn_of(left_out: Sequence[Entry], folder: Folder) -> None:
+    """Name files that may be data under names of no dataset."""
+    if not left_out:
+        return
+    count = "1 file is" if len(left_out) == 1 else f"{len(left_out):,} files are"
+    names = ", ".join([*(entry.key for entry in left_out[:_NAMED]), *(["…"] if len(left_out) > _NAMED else [])])
+    cure = "give a glob if that is Parquet"
+    _log.warning("%s: %s left out, not named .parquet, .parq or .pq: %s; %s", folder, count, names, cure)
 
 
 def _check_loops(files: Sequence[SourceFile]) -> None:

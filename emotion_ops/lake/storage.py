@@ -24,8 +24,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from emotion_ops.errors import DatasetError
-from emotion_ops.images.location import redact, redact_all
+from emotion_ops.errors import DatasetError, ImageError
+from emotion_ops.images.location import parse, redact, redact_all
 from emotion_ops.lake.objects import Entry as Entry  # it is the word of both
 from emotion_ops.lake.objects import ObjectStore, open_store
 
@@ -43,11 +43,16 @@ class Folder:
     """A folder of a disk or an object store; a picklable value, opened where it is used.
 
     Attributes:
-        uri: A local path or a URI. s3, gs, abfs and hdfs open through pyarrow.fs; every other scheme, and
-            those with ``fsspec+`` before them, through fsspec. Credentials come from the usual places.
+        uri: A local path or a URI; a ``file:`` URI becomes the path that it is. s3, gs, abfs and hdfs open
+            through pyarrow.fs; every other scheme, and those with ``fsspec+`` before them, through fsspec.
+            Credentials come from the usual places.
     """
 
     uri: str
+
+    def __post_init__(self) -> None:
+        """Take a ``file:`` URI as its path."""
+        object.__setattr__(self, "uri", plain(self.uri))
 
     def __str__(self) -> str:
         """The URI without its secrets."""
@@ -83,10 +88,12 @@ class Folder:
         """Where a key lies, for messages and for whoever opens it."""
         return f"{str(self).rstrip('/')}/{key}" if key else str(self)
 
-    @property
-    def identity(self) -> str:
-        """What two spellings of one place share: the real path on a disk, the URI without options elsewhere."""
-        return str(self.local_path("").resolve()) if self.is_local else self.uri.partition("?")[0].rstrip("/")
+    def identity(self, key: str = "") -> str:
+        """What all spellings of one place share: the real path on a disk, scheme and path in an object store."""
+        opened = self._opened
+        if isinstance(opened, Path):
+            return str((opened / key).resolve())
+        return posixpath.join(opened.identity(self.uri), key) if key else opened.identity(self.uri)
 
     def local_path(self, key: str) -> Path:
         """The key's path on the local disk.
@@ -270,8 +277,23 @@ def lives(process: int) -> bool:
     return True
 
 
+def plain(uri: str) -> str:
+    """A ``file:`` URI as the local path that it is, percent-escapes decoded; all else as it stands.
+
+    Raises:
+        DatasetError: It names another machine.
+    """
+    if uri[:6].lower() != "file:/":
+        return uri
+    try:
+        return str(parse(uri))
+    except ImageError as error:
+        raise DatasetError(redact(uri), f"is no local path ({error.detail})", "give file:///path") from error
+
+
 def split(uri: str) -> tuple[Folder, str]:
     """A file's URI as its folder and its name."""
+    uri = plain(uri)
     base, question, options = uri.partition("?") if "://" in uri else (uri, "", "")
     head, _, name = base.rstrip("/").rpartition("/")
     return Folder(f"{head or ('/' if base.startswith('/') else '.')}{question}{options}"), name
@@ -282,12 +304,16 @@ def is_hidden(key: str) -> bool:
     return any(part.startswith((".", "_")) for part in key.split("/"))
 
 
+def is_parquet(key: str) -> bool:
+    """Whether a file is one of a dataset, by the end of its name."""
+    return key.lower().endswith((".parquet", ".parq", ".pq"))
+
+
 @functools.lru_cache(maxsize=64)
 def _open(uri: str, process: int) -> Path | ObjectStore:
     """A local path, or an object store; clients are not shared with forked children."""
-    scheme, separator, rest = uri.partition("://")
-    if not separator or scheme == "file":
-        return Path(rest if separator else uri).expanduser().absolute()
+    if "://" not in uri:
+        return Path(uri).expanduser().absolute()
     try:
         return open_store(uri)
     except (ImportError, ValueError, pa.ArrowException) as error:

@@ -179,8 +179,8 @@ def diff_datasets(
         models_a=tuple(found.models[0].values()),
         models_b=tuple(found.models[1].values()),
         files=found.files,
-        only_in_a=tuple(file.key for file in only_a),
-        only_in_b=tuple(file.key for file in only_b),
+        only_in_a=tuple(file.name for file in only_a),
+        only_in_b=tuple(file.name for file in only_b),
         unmatched=unmatched,
         rows=found.rows,
         rows_only_in_a=rows_of(only_a) + sum(one.rows_a for one in unmatched),
@@ -208,13 +208,13 @@ def _pair(
     """Files by their place: in both, in A alone, in B alone."""
     if len(left) == len(right) == 1 and not left[0].swept and not right[0].swept:
         return [(left[0], right[0])], [], []
-    others = {file.key: file for file in right}
-    mine = {file.key for file in left}
-    pairs = [(file, others[file.key]) for file in left if file.key in others]
+    others = {file.name: file for file in right}
+    mine = {file.name for file in left}
+    pairs = [(file, others[file.name]) for file in left if file.name in others]
     return (
         pairs,
-        [file for file in left if file.key not in others],
-        [file for file in right if file.key not in mine],
+        [file for file in left if file.name not in others],
+        [file for file in right if file.name not in mine],
     )
 
 

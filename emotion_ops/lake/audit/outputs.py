@@ -14,7 +14,7 @@ from emotion_ops.images.location import redact_all
 from emotion_ops.lake.fingerprint import Fingerprint
 from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY
 from emotion_ops.lake.runner import read_batches
-from emotion_ops.lake.storage import Entry, Folder, split
+from emotion_ops.lake.storage import Entry, Folder, is_parquet, split
 from emotion_ops.schema import METADATA_KEY, OutputColumns
 
 
@@ -163,7 +163,7 @@ def data_files(folder: Folder, name: str | None) -> list[Entry]:
     if name is not None:
         entry = folder.entry(name)
         return [] if entry is None else [entry]
-    return [entry for entry in folder.entries() if entry.key.endswith(".parquet")]
+    return [entry for entry in folder.entries() if is_parquet(entry.key)]
 
 
 def aligned(
