@@ -145,8 +145,8 @@ class Proof:
         self.unproven = (*((DROPPED,) if dropping else ()), *(() if names else (NO_COLUMNS,)))
         if not names:
             return
-        here = _stream(self.output.folder, self.output.key, names, self.output.footer)
-        there = _stream(self.source.folder, self.source.key, names, source)
+        here = _stream(self.output.folder, self.output.key, names)
+        there = _stream(self.source.folder, self.source.key, names)
         if dropping:
             yield from self._subsequence(here, there)
             return
@@ -196,8 +196,8 @@ class Proof:
             first += batch.num_rows
 
 
-def _stream(folder: Folder, key: str, names: Sequence[str], footer: Footer) -> Iterator[pa.RecordBatch]:
-    for batch in read_batches(folder, key, columns=names, row_group=None, row_bytes=footer.row_bytes):
+def _stream(folder: Folder, key: str, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    for batch in read_batches(folder, key, columns=names, row_group=None):
         yield batch.select(names)
 
 
