@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from emotion_ops.errors import ColumnNotFoundError, FrameTypeError, ImageError, OptionError, RowFailedError
 from emotion_ops.images.cells import cells_of, getter_of, kind_of
@@ -316,15 +317,18 @@ def _batch(answers: Answers, columns: OutputColumns) -> pa.RecordBatch:
 
 
 def drop_failed(table: ArrowTable, error_column: str) -> ArrowTable:
-    """The rows of an enriched table whose error column is null, in their order.
+    """The rows of an enriched table whose error column is null, in their order."""
+    good = np.flatnonzero(pc.is_null(table.column(error_column)).to_numpy(zero_copy_only=False))
+    return table if len(good) == table.num_rows else rows_at(table, good)
+
+
+def rows_at(table: ArrowTable, rows: NDArray[np.integer[Any]]) -> ArrowTable:
+    """Some rows of a table, by their positions, which ascend.
 
     Cut out as slices: Arrow's filters and takes know neither views nor run-end encoding, and overflow where a
     column holds more than 2 GiB.
     """
-    good = np.flatnonzero(pc.is_null(table.column(error_column)).to_numpy(zero_copy_only=False))
-    if len(good) == table.num_rows:
-        return table
-    runs = np.split(good, np.flatnonzero(np.diff(good) > 1) + 1)
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
     kept = [table.slice(int(run[0]), len(run)) for run in runs if len(run)] or [table.slice(0, 0)]
     return pa.concat_batches(kept) if isinstance(table, pa.RecordBatch) else pa.concat_tables(kept)
 
