@@ -207,9 +207,7 @@ def _row_groups(
     waiting: list[pa.RecordBatch] = []
     waiting_rows = waiting_bytes = start = 0
     most_rows = how.row_group_rows or plan.rows or 1
-    source = read_batches(
-        plan.source, plan.entry.key, columns=how.passing, row_group=None, row_bytes=plan.row_bytes, meter=meter
-    )
+    source = read_batches(plan.source, plan.entry.key, columns=how.passing, row_group=None, meter=meter)
     for batch in source:
         appended = answers.slice(start, batch.num_rows).combine_chunks().to_batches()
         start += batch.num_rows

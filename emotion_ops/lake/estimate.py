@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from emotion_ops.lake.batching import BATCH_BYTES
 from emotion_ops.lake.commit import GROUP_BYTES
 from emotion_ops.lake.plan import FilePlan
-from emotion_ops.lake.runner import BATCH_BYTES, read_batches
+from emotion_ops.lake.runner import read_batches
 from emotion_ops.operators.classify import ClassifyEmotions
 from emotion_ops.operators.throughput import measure
 
@@ -97,9 +98,7 @@ def _sample(plans: Sequence[FilePlan], image: str, rows: int) -> tuple[pa.Array,
     started, seen, arrays = time.perf_counter(), 0, []
     for plan in plans:
         wanted = rows
-        for batch in read_batches(
-            plan.source, plan.entry.key, columns=[image], row_group=None, row_bytes=plan.row_bytes
-        ):
+        for batch in read_batches(plan.source, plan.entry.key, columns=[image], row_group=None):
             images = batch.column(0) if batch.num_columns else pa.nulls(batch.num_rows)
             arrays.append(images.slice(0, wanted))
             seen += batch.num_rows

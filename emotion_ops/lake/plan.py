@@ -88,8 +88,8 @@ class FilePlan:
 
     @property
     def row_bytes(self) -> int:
-        """What a row holds on the average, uncompressed."""
-        return sum(group.bytes for group in self.row_groups) // max(1, self.rows)
+        """What a row holds, as stored but not compressed, in the row group of the largest rows."""
+        return max((group.bytes // max(1, group.rows) for group in self.row_groups), default=0)
 
     @property
     def source_path(self) -> str:

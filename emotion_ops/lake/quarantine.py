@@ -92,9 +92,7 @@ def _failed(
     plan: FilePlan, errors: pa.ChunkedArray, failed: pa.ChunkedArray, schema: pa.Schema, meter: Meter
 ) -> Iterator[pa.RecordBatch]:
     start = 0
-    for batch in read_batches(
-        plan.source, plan.entry.key, columns=None, row_group=None, row_bytes=plan.row_bytes, meter=meter
-    ):
+    for batch in read_batches(plan.source, plan.entry.key, columns=None, row_group=None, meter=meter):
         rows = pc.indices_nonzero(failed.slice(start, batch.num_rows))
         if len(rows):
             chosen, positions = batch.take(rows), pc.add(rows.cast(pa.int64()), start)

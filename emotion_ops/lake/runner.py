@@ -14,17 +14,12 @@ import pyarrow.parquet as pq
 from emotion_ops.errors import DatasetError, RowFailedError
 from emotion_ops.images.location import redact_all
 from emotion_ops.images.meter import Measured, Meter
+from emotion_ops.lake.batching import BATCH_BYTES, READ_BUFFER, batch_rows
 from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.reports.findings import Findings
 from emotion_ops.lake.retry import Retry, merged
 from emotion_ops.lake.storage import Folder
 from emotion_ops.operators.classify import ClassifyEmotions
-
-BATCH_BYTES = 8 * 2**20
-"""Of a batch that is read, about; Arrow's builders take three times as much while it is read."""
-_BATCH_ROWS = 4096
-READ_BUFFER = 4 * 2**20
-"""Bytes that a column is read in at a time, so that a row group is never whole in memory."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ class Unit:
         row_group: Its number in the file.
         first_row: Its first row in the file.
         rows: How many rows it has.
-        bytes: Its uncompressed size, by which batches are cut.
+        bytes: Its uncompressed size, as its footer says.
         operator: The options.
         journal: Where its answers go.
         retry: Which of its rows are answered again; None answers all.
@@ -167,14 +162,12 @@ class _Asked:
         if not self.rows:
             yield pa.nulls(0)
             return
-        row_bytes, start = self.unit.bytes // self.unit.rows, 0
-        columns = [self.unit.operator.image]
+        start, columns = 0, [self.unit.operator.image]
         for batch in read_batches(
             self.unit.source,
             self.unit.key,
             columns=columns,
             row_group=self.unit.row_group,
-            row_bytes=row_bytes,
             meter=meter,
         ):
             images = batch.column(0) if batch.num_columns else pa.nulls(batch.num_rows)
@@ -203,23 +196,22 @@ def read_batches(
     *,
     columns: Sequence[str] | None,
     row_group: int | None,
-    row_bytes: int,
+    row_bytes: int = 0,
     meter: Meter | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Stream the rows of a file, in batches of about 8 MiB.
+    """Stream the rows of a file, in batches of about 8 MiB, each of one row group.
 
     Args:
         folder: Where it lies.
         key: Its key.
         columns: Those to read; None for all.
         row_group: The one to read; None for all.
-        row_bytes: What a row holds, uncompressed.
+        row_bytes: What a row is taken to hold at the least; for smaller batches than the bytes ask for.
         meter: Told the stored size of what is read; None tells nobody.
 
     Raises:
         DatasetError: Its data is broken.
     """
-    batch_rows = max(1, min(_BATCH_ROWS, BATCH_BYTES // max(1, row_bytes)))
     try:
         with (
             folder.open(key) as opened,
@@ -234,8 +226,10 @@ def read_batches(
             groups = None if row_group is None else [row_group]
             if meter is not None:
                 meter.read(_stored_bytes(file.metadata, groups, columns))
-            for batch in file.iter_batches(batch_size=batch_rows, row_groups=groups, columns=columns):
-                yield batch if columns is None else _exactly(columns, batch)
+            for group in range(file.num_row_groups) if groups is None else groups:
+                size = min(batch_rows(file, opened, group, columns), BATCH_BYTES // max(1, row_bytes)) or 1
+                for batch in file.iter_batches(batch_size=size, row_groups=[group], columns=columns):
+                    yield batch if columns is None else _exactly(columns, batch)
     except (pa.ArrowException, OSError) as error:
         where = folder.path(key) + ("" if row_group is None else f", row group {row_group}")
         raise DatasetError(

@@ -25,14 +25,12 @@ class Footer:
     Attributes:
         schema: Its Arrow schema.
         rows: Rows in each row group.
-        row_bytes: What a row holds, uncompressed, in the row group of the largest rows.
         metadata: The key-value pairs of the file.
         nulls: For each row group, the nulls of each flat column by name, where the file counts them.
     """
 
     schema: pa.Schema
     rows: tuple[int, ...]
-    row_bytes: int
     metadata: Mapping[bytes, bytes]
     nulls: tuple[Mapping[str, int], ...]
 
@@ -82,7 +80,7 @@ class Output:
             DatasetError: Its data is broken.
         """
         names = list(self.columns.names)
-        for batch in read_batches(self.folder, self.key, columns=names, row_group=None, row_bytes=0):
+        for batch in read_batches(self.folder, self.key, columns=names, row_group=None):
             yield batch.select(names)
 
     def failed_rows(self) -> Iterator[pa.RecordBatch]:
@@ -94,7 +92,7 @@ class Output:
         error = self.columns.error
         for group, (rows, nulls) in enumerate(zip(self.footer.rows, self.footer.nulls, strict=True)):
             if nulls.get(error) != rows:
-                yield from read_batches(self.folder, self.key, columns=[error], row_group=group, row_bytes=0)
+                yield from read_batches(self.folder, self.key, columns=[error], row_group=group)
 
 
 def read_footer(folder: Folder, key: str) -> Footer:
@@ -110,7 +108,6 @@ def read_footer(folder: Folder, key: str) -> Footer:
             return Footer(
                 schema=schema,
                 rows=tuple(group.num_rows for group in groups),
-                row_bytes=max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0),
                 metadata=metadata.metadata or {},
                 nulls=tuple(_nulls(group) for group in groups),
             )

@@ -148,8 +148,8 @@ class Proof:
         self.unproven = tuple(note for note, holds in notes.items() if holds)
         if not names:
             return
-        here = _stream(self.output.folder, self.output.key, names, self.output.footer)
-        there = _stream(self.source.folder, self.source.key, names, source)
+        here = _stream(self.output.folder, self.output.key, names)
+        there = _stream(self.source.folder, self.source.key, names)
         if dropping:
             yield from self._subsequence(here, there)
             return
@@ -199,8 +199,8 @@ class Proof:
             first += batch.num_rows
 
 
-def _stream(folder: Folder, key: str, names: Sequence[str], footer: Footer) -> Iterator[pa.RecordBatch]:
-    for batch in read_batches(folder, key, columns=names, row_group=None, row_bytes=footer.row_bytes):
+def _stream(folder: Folder, key: str, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    for batch in read_batches(folder, key, columns=names, row_group=None):
         yield batch.select(names)
 
 

@@ -144,11 +144,8 @@ class Sheet:
     def _cells(plan: FilePlan, picks: Sequence[_Pick], image: str) -> Iterator[Cell]:
         """The image cells of some rows of a file, in order; each row group is read once, to its last pick."""
         for number, of_group in itertools.groupby(picks, key=lambda pick: pick.row_group):
-            group, wanted, start = plan.row_groups[number], deque(of_group), 0
-            row_bytes = group.bytes // max(1, group.rows)
-            for batch in read_batches(
-                plan.source, plan.entry.key, columns=[image], row_group=number, row_bytes=row_bytes
-            ):
+            wanted, start = deque(of_group), 0
+            for batch in read_batches(plan.source, plan.entry.key, columns=[image], row_group=number):
                 cells = cells_of(batch.column(0), image) if batch.num_columns else _no_image
                 while wanted and wanted[0].row_in_group < start + batch.num_rows:
                     yield _cell(cells, wanted.popleft().row_in_group - start)
