@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from emotion_ops import ClassifyEmotions, enrich_dataset
 from emotion_ops.lake.batching import BATCH_BYTES
+from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.runner import read_batches
 from emotion_ops.lake.storage import Folder
 
@@ -60,3 +63,63 @@ def test_rows_without_an_image_do_not_make_the_others_look_small(tmp_path: Path)
     for rows in (20_000, 30_000):
         batches = _batches(table, tmp_path, row_group_size=rows, use_dictionary=False)
         assert max(batch.nbytes for batch in batches) <= BATCH_BYTES
+
+
+def test_a_dictionary_larger_than_a_row_group_is_written_once(tiny_model: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = pa.array([rng.bytes(100_000) for _ in range(700)], pa.binary())
+    thumbs = pa.DictionaryArray.from_arrays(pa.array(rng.integers(0, 700, 6000), pa.int32()), values)
+    table = pa.table({"image": pa.nulls(6000, pa.binary()), "thumb": thumbs})
+    pq.write_table(table, tmp_path / "a.parquet")
+    report = enrich_dataset(tmp_path / "a.parquet", tmp_path / "out", ClassifyEmotions(model=tiny_model))
+    written = pq.ParquetFile(tmp_path / "out" / "a.parquet")
+    assert (report.rows, written.num_row_groups) == (6000, 1)
+    assert report.bytes_written < 1.1 * (tmp_path / "a.parquet").stat().st_size
+    assert written.read(columns=["thumb"]).column(0).combine_chunks().equals(thumbs)
+
+
+def test_row_groups_with_dictionaries_of_their_own_are_joined_only_within_the_bound(
+    tiny_model: str, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    tables = [
+        pa.table({"image": pa.nulls(20, pa.binary()), "thumb": pa.array(cells).dictionary_encode()})
+        for cells in ([rng.bytes(2_000_000) for _ in range(10)] * 2 for _ in range(5))
+    ]
+    with pq.ParquetWriter(tmp_path / "a.parquet", tables[0].schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+    enrich_dataset(tmp_path / "a.parquet", tmp_path / "out", ClassifyEmotions(model=tiny_model))
+    written = pq.ParquetFile(tmp_path / "out" / "a.parquet")
+    assert [written.metadata.row_group(group).num_rows for group in range(written.num_row_groups)] == [60, 40]
+    cells = pa.concat_tables(tables).column("thumb")
+    assert written.read(columns=["thumb"]).column(0).cast(pa.binary()).equals(cells.cast(pa.binary()))
+
+
+def test_a_file_is_composed_with_the_answers_of_one_row_group_in_memory(
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal is read row group by row group, empty ones between, as the output is asked for."""
+    rows = [7, 0, 5, 1, 0]
+    schema = pa.schema([("id", pa.int64()), ("image", pa.binary())])
+    with pq.ParquetWriter(tmp_path / "a.parquet", schema) as writer:
+        for group, count in enumerate(rows):
+            ids = range(100 * group, 100 * group + count)
+            writer.write_table(pa.table({"id": list(ids), "image": pa.nulls(count, pa.binary())}, schema=schema))
+    read = []
+    of_journal = Journal.read
+
+    def counted(self: Journal, row_group: int) -> pa.Table:
+        answers = of_journal(self, row_group)
+        read.append(answers.num_rows)
+        return answers
+
+    monkeypatch.setattr(Journal, "read", counted)
+    operator = ClassifyEmotions(model=tiny_model)
+    report = enrich_dataset(tmp_path / "a.parquet", tmp_path / "out", operator, quarantine=tmp_path / "bad")
+    assert read == rows * 2  # once for the quarantine, once for the output
+    assert report.errors == {"missing": 13}
+    ids = [100 * group + row for group, count in enumerate(rows) for row in range(count)]
+    for folder in ("out", "bad"):
+        assert pq.read_table(tmp_path / folder / "a.parquet").column("id").to_pylist() == ids
+    assert pq.read_table(tmp_path / "bad" / "a.parquet").column("quarantine_row").to_pylist() == list(range(13))

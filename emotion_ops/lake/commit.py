@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from emotion_ops.errors import ColumnNotFoundError, DatasetError, DestinationConflictError, OptionError
 from emotion_ops.images.meter import Meter
 from emotion_ops.lake import quarantine
+from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.plan import (
     FAILED_KEY,
     FINGERPRINT_KEY,
@@ -137,16 +138,10 @@ def commit(
         DestinationConflictError: There was no output when it was planned, and now another run's is there.
         OSError: The destination cannot be written.
     """
-    answers = (
-        pa.concat_tables([plan.journal.read(group) for group in range(len(plan.row_groups))])
-        if plan.row_groups
-        else None
-    )
-    failed = errors_of(answers).total() if answers is not None else 0
-    rows = plan.rows - (failed if how.drop_failed else 0)
+    answers = _Answers(plan.journal, len(plan.row_groups), show)
     schema = how.schema(plan.schema)
     if how.quarantine is not None:  # before the output stands, since afterwards nobody would come back for it
-        quarantine.write(plan, _errors(answers), how.quarantine, meter)
+        quarantine.write(plan, answers.errors(), how.quarantine, meter)
     with plan.destination.spool() as path:
         page_rows = max(1, min(1024, PAGE_BYTES // max(1, plan.row_bytes)))
         with pq.ParquetWriter(
@@ -165,9 +160,10 @@ def commit(
                     FINGERPRINT_KEY: plan.fingerprint.to_json(),
                     LINEAGE_KEY: json.dumps({**lineage, "finished_at": finished}, sort_keys=True),
                     SOURCE_KEY: home_of(plan.source),
-                    FAILED_KEY: str(failed),
+                    FAILED_KEY: str(answers.failed),
                 }
             )
+        rows = plan.rows - (answers.failed if how.drop_failed else 0)
         _verify(path, schema, rows, plan)
         size = path.stat().st_size
         may_publish()
@@ -184,7 +180,7 @@ def commit(
                 "run again: it is skipped if it was made of the same",
             ) from error
     plan.journal.remove()
-    return Committed(rows, size, answers.take(show) if answers is not None and show else None)
+    return Committed(rows, size, answers.shown())
 
 
 def _worth_statistics(schema: pa.Schema) -> list[str]:
@@ -194,25 +190,66 @@ def _worth_statistics(schema: pa.Schema) -> list[str]:
     return [field.name for field in schema if not any(is_one(field.type) for is_one in images)]
 
 
-def _errors(answers: pa.Table | None) -> pa.ChunkedArray:
-    return pa.chunked_array([pa.nulls(0, pa.string())]) if answers is None else answers.column(answers.num_columns - 1)
+@dataclass
+class _Answers:
+    """The journalled answers of a file, of which one row group at a time is in memory.
+
+    Attributes:
+        journal: Where they lie.
+        row_groups: How many row groups the file has.
+        show: Rows whose answers are kept, by their position in the file, ascending.
+        rows: How many ``tables`` gave.
+        failed: Those of them without an answer.
+        kept: Of each row group the answers that are shown.
+    """
+
+    journal: Journal
+    row_groups: int
+    show: Sequence[int]
+    rows: int = 0
+    failed: int = 0
+    kept: list[pa.Table] = field(default_factory=list)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Those of each row group, in order, and counted; once."""
+        for group in range(self.row_groups):
+            table = self.journal.read(group)
+            shown = [row - self.rows for row in self.show if 0 <= row - self.rows < table.num_rows]
+            self.kept.append(table.take(pa.array(shown, pa.int64())).combine_chunks())
+            self.rows += table.num_rows
+            self.failed += errors_of(table).total()
+            yield table
+
+    def errors(self) -> Iterator[pa.ChunkedArray]:
+        """The error column alone, of each row group."""
+        for group in range(self.row_groups):
+            table = self.journal.read(group)
+            yield table.column(table.num_columns - 1)
+
+    def shown(self) -> pa.Table | None:
+        """The answers to the rows that are shown; None where there are none to show."""
+        return pa.concat_tables(self.kept) if self.kept and self.show else None
 
 
 def _row_groups(
-    plan: FilePlan, how: Composition, answers: pa.Table | None, schema: pa.Schema, meter: Meter
+    plan: FilePlan, how: Composition, answers: _Answers, schema: pa.Schema, meter: Meter
 ) -> Iterator[pa.Table]:
-    """The output's rows, cut into row groups by bytes."""
-    if answers is None:
-        return
+    """The output's rows, cut into row groups by bytes.
+
+    Dictionaries do not count among these: each row group has them whole, so that cutting would only repeat them. But
+    before other dictionaries come than those that wait, a row group is cut that both would make too large.
+    """
     waiting: list[pa.RecordBatch] = []
-    waiting_rows = waiting_bytes = start = 0
+    waiting_rows = waiting_bytes = dictionary_bytes = 0
+    dictionaries: dict[int, pa.Array] = {}
     most_rows = how.row_group_rows or plan.rows or 1
-    source = read_batches(plan.source, plan.entry.key, columns=how.passing, row_group=None, meter=meter)
-    for batch in source:
-        appended = answers.slice(start, batch.num_rows).combine_chunks().to_batches()
-        start += batch.num_rows
-        columns = [*batch.columns, *(appended[0].columns if appended else [])]
-        out = pa.RecordBatch.from_arrays(columns, schema=schema)
+    for batch, appended in _side_by_side(plan, how.passing, answers, meter):
+        passing, new_bytes = _with_dictionaries(batch.columns, dictionaries)
+        if waiting and waiting_bytes + dictionary_bytes + new_bytes > GROUP_BYTES and new_bytes:
+            yield pa.Table.from_batches(waiting, schema)
+            waiting, waiting_rows, waiting_bytes, dictionary_bytes = [], 0, 0, 0
+        dictionary_bytes += new_bytes
+        out = pa.RecordBatch.from_arrays([*passing, *appended.columns], schema=schema)
         if how.drop_failed:
             out = drop_failed(out, how.columns.error)
         while out.num_rows:
@@ -220,18 +257,63 @@ def _row_groups(
             out = out.slice(part.num_rows)
             waiting.append(part)
             waiting_rows += part.num_rows
-            waiting_bytes += part.nbytes
+            waiting_bytes += _own_bytes(part)
             if waiting_rows >= most_rows or waiting_bytes >= GROUP_BYTES:
                 yield pa.Table.from_batches(waiting, schema)
-                waiting, waiting_rows, waiting_bytes = [], 0, 0
-    if start != answers.num_rows:
-        raise DatasetError(
-            plan.source_path,
-            f"gave {start} rows for {answers.num_rows} answers",
-            "run again: it changed meanwhile",
-        )
+                waiting, waiting_rows, waiting_bytes, dictionary_bytes = [], 0, 0, 0
     if waiting:
         yield pa.Table.from_batches(waiting, schema)
+
+
+def _side_by_side(
+    plan: FilePlan, passing: Sequence[str], answers: _Answers, meter: Meter
+) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+    """The source's batches, each of one row group, and the answers to their rows."""
+    tables, table, start, given = answers.tables(), pa.table({}), 0, 0
+    for batch in read_batches(plan.source, plan.entry.key, columns=passing, row_group=None, meter=meter):
+        while start == table.num_rows and (following := next(tables, None)) is not None:
+            table, start = following, 0
+        given += batch.num_rows
+        if start + batch.num_rows > table.num_rows:
+            break
+        yield batch, table.slice(start, batch.num_rows).combine_chunks().to_batches()[0]
+        start += batch.num_rows
+    for _ in tables:  # what is left, to be counted
+        pass
+    if given != answers.rows:
+        raise DatasetError(
+            plan.source_path, f"gave {given} rows for {answers.rows} answers", "run again: it changed meanwhile"
+        )
+
+
+def _with_dictionaries(columns: Sequence[pa.Array], known: dict[int, pa.Array]) -> tuple[list[pa.Array], int]:
+    """The columns of a batch, with the dictionaries of the batch before where they are equal; the reader copies them.
+
+    Args:
+        columns: The columns.
+        known: The dictionaries by the column's number; those that are other ones are replaced.
+
+    Returns:
+        The columns, and the bytes of the other ones.
+    """
+    shared, new_bytes = list(columns), 0
+    for number, column in enumerate(columns):
+        if isinstance(column, pa.DictionaryArray):
+            if number in known and column.dictionary.equals(known[number]):
+                shared[number] = pa.DictionaryArray.from_arrays(
+                    column.indices, known[number], ordered=column.type.ordered, safe=False
+                )
+            else:
+                known[number] = column.dictionary
+                new_bytes += column.dictionary.nbytes
+    return shared, new_bytes
+
+
+def _own_bytes(batch: pa.RecordBatch) -> int:
+    """What a batch holds beside dictionaries."""
+    return sum(
+        column.indices.nbytes if isinstance(column, pa.DictionaryArray) else column.nbytes for column in batch.columns
+    )
 
 
 def _verify(path: Path, schema: pa.Schema, rows: int, plan: FilePlan) -> None:

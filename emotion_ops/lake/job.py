@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -126,7 +127,12 @@ class Job:
             if self.quarantine.entry(plan.key) is None:
                 with self.meter.time("write"):
                     errors = read_errors(plan.destination, plan.key, error)
-                    quarantine.write(plan, errors, self.quarantine, self.meter)
+                    ends = itertools.accumulate(group.rows for group in plan.row_groups)
+                    of_groups = (
+                        errors.slice(end - group.rows, group.rows)
+                        for group, end in zip(plan.row_groups, ends, strict=True)
+                    )
+                    quarantine.write(plan, of_groups, self.quarantine, self.meter)
 
     def _units(self, plans: Sequence[FilePlan], missing: dict[str, set[int]]) -> Iterator[Unit]:
         answering: OnError = "raise" if self.operator.on_error == "raise" else "null"  # dropping is the commit's

@@ -12,7 +12,8 @@ comes out of a quarantine and fails again keeps the source and the row that it f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,12 +35,12 @@ _OWNER = b"emotion_ops.quarantine"
 _NAMES = [field.name for field in FIELDS]
 
 
-def write(plan: FilePlan, errors: pa.ChunkedArray, quarantine: Folder, meter: Meter) -> int:
+def write(plan: FilePlan, errors: Iterable[pa.ChunkedArray], quarantine: Folder, meter: Meter) -> int:
     """Put the failed rows of one source file into the quarantine, whole and at once, in place of earlier ones.
 
     Args:
         plan: The file.
-        errors: For each of its rows null, or ``code: what happened``.
+        errors: For each of its row groups, for each row null or ``code: what happened``.
         quarantine: Where the table lies; the file has the key of the output. Without failed rows it is removed.
         meter: Told what is read.
 
@@ -49,20 +50,22 @@ def write(plan: FilePlan, errors: pa.ChunkedArray, quarantine: Folder, meter: Me
     Raises:
         DestinationConflictError: Something else lies there.
     """
-    failed = pc.is_valid(errors)
-    count: int = pc.sum(failed).as_py() or 0
     check_ours(plan, quarantine)
-    if not count:
-        quarantine.delete(plan.key)
-        return 0
     kept = [field for field in plan.schema if field.name not in _NAMES]
     metadata = {name: value for name, value in (plan.schema.metadata or {}).items() if name not in (*OUR_KEYS, _OWNER)}
     schema = pa.schema([*kept, *FIELDS], metadata=metadata or None)
     owner = _owner(plan)
+    batches = _failed(plan, errors, schema, meter)
+    first = next(batches, None)
+    if first is None:
+        quarantine.delete(plan.key)
+        return 0
+    count = 0
     with quarantine.spool() as path:
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-            for batch in _failed(plan, errors, failed, schema, meter):
+            for batch in itertools.chain([first], batches):
                 writer.write_batch(batch)
+                count += batch.num_rows
             writer.add_key_value_metadata({_OWNER: owner})
         quarantine.publish(path, plan.key)
     return count
@@ -89,25 +92,36 @@ def _owner(plan: FilePlan) -> bytes:
 
 
 def _failed(
-    plan: FilePlan, errors: pa.ChunkedArray, failed: pa.ChunkedArray, schema: pa.Schema, meter: Meter
+    plan: FilePlan, errors: Iterable[pa.ChunkedArray], schema: pa.Schema, meter: Meter
 ) -> Iterator[pa.RecordBatch]:
-    start = 0
-    for batch in read_batches(plan.source, plan.entry.key, columns=None, row_group=None, meter=meter):
-        rows = pc.indices_nonzero(failed.slice(start, batch.num_rows))
-        if len(rows):
-            chosen, positions = batch.take(rows), pc.add(rows.cast(pa.int64()), start)
-            words = pc.split_pattern(errors.take(positions), ": ", max_splits=1)
-            added = {
-                "quarantine_source": pa.array([plan.source_path] * len(rows), pa.string()),
-                "quarantine_row": positions,
-                "quarantine_code": pc.list_element(words, 0),
-                "quarantine_message": pc.list_element(words, 1),
-            }
-            if set(_NAMES) <= set(chosen.schema.names):  # a replay: whence it first came stays
-                added |= {name: chosen.column(name) for name in _NAMES[:2]}
-            columns = [added[f.name] if f.name in added else chosen.column(f.name) for f in schema]
-            yield pa.RecordBatch.from_arrays([_one(column) for column in columns], schema=schema)
-        start += batch.num_rows
+    first = 0
+    for group, of_group in enumerate(errors):
+        failed, start = pc.is_valid(of_group), 0
+        batches = read_batches(plan.source, plan.entry.key, columns=None, row_group=group, meter=meter)
+        for batch in batches if pc.any(failed).as_py() else ():
+            rows = pc.indices_nonzero(failed.slice(start, batch.num_rows))
+            if len(rows):
+                positions = pc.add(rows.cast(pa.int64()), start)
+                yield _told(batch.take(rows), pc.add(positions, first), of_group.take(positions), plan, schema)
+            start += batch.num_rows
+        first += len(of_group)
+
+
+def _told(
+    chosen: pa.RecordBatch, positions: pa.Array, errors: pa.ChunkedArray, plan: FilePlan, schema: pa.Schema
+) -> pa.RecordBatch:
+    """Failed rows with what is told of them."""
+    words = pc.split_pattern(errors, ": ", max_splits=1)
+    added = {
+        "quarantine_source": pa.array([plan.source_path] * chosen.num_rows, pa.string()),
+        "quarantine_row": positions,
+        "quarantine_code": pc.list_element(words, 0),
+        "quarantine_message": pc.list_element(words, 1),
+    }
+    if set(_NAMES) <= set(chosen.schema.names):  # a replay: whence it first came stays
+        added |= {name: chosen.column(name) for name in _NAMES[:2]}
+    columns = [added[f.name] if f.name in added else chosen.column(f.name) for f in schema]
+    return pa.RecordBatch.from_arrays([_one(column) for column in columns], schema=schema)
 
 
 def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
