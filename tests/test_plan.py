@@ -72,6 +72,28 @@ def test_a_sample_of_a_job_that_would_raise_or_of_broken_rows_alone_is_told_too(
     guess = enrich_dataset(tmp_path / "broken.parquet", tmp_path / "out", strict, dry_run=True).estimate
     assert guess is not None
     assert (guess.error_rate, guess.failed) == (1.0, {"missing": 1, "unsupported": 1})
+    assert guess.limit != "network"
+
+
+def test_the_sample_counts_failures_over_all_files_whatever_their_types(
+    operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    (tmp_path / "source").mkdir()
+    good = [jpeg(row, 40, 40) for row in range(8)]
+    (tmp_path / "face.jpg").write_bytes(good[0])
+    tables = [
+        pa.table({"id": range(8)}),
+        pa.table({"image": pa.array(good, pa.binary())}),
+        pa.table({"image": pa.array(good, pa.large_binary())}),
+        pa.table({"image": [str(tmp_path / "face.jpg")] * 4 + [str(tmp_path / "none.jpg")] * 4}),
+    ]
+    for name, table in zip("abcd", tables, strict=True):
+        pq.write_table(table, tmp_path / "source" / f"{name}.parquet")
+    guess = enrich_dataset(tmp_path / "source", tmp_path / "out", operator, dry_run=True, sample_rows=32).estimate
+    assert guess is not None
+    assert (guess.sampled, guess.failed) == (32, {"missing": 8, "not_found": 4})
+    slowest = min(guess.storage_rows_per_second, guess.decode_rows_per_second, guess.network_rows_per_second)
+    assert guess.rows_per_second <= slowest
 
 
 def test_files_that_differ_are_read_as_pyarrow_dataset_reads_them(operator: ClassifyEmotions, tmp_path: Path) -> None:

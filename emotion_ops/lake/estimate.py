@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +14,7 @@ import pyarrow as pa
 from emotion_ops.lake.batching import BATCH_BYTES
 from emotion_ops.lake.commit import GROUP_BYTES
 from emotion_ops.lake.plan import FilePlan
-from emotion_ops.lake.runner import read_batches
+from emotion_ops.lake.runner import errors_of, read_batches
 from emotion_ops.operators.classify import ClassifyEmotions
 from emotion_ops.operators.throughput import measure
 
@@ -31,12 +33,13 @@ class Estimate:
         failed: Those of them that failed, by code.
         storage_rows_per_second: Rows whose images are read from the source, with nothing else to do.
         decode_rows_per_second: Rows fetched, decoded and resized, with nothing else to do.
-        network_rows_per_second: Rows through the network, with nothing else to do.
-        rows_per_second: Rows with all of it overlapped, as the job runs it.
+        network_rows_per_second: Rows through the network, with nothing else to do; those that fail do not reach it,
+            and take none of its time. Where the whole sample failed, its own pace, which then limits nothing.
+        rows_per_second: Rows with all of it overlapped, as the job runs it; no faster than its slowest part.
         seconds: Of the whole job: answering, and reading the source once more to compose the outputs.
         memory_bytes: The most that the process needs: what it has now with the network loaded, what decoding
             ahead may hold (``memory``), and the buffers of reading and composing.
-        limit: The slowest: ``storage``, ``decode`` or ``network``.
+        limit: The slowest of what the sample needed: ``storage``, ``decode`` or ``network``.
     """
 
     rows: int
@@ -74,28 +77,34 @@ def estimate(plans: Sequence[FilePlan], operator: ClassifyEmotions, sample_rows:
         return None
     chosen = filled[:: -(-len(filled) // _FILES)]
     images, reading = _sample(chosen, operator.image, -(-sample_rows // len(chosen)))
-    measured = measure(operator, images, _SECONDS)
+    largest, *others = sorted(images, key=len, reverse=True)
+    measured = measure(operator, largest, _SECONDS)
+    failed = measured.failed + _failures(operator, others)
+    sampled = sum(map(len, images))
+    good = 1 - failed.total() / sampled
     rows = sum(plan.rows for plan in filled)
-    rates = {"storage": reading, "decode": measured.decode, "network": measured.network}
+    rates = {"storage": reading, "decode": measured.decode, "network": measured.network / (good or 1)}
+    needed = {name: rate for name, rate in rates.items() if good or name != "network"}
     pace = 1 / (1 / measured.together + 1 / reading)  # the thread that runs the network reads the source too
+    pace = min(pace, *needed.values())  # each is timed on its own, and any of them may have been lucky
     return Estimate(
         rows=rows,
         bytes=sum(plan.entry.size for plan in filled),
-        sampled=len(images),
-        failed=dict(sorted(measured.failed.items())),
+        sampled=sampled,
+        failed=dict(sorted(failed.items())),
         storage_rows_per_second=round(reading, 1),
         decode_rows_per_second=round(measured.decode, 1),
-        network_rows_per_second=round(measured.network, 1),
+        network_rows_per_second=round(rates["network"], 1),
         rows_per_second=round(pace, 1),
         seconds=round(rows / pace + rows / reading, 3),
         memory_bytes=_peak_memory() + operator.memory + BATCH_BYTES + 2 * GROUP_BYTES,
-        limit=min(rates, key=lambda name: rates[name]),
+        limit=min(needed, key=lambda name: needed[name]),
     )
 
 
-def _sample(plans: Sequence[FilePlan], image: str, rows: int) -> tuple[pa.Array, float]:
-    """The first images of each file, as one array where their types allow it, and rows read a second."""
-    started, seen, arrays = time.perf_counter(), 0, []
+def _sample(plans: Sequence[FilePlan], image: str, rows: int) -> tuple[list[pa.Array], float]:
+    """The first images of each file, those of one type as one array, and rows read a second."""
+    started, seen, arrays = time.perf_counter(), 0, list[pa.Array]()
     for plan in plans:
         wanted = rows
         for batch in read_batches(plan.source, plan.entry.key, columns=[image], row_group=None):
@@ -106,8 +115,18 @@ def _sample(plans: Sequence[FilePlan], image: str, rows: int) -> tuple[pa.Array,
             if wanted <= 0:
                 break
     rate = seen / (time.perf_counter() - started)
-    same = [array for array in arrays if array.type == arrays[0].type]
-    return pa.concat_arrays(same), rate
+    kinds = list(dict.fromkeys(array.type for array in arrays if not pa.types.is_null(array.type))) or [pa.null()]
+    alike: dict[pa.DataType, list[pa.Array]] = {kind: [] for kind in kinds}
+    for array in arrays:  # a null is one of any type
+        null = array.type not in alike
+        alike[kinds[0] if null else array.type].append(pa.nulls(len(array), kinds[0]) if null else array)
+    return [pa.concat_arrays(same) for same in alike.values()], rate
+
+
+def _failures(operator: ClassifyEmotions, images: Sequence[pa.Array]) -> Counter[str]:
+    """Rows that fail, by code."""
+    answering = dataclasses.replace(operator, on_error="null")
+    return sum((errors_of(answering.columns_for(pa.chunked_array([one]))) for one in images), Counter[str]())
 
 
 def _peak_memory() -> int:
