@@ -12,7 +12,9 @@ import pytest
 
 from emotion_ops import ClassifyEmotions, enrich_dataset
 from emotion_ops.lake.batching import BATCH_BYTES
+from emotion_ops.lake.fingerprint import Recipe
 from emotion_ops.lake.journal import Journal
+from emotion_ops.lake.plan import plan_dataset
 from emotion_ops.lake.runner import read_batches
 from emotion_ops.lake.storage import Folder
 
@@ -123,3 +125,17 @@ def test_a_file_is_composed_with_the_answers_of_one_row_group_in_memory(
     for folder in ("out", "bad"):
         assert pq.read_table(tmp_path / folder / "a.parquet").column("id").to_pylist() == ids
     assert pq.read_table(tmp_path / "bad" / "a.parquet").column("quarantine_row").to_pylist() == list(range(13))
+
+
+def test_plans_of_equal_files_share_one_schema_and_others_keep_their_own_metadata(
+    tiny_model: str, tmp_path: Path
+) -> None:
+    table = pa.table({"image": pa.nulls(1, pa.binary())})
+    (tmp_path / "source").mkdir()
+    for name, told in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        pq.write_table(table.replace_schema_metadata({b"told": told}), tmp_path / "source" / f"{name}.parquet")
+    operator = ClassifyEmotions(model=tiny_model).pinned()
+    recipe, out = Recipe.of(operator, "all"), str(tmp_path / "out")
+    a, b, c = plan_dataset([str(tmp_path / "source")], out, operator, recipe, None, overwrite=False)[2]
+    assert a.schema is b.schema
+    assert (a.schema.metadata, c.schema.metadata) == ({b"told": b"1"}, {b"told": b"2"})

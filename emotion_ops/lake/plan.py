@@ -166,8 +166,10 @@ def plan_dataset(
         _check_apart(quarantine, keys, outputs | {file.folder.identity(file.key) for file in files})
     mine = [(file, key) for file, key in zip(files, keys, strict=True) if in_shard(key, shard)]
 
+    schemas: dict[bytes, pa.Schema] = {}
+
     def plan(one: tuple[SourceFile, str]) -> FilePlan:
-        planned = _plan_file(*one, folder, recipe, overwrite=overwrite)
+        planned = _plan_file(*one, folder, recipe, schemas, overwrite=overwrite)
         return _retried(planned, operator, retry) if retry else planned
 
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
@@ -250,8 +252,19 @@ def in_shard(key: str, shard: tuple[int, int] | None) -> bool:
     return int(hashlib.sha256(key.encode()).hexdigest()[:15], 16) % shard[1] == shard[0]
 
 
-def _plan_file(file: SourceFile, key: str, destination: Folder, recipe: Recipe, *, overwrite: bool) -> FilePlan:
-    """Decide what happens to one file: reads its footer, and its output's where there is one."""
+def _plan_file(
+    file: SourceFile,
+    key: str,
+    destination: Folder,
+    recipe: Recipe,
+    schemas: dict[bytes, pa.Schema],
+    *,
+    overwrite: bool,
+) -> FilePlan:
+    """Decide what happens to one file: reads its footer, and its output's where there is one.
+
+    Equal schemas are one object in all plans, since they are most of a plan: ``schemas`` has each by its digest.
+    """
     stamp = file.folder.stamp(file.key)  # before anything is read
     with open_parquet(file.folder, file.entry.key) as parquet:
         schema, metadata = parquet.schema_arrow, parquet.metadata
@@ -259,6 +272,7 @@ def _plan_file(file: SourceFile, key: str, destination: Folder, recipe: Recipe, 
             RowGroup(metadata.row_group(i).num_rows, metadata.row_group(i).total_byte_size)
             for i in range(metadata.num_row_groups)
         )
+    schema = schemas.setdefault(hashlib.sha256(schema.serialize()).digest(), schema)
     fingerprint = recipe.fingerprint(file.entry, sum(group.rows for group in groups))
     standing = destination.entry(key)
     footer = {} if standing is None else footer_of(destination, key)
