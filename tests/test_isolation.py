@@ -22,8 +22,9 @@ from emotion_ops import ClassifyEmotions, ImageError, OptionError, RowErrorCode
 from emotion_ops.images.decoder import PictureDecoder
 from emotion_ops.images.isolation import DecoderPool
 from emotion_ops.images.limits import Limits
-from emotion_ops.images.loader import ByteBudget, ImageLoader, pool_for
+from emotion_ops.images.loader import ImageLoader, pool_for
 from emotion_ops.images.location import Access
+from emotion_ops.images.memory import Memory
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.operators.session import engine_of, geometry_of
 from emotion_ops.operators.stream import Flow, Rows, answer
@@ -78,8 +79,8 @@ def test_whatever_a_decoder_does_costs_its_own_row_and_no_other(pool: DecoderPoo
     network = engine_of(ClassifyEmotions(model=tiny_model))
     resize = geometry_of(network)
     # The tests' decoder does not resize; of a geometry that is no ``Resize`` the loader knows that it must.
-    loader = ImageLoader(Access(), Limits(), "rgb", lambda picture: resize(picture), ByteBudget(2**28), pool)
-    threads = ImageLoader(Access(), Limits(), "rgb", resize, ByteBudget(2**28))
+    loader = ImageLoader(Access(), Limits(), "rgb", lambda picture: resize(picture), Memory(2**29), pool)
+    threads = ImageLoader(Access(), Limits(), "rgb", resize, Memory(2**29))
     [(_, answers)] = answer([Rows(None, len(cells), cells.__getitem__)], network, loader, Flow(4, 4, 2**26))
     good = [row for row, cell in enumerate(cells) if cell not in bad]
     [(_, alone)] = answer([Rows(None, len(good), lambda row: cells[good[row]])], network, threads, Flow(4, 4, 2**26))
@@ -102,8 +103,8 @@ def test_a_checkpoints_own_resize_stays_here_and_gives_the_same_pixels() -> None
     def own(picture: object) -> np.ndarray:
         return Resize((20, 30), 3, None)(picture)  # type: ignore[arg-type]  # stands for a processor of transformers
 
-    loader = ImageLoader(Access(), Limits(), "rgb", own, ByteBudget(2**28))
-    isolated = ImageLoader(Access(), Limits(), "rgb", own, ByteBudget(2**28), pool_for(Limits(), own, 30.0, LIMIT))
+    loader = ImageLoader(Access(), Limits(), "rgb", own, Memory(2**29))
+    isolated = ImageLoader(Access(), Limits(), "rgb", own, Memory(2**29), pool_for(Limits(), own, 30.0, LIMIT))
     for encoded in (jpeg(1), every_mode()["orientation 6 JPEG"]):
         np.testing.assert_array_equal(isolated.load(encoded), loader.load(encoded))
 
@@ -112,7 +113,7 @@ def test_the_memory_that_all_workers_fill_is_reserved_first() -> None:
     pool, asked = DecoderPool(PictureDecoder(Limits(), None), 30.0, LIMIT), []
     pool.decode(jpeg(0, 50, 40), asked.append)
     pool.close()
-    assert asked == [50 * 40 * 8]
+    assert asked == [50 * 40 * (5 + 12)]
 
 
 def test_a_worker_that_died_in_its_sleep_is_replaced_without_blaming_an_image(pool: DecoderPool) -> None:
