@@ -11,7 +11,7 @@ from PIL import Image
 
 from emotion_ops.errors import ImageError, RowErrorCode
 from emotion_ops.images.cells import Cell
-from emotion_ops.images.decode import Channels, admit_pixels, open_encoded, picture_of_pixels
+from emotion_ops.images.decode import AT_ONCE, Channels, admit_pixels, open_encoded, picture_of_pixels
 from emotion_ops.images.decoder import Geometry, PictureDecoder, Reserve, resized
 from emotion_ops.images.fetch import read
 from emotion_ops.images.isolation import DecoderPool, shared_pool
@@ -19,6 +19,7 @@ from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import Access
 from emotion_ops.images.memory import Memory, Room
 from emotion_ops.images.meter import Meter
+from emotion_ops.images.opened import encoded_of, reading
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.images.stores import Admit, nobody
 
@@ -90,13 +91,16 @@ class ImageLoader:
 
     def _load(self, cell: Cell, admit: Admit, reserve: Reserve) -> NDArray[np.uint8]:
         """What ``load`` does, in a frame of its own: what was read and decoded is gone before its room is let go."""
+        if isinstance(cell, Image.Image):
+            cell = encoded_of(cell, self.limits, admit) or cell
         if isinstance(cell, np.ndarray):
             admit_pixels(cell, self.limits)
             reserve(cell.shape[0] * cell.shape[1] * 8)
             return resized(picture_of_pixels(cell, self.channels), self.geometry)
         if self.pool is None or not isinstance(cell, str | bytes | memoryview):  # a cell that holds no file
             picture = self.open(cell, admit)
-            return PictureDecoder(self.limits, self.geometry).finish(picture, reserve)
+            guard = reading() if picture is cell else AT_ONCE
+            return PictureDecoder(self.limits, self.geometry).finish(picture, reserve, guard)
         pixels = self.pool.decode(self._encoded(cell, admit), reserve)
         return pixels if isinstance(self.geometry, Resize) else resized(Image.fromarray(pixels), self.geometry)
 
