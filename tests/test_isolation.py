@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import hostile_decoders
@@ -20,7 +21,7 @@ from test_bad_input import BAD_BYTES
 
 from emotion_ops import ClassifyEmotions, ImageError, OptionError, RowErrorCode
 from emotion_ops.images.decoder import PictureDecoder
-from emotion_ops.images.isolation import DecoderPool
+from emotion_ops.images.isolation import DecoderPool, Stop, StoppedError
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.loader import ImageLoader, pool_for
 from emotion_ops.images.location import Access
@@ -54,10 +55,10 @@ def gone(pids: list[int]) -> bool:
     return True
 
 
-def run(script: str, **options: object) -> subprocess.Popen[str]:
+def run(script: str, arguments: Sequence[str] = (), **options: object) -> subprocess.Popen[str]:
     paths = os.pathsep.join([str(TESTS), *sys.path])
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", script], env={**os.environ, "PYTHONPATH": paths},
+        [sys.executable, "-W", "error", "-c", script, *arguments], env={**os.environ, "PYTHONPATH": paths},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
 
@@ -169,6 +170,74 @@ def test_workers_end_with_their_parent_even_while_a_decoder_hangs(how: signal.Si
             parent.send_signal(how)
         parent.wait()
     assert gone(workers)
+
+
+STUCK = """
+import sys, threading, time, hostile_decoders
+from emotion_ops import ClassifyEmotions
+from emotion_ops.images.isolation import DecoderPool
+from emotion_ops.images.limits import Limits
+from emotion_ops.images.loader import ImageLoader
+from emotion_ops.images.location import Access
+from emotion_ops.images.memory import Memory
+from emotion_ops.operators.session import engine_of, geometry_of
+from emotion_ops.operators.stream import Flow, Rows, answer
+pool = DecoderPool(hostile_decoders.decode, 600.0, 2**28)
+engine = engine_of(ClassifyEmotions(model="demo"))
+resize = geometry_of(engine)
+loader = ImageLoader(Access(), Limits(), "rgb", lambda picture: resize(picture), Memory(2**28), pool)
+good, bad = sys.argv[1:3]
+def rows():
+    yield Rows(0, 1, lambda row: open(good, "rb").read())
+    yield Rows(1, 3, lambda row: bad.encode())
+    while len(pool.processes()) < 3:
+        time.sleep(0.01)
+    print(*pool.processes(), flush=True)
+    while True:
+        yield Rows(2, 1, lambda row: bad.encode())
+stream = answer(rows(), engine, loader, Flow(1, 3, 2**26))
+next(stream)
+print("ready", flush=True)
+"""
+ENDS = {
+    "closed": "stream.close(); [thread.join() for thread in threading.enumerate() if 'load' in thread.name]",
+    "left open": "raise SystemExit",
+    "interrupted": "next(stream)",
+}
+
+
+@pytest.mark.parametrize(("how", "bad"), [("closed", "hang"), ("left open", "spin"), ("interrupted", "hang")])
+def test_a_stream_that_ends_while_decoders_hang_does_not_wait_for_them(how: str, bad: str, tmp_path: Path) -> None:
+    (tmp_path / "good.jpg").write_bytes(jpeg())
+    with run(STUCK + ENDS[how], arguments=[str(tmp_path / "good.jpg"), bad], start_new_session=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(workers) == 3
+        assert parent.stdout.readline() == "ready\n"
+        if how == "interrupted":
+            os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
+        try:
+            parent.wait(60)  # decode_timeout is ten times as long
+        finally:
+            parent.kill()
+    assert gone(workers)
+
+
+def test_a_stream_that_ends_leaves_the_decoders_of_others_alone(pool: DecoderPool) -> None:
+    mine, theirs = Stop(), Stop()
+    with ThreadPoolExecutor(2) as threads:
+        hanging = [threads.submit(pool.decode, b"hang", lambda amount: None, stop) for stop in (mine, theirs)]
+        while len(pool.processes()) < 2:
+            time.sleep(0.01)
+        mine()
+        with pytest.raises(StoppedError):
+            hanging[0].result()
+        with pytest.raises(ImageError, match="took longer than decode_timeout"):
+            hanging[1].result()
+    with pytest.raises(StoppedError):
+        pool.decode(jpeg(), lambda amount: None, mine)
+    assert pool.lost == 1
+    assert pool.decode(jpeg(), lambda amount: None).shape == (131, 97, 3)
 
 
 SCRIPT = """

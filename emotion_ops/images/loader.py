@@ -14,7 +14,7 @@ from emotion_ops.images.cells import Cell
 from emotion_ops.images.decode import AT_ONCE, Channels, admit_pixels, open_encoded, picture_of_pixels
 from emotion_ops.images.decoder import Geometry, PictureDecoder, Reserve, resized
 from emotion_ops.images.fetch import read
-from emotion_ops.images.isolation import DecoderPool, shared_pool
+from emotion_ops.images.isolation import DecoderPool, Stop, shared_pool
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import Access
 from emotion_ops.images.memory import Memory, Room
@@ -51,6 +51,7 @@ class ImageLoader:
         memory: What all threads together may fill.
         pool: Processes that decode encoded images; None decodes them in the calling thread.
         meter: Measures what it takes.
+        stop: Ends what the pool decodes for this loader, for those who want no more of it.
     """
 
     access: Access
@@ -60,6 +61,7 @@ class ImageLoader:
     memory: Memory
     pool: DecoderPool | None = None
     meter: Meter = field(default_factory=Meter)
+    stop: Stop = field(default_factory=Stop)
 
     def load(self, cell: Cell) -> NDArray[np.uint8]:
         """The pixels that the network takes.
@@ -101,7 +103,7 @@ class ImageLoader:
             picture = self.open(cell, admit)
             guard = reading() if picture is cell else AT_ONCE
             return PictureDecoder(self.limits, self.geometry).finish(picture, reserve, guard)
-        pixels = self.pool.decode(self._encoded(cell, admit), reserve)
+        pixels = self.pool.decode(self._encoded(cell, admit), reserve, self.stop)
         return pixels if isinstance(self.geometry, Resize) else resized(Image.fromarray(pixels), self.geometry)
 
     def open(self, cell: Cell, admit: Admit = nobody) -> Image.Image:
