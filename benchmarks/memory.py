@@ -1,18 +1,24 @@
 """Peak memory of enriching one large frame through ``ClassifyEmotions.stream``, above the table itself.
 
     python benchmarks/memory.py --rows 20000 --kilobytes 100
+    python benchmarks/memory.py --rows 64 --pixels 6000x6000 --format PNG --paths --memory 512 --threads 8
 
-Every row is an encoded image of its own bytes, so that nothing can be shared. The figure is the largest
-resident size seen while the stream runs, less the resident size with the table and the network in memory.
+Every row is an encoded image of its own bytes, so that nothing can be shared; with ``--paths`` it is a file. The
+figure is the largest resident size seen while the stream runs, less the resident size with the table and the
+network in memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -22,37 +28,65 @@ from PIL import Image
 from emotion_ops import ClassifyEmotions
 
 
-def jpeg() -> bytes:
-    """A 640 × 480 JPEG of smooth noise."""
+def encode(size: tuple[int, int] = (640, 480), form: str = "JPEG") -> bytes:
+    """A picture of smooth noise."""
     small = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
     stream = io.BytesIO()
-    Image.fromarray(small).resize((640, 480)).save(stream, "JPEG")
+    Image.fromarray(small).resize(size).save(stream, form)
     return stream.getvalue()
 
 
-def table_of(rows: int, kilobytes: int) -> pa.Table:
-    """Rows of 640 × 480 JPEGs, each padded to its size with noise behind the end of the image."""
-    rng = np.random.default_rng(0)
-    image = jpeg()
-    padding = kilobytes * 1000 - len(image)
+def cells_of(rows: int, size: tuple[int, int], form: str, kilobytes: int) -> Iterator[bytes]:
+    """Images of one size, each made longer by noise behind its end, to so many kilobytes at least."""
+    rng, encoded = np.random.default_rng(0), encode(size, form)
+    for _ in range(rows):
+        yield encoded + rng.bytes(max(8, kilobytes * 1000 - len(encoded)))
+
+
+def table_of(cells: Iterator[bytes], folder: Path | None) -> pa.Table:
+    """A table of images, or of paths to them in a folder."""
     chunks = []
-    for start in range(0, rows, 1000):
-        cells = [image + rng.bytes(padding) for _ in range(min(1000, rows - start))]
-        chunks.append(pa.array(cells, pa.large_binary()))
+    while some := list(itertools.islice(cells, 1000)):
+        if folder is None:
+            chunks.append(pa.array(some, pa.large_binary()))
+            continue
+        paths = [folder / f"{len(chunks)}-{row}" for row in range(len(some))]
+        for path, cell in zip(paths, some, strict=True):
+            path.write_bytes(cell)
+        chunks.append(pa.array([str(path) for path in paths], pa.string()))
     return pa.table({"image": pa.chunked_array(chunks)})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--kilobytes", type=int, default=100)
+    parser.add_argument("--pixels", default="640x480")
+    parser.add_argument("--format", default="JPEG")
+    parser.add_argument("--paths", action="store_true")
+    parser.add_argument("--memory", type=int, default=512, help="MiB, as the operator's option")
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--isolation", default="thread")
     options = parser.parse_args()
+    width, height = map(int, options.pixels.split("x"))
 
-    operator = ClassifyEmotions(model=options.model, isolation=options.isolation)
-    operator(table_of(64, options.kilobytes))  # the network, the libraries and the threads' own memory
-    table = table_of(options.rows, options.kilobytes)
+    operator = ClassifyEmotions(
+        model=options.model,
+        isolation=options.isolation,
+        memory=options.memory * 2**20,
+        threads=options.threads or "auto",
+    )
+    # the network, the libraries and the threads' own memory
+    operator(table_of(cells_of(64, (640, 480), options.format, options.kilobytes), None))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) if options.paths else None
+        table = table_of(cells_of(options.rows, (width, height), options.format, options.kilobytes), folder)
+        print(json.dumps(measure(operator, table)))
+
+
+def measure(operator: ClassifyEmotions, table: pa.Table) -> dict[str, float]:
+    """Stream the table, and watch."""
     process = psutil.Process()
     before = process.memory_info().rss
     peak, running = before, True
@@ -66,20 +100,20 @@ def main() -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     started = time.perf_counter()
-    rows = sum(batch.num_rows for batch in operator.stream(table.to_batches(max_chunksize=256)))
+    rows = failed = 0
+    for batch in operator.stream(table.to_batches(max_chunksize=256)):
+        rows += batch.num_rows
+        failed += batch.num_rows - batch.column(batch.num_columns - 1).null_count
     seconds = time.perf_counter() - started
     running = False
     watcher.join()
-    print(
-        json.dumps(
-            {
-                "rows": rows,
-                "table_mb": round(table.nbytes / 1e6),
-                "peak_above_table_mb": round((peak - before) / 1e6),
-                "images_per_second": round(rows / seconds),
-            }
-        )
-    )
+    return {
+        "rows": rows,
+        "failed": failed,
+        "table_mb": round(table.nbytes / 1e6),
+        "peak_above_table_mb": round((peak - before) / 1e6),
+        "images_per_second": round(rows / seconds, 1),
+    }
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
-from memory import jpeg
+from memory import encode
 
 from emotion_ops import ClassifyEmotions
 from emotion_ops.lake.enrich import enrich_dataset
@@ -34,7 +34,7 @@ from emotion_ops.lake.enrich import enrich_dataset
 def write_source(path: Path, rows: int, kilobytes: int, page_rows: int) -> None:
     """One row group of 640 × 480 JPEGs, each padded to its size with noise behind the end of the image."""
     rng = np.random.default_rng(0)
-    image = jpeg()
+    image = encode()
     padding = max(0, kilobytes * 1000 - len(image))
     chunks = [
         pa.array([image + rng.bytes(padding) for _ in range(min(1024, rows - start))], pa.large_binary())

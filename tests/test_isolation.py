@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import hostile_decoders
@@ -20,10 +21,11 @@ from test_bad_input import BAD_BYTES
 
 from emotion_ops import ClassifyEmotions, ImageError, OptionError, RowErrorCode
 from emotion_ops.images.decoder import PictureDecoder
-from emotion_ops.images.isolation import DecoderPool
+from emotion_ops.images.isolation import DecoderPool, Stop, StoppedError
 from emotion_ops.images.limits import Limits
-from emotion_ops.images.loader import ByteBudget, ImageLoader, pool_for
+from emotion_ops.images.loader import ImageLoader, pool_for
 from emotion_ops.images.location import Access
+from emotion_ops.images.memory import Memory
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.operators.session import engine_of, geometry_of
 from emotion_ops.operators.stream import Flow, Rows, answer
@@ -53,10 +55,10 @@ def gone(pids: list[int]) -> bool:
     return True
 
 
-def run(script: str, **options: object) -> subprocess.Popen[str]:
+def run(script: str, arguments: Sequence[str] = (), **options: object) -> subprocess.Popen[str]:
     paths = os.pathsep.join([str(TESTS), *sys.path])
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", script], env={**os.environ, "PYTHONPATH": paths},
+        [sys.executable, "-W", "error", "-c", script, *arguments], env={**os.environ, "PYTHONPATH": paths},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
 
@@ -78,8 +80,8 @@ def test_whatever_a_decoder_does_costs_its_own_row_and_no_other(pool: DecoderPoo
     network = engine_of(ClassifyEmotions(model=tiny_model))
     resize = geometry_of(network)
     # The tests' decoder does not resize; of a geometry that is no ``Resize`` the loader knows that it must.
-    loader = ImageLoader(Access(), Limits(), "rgb", lambda picture: resize(picture), ByteBudget(2**28), pool)
-    threads = ImageLoader(Access(), Limits(), "rgb", resize, ByteBudget(2**28))
+    loader = ImageLoader(Access(), Limits(), "rgb", lambda picture: resize(picture), Memory(2**29), pool)
+    threads = ImageLoader(Access(), Limits(), "rgb", resize, Memory(2**29))
     [(_, answers)] = answer([Rows(None, len(cells), cells.__getitem__)], network, loader, Flow(4, 4, 2**26))
     good = [row for row, cell in enumerate(cells) if cell not in bad]
     [(_, alone)] = answer([Rows(None, len(good), lambda row: cells[good[row]])], network, threads, Flow(4, 4, 2**26))
@@ -102,8 +104,8 @@ def test_a_checkpoints_own_resize_stays_here_and_gives_the_same_pixels() -> None
     def own(picture: object) -> np.ndarray:
         return Resize((20, 30), 3, None)(picture)  # type: ignore[arg-type]  # stands for a processor of transformers
 
-    loader = ImageLoader(Access(), Limits(), "rgb", own, ByteBudget(2**28))
-    isolated = ImageLoader(Access(), Limits(), "rgb", own, ByteBudget(2**28), pool_for(Limits(), own, 30.0, LIMIT))
+    loader = ImageLoader(Access(), Limits(), "rgb", own, Memory(2**29))
+    isolated = ImageLoader(Access(), Limits(), "rgb", own, Memory(2**29), pool_for(Limits(), own, 30.0, LIMIT))
     for encoded in (jpeg(1), every_mode()["orientation 6 JPEG"]):
         np.testing.assert_array_equal(isolated.load(encoded), loader.load(encoded))
 
@@ -112,7 +114,7 @@ def test_the_memory_that_all_workers_fill_is_reserved_first() -> None:
     pool, asked = DecoderPool(PictureDecoder(Limits(), None), 30.0, LIMIT), []
     pool.decode(jpeg(0, 50, 40), asked.append)
     pool.close()
-    assert asked == [50 * 40 * 8]
+    assert asked == [50 * 40 * (5 + 12)]
 
 
 def test_a_worker_that_died_in_its_sleep_is_replaced_without_blaming_an_image(pool: DecoderPool) -> None:
@@ -168,6 +170,74 @@ def test_workers_end_with_their_parent_even_while_a_decoder_hangs(how: signal.Si
             parent.send_signal(how)
         parent.wait()
     assert gone(workers)
+
+
+STUCK = """
+import sys, threading, time, hostile_decoders
+from emotion_ops import ClassifyEmotions
+from emotion_ops.images.isolation import DecoderPool
+from emotion_ops.images.limits import Limits
+from emotion_ops.images.loader import ImageLoader
+from emotion_ops.images.location import Access
+from emotion_ops.images.memory import Memory
+from emotion_ops.operators.session import engine_of, geometry_of
+from emotion_ops.operators.stream import Flow, Rows, answer
+pool = DecoderPool(hostile_decoders.decode, 600.0, 2**28)
+engine = engine_of(ClassifyEmotions(model="demo"))
+resize = geometry_of(engine)
+loader = ImageLoader(Access(), Limits(), "rgb", lambda picture: resize(picture), Memory(2**28), pool)
+good, bad = sys.argv[1:3]
+def rows():
+    yield Rows(0, 1, lambda row: open(good, "rb").read())
+    yield Rows(1, 3, lambda row: bad.encode())
+    while len(pool.processes()) < 3:
+        time.sleep(0.01)
+    print(*pool.processes(), flush=True)
+    while True:
+        yield Rows(2, 1, lambda row: bad.encode())
+stream = answer(rows(), engine, loader, Flow(1, 3, 2**26))
+next(stream)
+print("ready", flush=True)
+"""
+ENDS = {
+    "closed": "stream.close(); [thread.join() for thread in threading.enumerate() if 'load' in thread.name]",
+    "left open": "raise SystemExit",
+    "interrupted": "next(stream)",
+}
+
+
+@pytest.mark.parametrize(("how", "bad"), [("closed", "hang"), ("left open", "spin"), ("interrupted", "hang")])
+def test_a_stream_that_ends_while_decoders_hang_does_not_wait_for_them(how: str, bad: str, tmp_path: Path) -> None:
+    (tmp_path / "good.jpg").write_bytes(jpeg())
+    with run(STUCK + ENDS[how], arguments=[str(tmp_path / "good.jpg"), bad], start_new_session=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(workers) == 3
+        assert parent.stdout.readline() == "ready\n"
+        if how == "interrupted":
+            os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
+        try:
+            parent.wait(60)  # decode_timeout is ten times as long
+        finally:
+            parent.kill()
+    assert gone(workers)
+
+
+def test_a_stream_that_ends_leaves_the_decoders_of_others_alone(pool: DecoderPool) -> None:
+    mine, theirs = Stop(), Stop()
+    with ThreadPoolExecutor(2) as threads:
+        hanging = [threads.submit(pool.decode, b"hang", lambda amount: None, stop) for stop in (mine, theirs)]
+        while len(pool.processes()) < 2:
+            time.sleep(0.01)
+        mine()
+        with pytest.raises(StoppedError):
+            hanging[0].result()
+        with pytest.raises(ImageError, match="took longer than decode_timeout"):
+            hanging[1].result()
+    with pytest.raises(StoppedError):
+        pool.decode(jpeg(), lambda amount: None, mine)
+    assert pool.lost == 1
+    assert pool.decode(jpeg(), lambda amount: None).shape == (131, 97, 3)
 
 
 SCRIPT = """

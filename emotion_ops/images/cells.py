@@ -4,7 +4,7 @@ A cell is a plain Python value, so that tables of every kind feed the same decod
 
     None                  nothing there
     str                   a path or URI
-    bytes, memoryview     an encoded image; a view of Arrow's own buffer, not a copy
+    bytes, memoryview     an encoded image; of a binary column a view of Arrow's own buffer, not a copy
     numpy.ndarray         decoded pixels, uint8
     PIL.Image.Image       a picture that a pandas object column or a list holds
 """
@@ -66,7 +66,7 @@ def kind_of(column_type: pa.DataType, column: str) -> str:
 
 
 def cells_of(array: pa.Array, column: str) -> CellGetter:
-    """Give access to the cells of one array by position, without copying the encoded images.
+    """Give access to the cells of one array by position, without copying the images of a binary column.
 
     Args:
         array: One array (chunk) of the image column; may be sliced.
@@ -99,6 +99,8 @@ def cells_of(array: pa.Array, column: str) -> CellGetter:
         return _bytes_or_path(array, column)
     if kind == "paths":
         return lambda row: _text(array[row])
+    if pt.is_binary(array_type) or pt.is_large_binary(array_type):
+        return _views(array)
     return lambda row: _bytes(array[row])
 
 
@@ -160,6 +162,17 @@ def _text(scalar: pa.Scalar) -> str | None:
     except UnicodeDecodeError as error:
         raise ImageError(RowErrorCode.UNREADABLE, f"the path is not UTF-8 ({error.reason})") from None
     return text
+
+
+def _views(array: pa.Array) -> CellGetter:
+    """By the offsets, since a scalar of Arrow's would be a copy."""
+    _, ends, data = array.buffers()
+    if not len(array) or data is None:
+        return lambda row: _bytes(array[row])
+    width = np.int64 if pt.is_large_binary(array.type) else np.int32
+    offsets = np.frombuffer(ends, width)[array.offset :]
+    valid, view = array.is_valid(), memoryview(data)
+    return lambda row: view[offsets[row] : offsets[row + 1]] if valid[row].as_py() else None
 
 
 def _bytes(scalar: pa.Scalar) -> memoryview | None:

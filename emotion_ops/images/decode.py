@@ -6,6 +6,7 @@ then Pillow's own conversion to RGB (alpha dropped, palette looked up, 16 bits c
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from emotion_ops.images.quiet import quiet
 
 Channels = Literal["rgb", "bgr"]
 
-_READERS: dict[str, type[ImageFile.ImageFile]] = {
+READERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
     "WEBP": WebPImageFile,
@@ -36,10 +37,15 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "TIFF": TiffImageFile,
     "AVIF": AvifImageFile,
 }
-FORMATS = tuple(_READERS)
+"""Pillow's class for each format."""
+
+FORMATS = tuple(READERS)
 """The formats that are decoded; whatever else Pillow knows is refused."""
 
 _FRAMES_IN_HEADER = ("PNG", "AVIF")  # of the others Pillow would count them, reading to the end
+
+AT_ONCE: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+"""What guards a picture that nobody else has."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -78,7 +84,7 @@ def open_encoded(encoded: bytes | memoryview, limits: Limits) -> Image.Image:
     # second thoughts: it takes a JPEG for the album of pictures (MPO) that the JPEG may claim to be.
     try:
         with quiet():
-            image = _READERS[name](io.BytesIO(data))
+            image = READERS[name](io.BytesIO(data))
     except Exception as error:  # Pillow's plugins raise whatever their parsers meet
         raise _broken(f"{name} header", error) from None
     limits.admit_size(*image.size)
@@ -86,19 +92,21 @@ def open_encoded(encoded: bytes | memoryview, limits: Limits) -> Image.Image:
     return image
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
+def upright_rgb(image: Image.Image, reading: contextlib.AbstractContextManager[Any] = AT_ONCE) -> Image.Image:
     """Decode a picture, turn it upright by its EXIF orientation and convert it to RGB.
 
     Args:
         image: A picture of any of Pillow's modes, decoded or not. Its pixels are not changed.
+        reading: Entered while the picture itself may change: until it is decoded and has told its orientation.
 
     Raises:
         ImageError: ``undecodable``; the data is truncated or broken.
     """
     try:
         with quiet():
-            image.load()  # some formats learn their orientation only here, and TIFF turns itself upright
-            turn = _UPRIGHT.get(_orientation(image))
+            with reading:
+                image.load()  # some formats learn their orientation only here, and TIFF turns itself upright
+                turn = _UPRIGHT.get(orientation_of(image))
             if turn is not None:
                 image = image.transpose(turn)
             if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
@@ -108,15 +116,15 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         raise _broken(f"{image.format or image.mode} data", error) from None
 
 
-def picture_of_pixels(pixels: np.ndarray[Any, Any], channels: Channels) -> Image.Image:
-    """Take an array of pixels for a picture.
+def admit_pixels(pixels: np.ndarray[Any, Any], limits: Limits) -> None:
+    """Hold an array of pixels against what ``picture_of_pixels`` takes, and against the limits.
 
     Args:
         pixels: uint8 of shape (height, width), (height, width, 1), (height, width, 3) or (height, width, 4).
-        channels: The order of the colours; alpha is last in both, and is dropped.
+        limits: What an image may cost.
 
     Raises:
-        ImageError: ``unsupported``; another dtype or shape, which could only be guessed at.
+        ImageError: ``unsupported``, another dtype or shape, which could only be guessed at; or ``too_large``.
     """
     shape = pixels.shape
     if (
@@ -128,14 +136,27 @@ def picture_of_pixels(pixels: np.ndarray[Any, Any], channels: Channels) -> Image
             RowErrorCode.UNSUPPORTED,
             f"pixels of {pixels.dtype} and shape {shape}; give uint8 of (height, width) or (height, width, 1 | 3 | 4)",
         )
+    limits.admit_size(shape[1], shape[0])
+
+
+def picture_of_pixels(pixels: np.ndarray[Any, Any], channels: Channels) -> Image.Image:
+    """Take an array of pixels for an RGB picture.
+
+    Args:
+        pixels: What ``admit_pixels`` has admitted.
+        channels: The order of the colours; alpha is last in both, and is dropped.
+    """
+    shape = pixels.shape
     if len(shape) == 3 and shape[2] == 1:
         pixels = pixels[:, :, 0]
     elif len(shape) == 3:
         pixels = pixels[:, :, 2::-1] if channels == "bgr" else pixels[:, :, :3]
-    return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """How a picture is to be turned, by its EXIF; 1 where that says nothing."""
     try:
         orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # EXIF that cannot be parsed says nothing of the orientation, and hides no pixel

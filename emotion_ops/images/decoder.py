@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_ops.images.decode import open_encoded, upright_rgb
+from emotion_ops.errors import ImageError, RowErrorCode
+from emotion_ops.images.decode import AT_ONCE, open_encoded, orientation_of, upright_rgb
 from emotion_ops.images.limits import Limits
+from emotion_ops.images.location import reason
+from emotion_ops.images.preprocess import Resize
 
 Geometry: TypeAlias = Callable[[Image.Image], NDArray[np.uint8]]
 """An upright RGB picture → uint8 (height, width, 3)."""
@@ -22,8 +26,8 @@ Reserve: TypeAlias = Callable[[int], None]
 Decoder: TypeAlias = Callable[[bytes | memoryview, Reserve], NDArray[np.uint8]]
 """An encoded image → uint8 (height, width, 3), or ``ImageError``."""
 
-_PIXEL_BYTES = {"JPEG": 8, "WEBP": 21, "AVIF": 18}
-"""What a pixel takes at the worst moment, copies included, as measured; of the other formats 12."""
+_PEAK = {"WEBP": 22, "AVIF": 18}
+_RESIZED = 8
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,66 @@ class PictureDecoder:
         """Decode one image; raises ``ImageError``."""
         return self.finish(open_encoded(encoded, self.limits), reserve)
 
-    def finish(self, picture: Image.Image, reserve: Reserve) -> NDArray[np.uint8]:
-        """Do all but the opening; raises ``ImageError``."""
-        reserve(picture.width * picture.height * _PIXEL_BYTES.get(picture.format or "", 12))
-        picture = upright_rgb(picture)
-        return np.asarray(picture) if self.geometry is None else self.geometry(picture)
+    def finish(
+        self,
+        picture: Image.Image,
+        reserve: Reserve,
+        reading: contextlib.AbstractContextManager[Any] = AT_ONCE,
+    ) -> NDArray[np.uint8]:
+        """Do all but the opening.
+
+        Args:
+            picture: A picture within the limits.
+            reserve: Told of the memory; see ``Reserve``.
+            reading: As ``upright_rgb`` takes it.
+
+        Raises:
+            ImageError: The picture cannot be decoded or brought to size.
+        """
+        reserve(peak_of(picture, self.geometry))
+        return resized(upright_rgb(picture, reading), self.geometry)
+
+
+def resized(picture: Image.Image, geometry: Geometry | None) -> NDArray[np.uint8]:
+    """Bring a decoded picture to size; whatever a geometry raises is that picture's ``ImageError``."""
+    if geometry is None:
+        return np.asarray(picture)
+    try:
+        return geometry(picture)
+    except ImageError:
+        raise
+    except Exception as error:  # a checkpoint's own processor raises what it likes
+        code = RowErrorCode.TOO_LARGE if isinstance(error, MemoryError) else RowErrorCode.UNDECODABLE
+        what = f"{picture.width:,} × {picture.height:,} pixels could not be resized ({reason(error)})"
+        raise ImageError(code, what) from error
+
+
+def peak_of(picture: Image.Image, geometry: Geometry | None) -> int:
+    """Bytes that decoding a picture and bringing it to size fill at the worst moment, copies included, as measured.
+
+    Args:
+        picture: Its header; or one that is decoded, of which copies are made at the most.
+        geometry: What resizes it.
+
+    Raises:
+        ImageError: ``too_large``; see ``Resize.resized``.
+    """
+    pixels = picture.width * picture.height
+    peak = pixels * _bytes_a_pixel(picture)
+    if geometry is None:
+        return peak + pixels * 12  # an array, its bytes, the message, and what the other side receives
+    if isinstance(geometry, Resize):
+        width, height = geometry.resized(picture.width, picture.height)
+        return peak + width * height * _RESIZED
+    return peak
+
+
+def _bytes_a_pixel(picture: Image.Image) -> int:
+    """Pillow's RGB takes 4, and so does each copy on the way: turned upright, converted."""
+    if picture.format != "JPEG":
+        return _PEAK.get(picture.format or "", 13)
+    if picture.mode == "CMYK":
+        return 12
+    if picture.info.get("progressive"):
+        return 10  # libjpeg keeps the coefficients of all pixels
+    return 5 if orientation_of(picture) == 1 and picture.mode == "RGB" else 8

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from emotion_ops.errors import ImageError, RowErrorCode
 from emotion_ops.images.location import HTTP, Access, locate, show
-from emotion_ops.images.stores import read_file, read_object
+from emotion_ops.images.stores import Admit, nobody, read_file, read_object
 
 _LONGEST = 16 * 2**10  # no store has a longer key and no usual server a longer URL; some back ends are quadratic
 
 
-def read(location: str, access: Access) -> bytes:
+def read(location: str, access: Access, admit: Admit = nobody) -> bytes:
     """Read the encoded image that a table's cell points at.
 
     Args:
         location: A local path, a ``file:`` URI, or the URI of an allowed scheme.
         access: What may be reached.
+        admit: Told of the bytes before they are read, as soon as their number is known; may wait.
 
     Returns:
         The bytes, at most ``access.max_bytes`` of them.
@@ -30,9 +31,9 @@ def read(location: str, access: Access) -> bytes:
         raise ImageError(RowErrorCode.UNREADABLE, what)
     target = locate(location, access)
     if isinstance(target, str):
-        return read_file(target, access)
+        return read_file(target, access, admit)
     if target.scheme in HTTP:
         from emotion_ops.images import http  # it brings ssl, which a table of local paths does without
 
-        return http.read(target, access)
-    return read_object(target, access, show(location))
+        return http.read(target, access, admit)
+    return read_object(target, access, show(location), admit)

@@ -24,7 +24,7 @@ from urllib.parse import quote, urljoin
 
 from emotion_ops.errors import ImageError, RowErrorCode
 from emotion_ops.images.location import HTTP, Access, Uri, locate, reason, show
-from emotion_ops.images.stores import drain
+from emotion_ops.images.stores import Admit, drain
 
 _REDIRECTS = 5
 _PAUSES = (0.1, 0.4)  # seconds before the second and the third try
@@ -38,12 +38,13 @@ class _TryAgainError(Exception):
     """The server said that another try may work."""
 
 
-def read(uri: Uri, access: Access) -> bytes:
+def read(uri: Uri, access: Access, admit: Admit) -> bytes:
     """Get one image, following at most five redirects, each checked like the first address.
 
     Args:
         uri: An http or https URI that ``locate`` has admitted.
         access: What may be reached, and how long and how large it may be.
+        admit: Told of the bytes of a body before they are read. While it waits, the time of this image stands still.
 
     Returns:
         The body, at most ``access.max_bytes`` bytes.
@@ -54,7 +55,7 @@ def read(uri: Uri, access: Access) -> bytes:
     """
     deadline = time.monotonic() + access.timeout
     for _ in range(_REDIRECTS + 1):
-        answer = _persist(uri, access, deadline)
+        answer = _persist(uri, access, deadline, admit)
         if isinstance(answer, bytes):
             return answer
         uri = answer
@@ -77,12 +78,12 @@ def is_public(address: str) -> bool:
     )
 
 
-def _persist(uri: Uri, access: Access, deadline: float) -> bytes | Uri:
+def _persist(uri: Uri, access: Access, deadline: float, admit: Admit) -> bytes | Uri:
     """The answer of the first try that gets one: the body, or where it redirects to."""
     pauses = iter(_PAUSES)
     while True:
         try:
-            return _ask(uri, access, deadline)
+            return _ask(uri, access, deadline, admit)
         except ssl.SSLCertVerificationError as error:
             raise _unreadable(uri, f"the certificate is not to be trusted: {error.verify_message}") from None
         except (_TryAgainError, OSError, http.client.HTTPException, ValueError) as error:
@@ -95,7 +96,7 @@ def _persist(uri: Uri, access: Access, deadline: float) -> bytes | Uri:
         time.sleep(pause)
 
 
-def _ask(uri: Uri, access: Access, deadline: float) -> bytes | Uri:
+def _ask(uri: Uri, access: Access, deadline: float, admit: Admit) -> bytes | Uri:
     host, port = _host_and_port(uri)
     name = f"[{host}]" if ":" in host else host
     request = (
@@ -114,10 +115,10 @@ def _ask(uri: Uri, access: Access, deadline: float) -> bytes | Uri:
             wire = _Wire(connection, deadline, _HEAD_BYTES + 2 * access.max_bytes)
             with http.client.HTTPResponse(cast(socket.socket, wire), method="GET") as response:
                 response.begin()
-                return _answer(uri, response, access)
+                return _answer(uri, response, access, functools.partial(wire.stand_still, admit))
 
 
-def _answer(uri: Uri, response: http.client.HTTPResponse, access: Access) -> bytes | Uri:
+def _answer(uri: Uri, response: http.client.HTTPResponse, access: Access, admit: Admit) -> bytes | Uri:
     status, shown = response.status, show(str(uri))
     if status in (301, 302, 303, 307, 308):
         return _redirect(uri, response.getheader("Location", ""), access)
@@ -133,7 +134,7 @@ def _answer(uri: Uri, response: http.client.HTTPResponse, access: Access) -> byt
     if encoding not in ("", "identity"):
         raise _unreadable(uri, f"the body is packed with {encoding[:40]!r}, which was not asked for")
     size = response.length
-    body = drain(response.read, size, access.max_bytes, shown)
+    body = drain(response.read, size, access.max_bytes, shown, admit)
     if size is not None and len(body) < size:
         raise _TryAgainError(f"the body ended after {len(body):,} of {size:,} bytes")
     return body
@@ -261,6 +262,12 @@ class _Wire(io.RawIOBase):
         if self._budget < 0:
             raise http.client.HTTPException("far more bytes came than an image of max_bytes takes")
         return count
+
+    def stand_still(self, admit: Admit, amount: int) -> None:
+        """Ask for so many bytes, and put the deadline off by the wait."""
+        started = time.monotonic()
+        admit(amount)
+        self._deadline += time.monotonic() - started
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """The one method that an HTTPResponse wants of a socket."""

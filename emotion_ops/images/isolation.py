@@ -7,6 +7,9 @@ would run the user's main script again in each worker, or fork threads and a GPU
 
 from __future__ import annotations
 
+import atexit
+import concurrent.futures.thread  # noqa: F401  # its hook at the end must be there before ours, to run after it
+import contextlib
 import functools
 import os
 import pickle
@@ -14,7 +17,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +34,44 @@ if TYPE_CHECKING:
 
 _STARTING = 120.0  # seconds: a cold disk, a busy machine
 _ENDING = 5.0
+
+
+class StoppedError(Exception):
+    """What was asked for is not wanted any more."""
+
+
+class Stop:
+    """Calls off what is under way in other threads, and whatever they begin afterwards."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._called = False
+        self._under_way: list[Callable[[], None]] = []
+
+    def __call__(self) -> None:
+        """Stop, for good."""
+        with self._lock:
+            self._called = True
+            for interrupt in self._under_way:
+                interrupt()
+
+    def check(self) -> None:
+        """Raise ``StoppedError`` if it was called."""
+        if self._called:
+            raise StoppedError
+
+    @contextlib.contextmanager
+    def calls(self, interrupt: Callable[[], None]) -> Iterator[None]:
+        """Have the block interrupted; raises ``StoppedError`` if that happens or has happened, whatever came of it."""
+        with self._lock:
+            self.check()
+            self._under_way.append(interrupt)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way.remove(interrupt)
+                self.check()
 
 
 class DecoderPool:
@@ -55,16 +98,18 @@ class DecoderPool:
         self._timeout, self._memory = timeout, memory
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
+        self._ended = Stop()
         self.lost = 0
         self.close = weakref.finalize(self, _close, self._all)  # at the interpreter's end, too
         _living.add(self)
 
-    def decode(self, encoded: bytes | memoryview, reserve: Reserve) -> NDArray[np.uint8]:
+    def decode(self, encoded: bytes | memoryview, reserve: Reserve, stop: Stop | None = None) -> NDArray[np.uint8]:
         """Decode one image in a worker.
 
         Args:
             encoded: A whole image file.
             reserve: Told of the bytes that the decoded picture takes, before it does; may wait.
+            stop: Ends the worker, and with it the wait for the image, when it is called.
 
         Returns:
             uint8 (height, width, 3), RGB, as the decoder gives it.
@@ -72,10 +117,15 @@ class DecoderPool:
         Raises:
             ImageError: The decoder's own, or ``undecodable``: it crashed, took too long or too much memory.
             OptionError: No worker can be started here.
+            StoppedError: It was stopped.
         """
+        stop = stop or Stop()
+        stop.check()
+        self._ended.check()
         worker = self._take()
         try:
-            pixels = worker.decode(encoded, reserve, self._timeout, self._memory)
+            with stop.calls(worker.interrupt), self._ended.calls(worker.interrupt):
+                pixels = worker.decode(encoded, reserve, self._timeout, self._memory)
         except ImageError:
             self._idle.append(worker)
             raise
@@ -88,6 +138,10 @@ class DecoderPool:
             raise
         self._idle.append(worker)
         return pixels
+
+    def end(self) -> None:
+        """End what is being decoded, for good: the interpreter is about to wait for the threads that wait for it."""
+        self._ended()
 
     def processes(self) -> list[int]:
         """The process numbers of the workers."""
@@ -115,6 +169,7 @@ class DecoderPool:
             worker.forsake()
         self._all.clear()
         self._idle.clear()
+        self._ended = Stop()
 
 
 @functools.lru_cache(maxsize=16)
@@ -189,6 +244,10 @@ class _Worker:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def interrupt(self) -> None:
+        """End the process; the thread that waits for its answer finds out. May be called from any other."""
+        self._process.kill()
+
     def kill(self) -> None:
         self.hang_up()
         self._process.kill()
@@ -245,6 +304,15 @@ def _close(workers: set[_Worker]) -> None:
 
 
 _living: weakref.WeakSet[DecoderPool] = weakref.WeakSet()
+
+
+def _end_all() -> None:
+    for pool in list(_living):
+        pool.end()
+
+
+# Python's own hook comes after the threads are joined, each of which may wait for a decoder that hangs.
+getattr(threading, "_register_atexit", atexit.register)(_end_all)
 
 
 def _forget() -> None:

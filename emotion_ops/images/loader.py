@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,14 +11,17 @@ from PIL import Image
 
 from emotion_ops.errors import ImageError, RowErrorCode
 from emotion_ops.images.cells import Cell
-from emotion_ops.images.decode import Channels, open_encoded, picture_of_pixels
-from emotion_ops.images.decoder import Geometry, PictureDecoder
+from emotion_ops.images.decode import AT_ONCE, Channels, admit_pixels, open_encoded, picture_of_pixels
+from emotion_ops.images.decoder import Geometry, PictureDecoder, Reserve, resized
 from emotion_ops.images.fetch import read
-from emotion_ops.images.isolation import DecoderPool, shared_pool
+from emotion_ops.images.isolation import DecoderPool, Stop, shared_pool
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import Access
+from emotion_ops.images.memory import Memory, Room
 from emotion_ops.images.meter import Meter
+from emotion_ops.images.opened import encoded_of, reading
 from emotion_ops.images.preprocess import Resize
+from emotion_ops.images.stores import Admit, nobody
 
 
 def pool_for(limits: Limits, geometry: Geometry, timeout: float, memory: int) -> DecoderPool:
@@ -38,32 +39,6 @@ def pool_for(limits: Limits, geometry: Geometry, timeout: float, memory: int) ->
     return shared_pool(PictureDecoder(limits, geometry if isinstance(geometry, Resize) else None), timeout, memory)
 
 
-class ByteBudget:
-    """Lets threads hold memory together up to a limit; one that needs more than all of it goes alone.
-
-    Args:
-        limit: Bytes.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._held = 0
-        self._changed = threading.Condition()
-
-    @contextlib.contextmanager
-    def hold(self, amount: int) -> Iterator[None]:
-        """Wait until ``amount`` bytes are free, and hold them for the length of the block."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._held == 0 or self._held + amount <= self._limit)
-            self._held += amount
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._held -= amount
-                self._changed.notify_all()
-
-
 @dataclass(frozen=True)
 class ImageLoader:
     """Fetch, decode, turn upright and resize one image.
@@ -73,18 +48,20 @@ class ImageLoader:
         limits: What an image may cost.
         channels: The order of the colours in decoded pixels; encoded images say it themselves.
         geometry: An RGB picture → uint8 (height, width, 3).
-        budget: The memory that all threads together may fill with decoded pixels.
+        memory: What all threads together may fill.
         pool: Processes that decode encoded images; None decodes them in the calling thread.
         meter: Measures what it takes.
+        stop: Ends what the pool decodes for this loader, for those who want no more of it.
     """
 
     access: Access
     limits: Limits
     channels: Channels
     geometry: Geometry
-    budget: ByteBudget
+    memory: Memory
     pool: DecoderPool | None = None
     meter: Meter = field(default_factory=Meter)
+    stop: Stop = field(default_factory=Stop)
 
     def load(self, cell: Cell) -> NDArray[np.uint8]:
         """The pixels that the network takes.
@@ -98,38 +75,68 @@ class ImageLoader:
         Raises:
             ImageError: The row's own error, with its code.
         """
-        with contextlib.ExitStack() as held:
+        with (
+            Room(self.memory.encoded) as encoded,
+            Room(self.memory.decoded) as decoded,
+            contextlib.ExitStack() as timed,
+        ):
 
             def reserve(amount: int) -> None:
-                held.enter_context(self.budget.hold(amount))
-                held.enter_context(self.meter.time("decode"))  # from here on: waiting for room is no decoding
+                decoded.need(amount)
+                timed.enter_context(self.meter.time("decode"))  # from here on: waiting for room is no decoding
 
-            if self.pool is None or not isinstance(cell, str | bytes | memoryview):  # pixels have no decoder to fear
-                return PictureDecoder(self.limits, self.geometry).finish(self.open(cell), reserve)
-            pixels = self.pool.decode(self._encoded(cell), reserve)
-            return pixels if isinstance(self.geometry, Resize) else self.geometry(Image.fromarray(pixels))
+            try:
+                return self._load(cell, encoded.need, reserve)
+            except ImageError as error:
+                error.__context__ = error.__cause__ = None
+                raise error.with_traceback(None) from None  # its frames would keep file and picture
 
-    def open(self, cell: Cell) -> Image.Image:
-        """The picture of a cell, of an encoded one only the header; raises as ``load`` does."""
+    def _load(self, cell: Cell, admit: Admit, reserve: Reserve) -> NDArray[np.uint8]:
+        """What ``load`` does, in a frame of its own: what was read and decoded is gone before its room is let go."""
+        if isinstance(cell, Image.Image):
+            cell = encoded_of(cell, self.limits, admit) or cell
+        if isinstance(cell, np.ndarray):
+            admit_pixels(cell, self.limits)
+            reserve(cell.shape[0] * cell.shape[1] * 8)
+            return resized(picture_of_pixels(cell, self.channels), self.geometry)
+        if self.pool is None or not isinstance(cell, str | bytes | memoryview):  # a cell that holds no file
+            picture = self.open(cell, admit)
+            guard = reading() if picture is cell else AT_ONCE
+            return PictureDecoder(self.limits, self.geometry).finish(picture, reserve, guard)
+        pixels = self.pool.decode(self._encoded(cell, admit), reserve, self.stop)
+        return pixels if isinstance(self.geometry, Resize) else resized(Image.fromarray(pixels), self.geometry)
+
+    def open(self, cell: Cell, admit: Admit = nobody) -> Image.Image:
+        """The picture of a cell, of an encoded one only the header; raises as ``load`` does.
+
+        Args:
+            cell: Any cell.
+            admit: Told of the encoded bytes before they are read; may wait.
+        """
         if cell is None:
             raise ImageError(RowErrorCode.MISSING, "the cell is null")
         if isinstance(cell, str | bytes | memoryview):
-            encoded = self._encoded(cell)
+            encoded = self._encoded(cell, admit)
             with self.meter.time("decode"):
                 return open_encoded(encoded, self.limits)
         if isinstance(cell, Image.Image):
+            self.limits.admit_size(*cell.size)
             return cell
         if isinstance(cell, np.ndarray):
+            admit_pixels(cell, self.limits)
             return picture_of_pixels(cell, self.channels)
         raise ImageError(
             RowErrorCode.UNSUPPORTED,
             f"a cell of type {type(cell).__name__}; give a path, bytes, a PIL image or a uint8 array",
         )
 
-    def _encoded(self, cell: str | bytes | memoryview) -> bytes | memoryview:
+    def _encoded(self, cell: str | bytes | memoryview, admit: Admit) -> bytes | memoryview:
         if isinstance(cell, str):
             with self.meter.time("fetch"):
-                cell = read(cell, self.access)
+                cell = read(cell, self.access, admit)
             self.meter.read(len(cell))
+        else:
+            self.limits.admit_bytes(len(cell))
+            admit(len(cell))  # a copy of it is made, or sent
         self.meter.image(cell)
         return cell

@@ -75,18 +75,28 @@ class Resize:
         Raises:
             ImageError: ``too_large``; a strip so narrow that it would be resized to a bomb.
         """
-        if isinstance(self.size, tuple):
-            image = image.resize((self.size[1], self.size[0]), self.resample)
-        elif self.size is not None:
-            short, long = sorted(image.size)
-            scaled = (self.size, int(self.size * long / short))
-            width, height = scaled if image.width <= image.height else scaled[::-1]
-            if width * height > _MOST_PIXELS:
-                what = f"{image.width:,} × {image.height:,} pixels would be resized to {width:,} × {height:,}"
-                raise ImageError(RowErrorCode.TOO_LARGE, what)
+        width, height = self.resized(image.width, image.height)
+        if self.size is not None:
             image = image.resize((width, height), self.resample)
         pixels = np.asarray(image)
         return pixels if self.crop is None else _centre(pixels, *self.crop)
+
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that a picture of this width and height has before its centre is cut out.
+
+        Raises:
+            ImageError: ``too_large``, as above.
+        """
+        if self.size is None:
+            return width, height
+        if isinstance(self.size, tuple):
+            return self.size[1], self.size[0]
+        long = int(self.size * max(width, height) / min(width, height))
+        scaled = (self.size, long) if width <= height else (long, self.size)
+        if self.size * long > _MOST_PIXELS:
+            what = f"{width:,} × {height:,} pixels would be resized to {scaled[0]:,} × {scaled[1]:,}"
+            raise ImageError(RowErrorCode.TOO_LARGE, what)
+        return scaled
 
 
 def _centre(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -94,10 +104,10 @@ def _centre(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.ui
     have_height, have_width = pixels.shape[:2]
     top, left = (have_height - height) // 2, (have_width - width) // 2
     if top >= 0 and left >= 0:
-        return pixels[top : top + height, left : left + width]
+        return pixels[top : top + height, left : left + width].copy()  # not a view, which keeps all of it
     out_height, out_width = max(height, have_height), max(width, have_width)
     padded = np.zeros((out_height, out_width, 3), dtype=np.uint8)
     pad_top, pad_left = -(-(out_height - have_height) // 2), -(-(out_width - have_width) // 2)
     padded[pad_top : pad_top + have_height, pad_left : pad_left + have_width] = pixels
     top, left = max(0, top + pad_top), max(0, left + pad_left)
-    return padded[top : top + height, left : left + width]
+    return padded[top : top + height, left : left + width].copy()

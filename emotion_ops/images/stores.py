@@ -7,15 +7,23 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from emotion_ops.errors import ImageError, RowErrorCode
 from emotion_ops.images.location import ARROW, Access, Uri, forbidden, outside, parse, reason, show
 
+Admit: TypeAlias = Callable[[int], None]
+"""Told of the bytes that reading takes, before it takes them; may wait."""
+
 _CHUNK = 64 * 2**10
+_UNTOLD = 2**20  # bytes of a source that does not say its size: enough for most images
 
 
-def read_file(name: str, access: Access) -> bytes:
+def nobody(amount: int) -> None:
+    """An ``Admit`` that lets everything pass at once."""
+
+
+def read_file(name: str, access: Access, admit: Admit) -> bytes:
     """A file of the local disk; raises as ``emotion_ops.images.fetch.read`` does."""
     path, shown = name, show(name)
     # A FIFO would block the opening, a terminal could become ours.
@@ -33,14 +41,14 @@ def read_file(name: str, access: Access) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
                 raise ImageError(RowErrorCode.UNREADABLE, f"{shown} is {what}")
-            return drain(functools.partial(os.read, file), status.st_size, access.max_bytes, shown)
+            return drain(functools.partial(os.read, file), status.st_size, access.max_bytes, shown, admit)
         finally:
             os.close(file)
     except (OSError, ValueError) as error:  # ValueError: text that no file name can hold
         raise _failed(error, shown) from None
 
 
-def read_object(uri: Uri, access: Access, shown: str) -> bytes:
+def read_object(uri: Uri, access: Access, shown: str, admit: Admit) -> bytes:
     """An object of a store; raises as ``emotion_ops.images.fetch.read`` does."""
     try:
         opened, base = _filesystem(uri.scheme, uri.authority, uri.query, os.getpid())
@@ -48,7 +56,7 @@ def read_object(uri: Uri, access: Access, shown: str) -> bytes:
         with opened(f"{base.rstrip('/')}/{key}" if base else key) as file:
             size = getattr(file, "size", None)
             size = size() if callable(size) else size
-            return drain(file.read, size if isinstance(size, int) else None, access.max_bytes, shown)
+            return drain(file.read, size if isinstance(size, int) else None, access.max_bytes, shown, admit)
     except ImageError:
         raise
     except Exception as error:  # each back end has its own exceptions, and a row's must not end the table
@@ -83,7 +91,7 @@ def _failed(error: Exception, shown: str) -> ImageError:
     return ImageError(RowErrorCode.UNREADABLE, f"{shown}: {reason(error)}")
 
 
-def drain(read: Callable[[int], bytes], size: int | None, limit: int, shown: str) -> bytes:
+def drain(read: Callable[[int], bytes], size: int | None, limit: int, shown: str, admit: Admit) -> bytes:
     """Read to the end, but never more than one byte over the limit.
 
     Args:
@@ -91,6 +99,7 @@ def drain(read: Callable[[int], bytes], size: int | None, limit: int, shown: str
         size: What the source says about its size; it may be wrong.
         limit: The most bytes that are wanted.
         shown: The location, for the error.
+        admit: Told of ``size`` before reading; and of the most that it can be once there is more than was said.
 
     Raises:
         ImageError: ``too_large``, before reading where the size tells.
@@ -98,10 +107,15 @@ def drain(read: Callable[[int], bytes], size: int | None, limit: int, shown: str
     problem = ImageError(RowErrorCode.TOO_LARGE, f"{shown} has more than {limit:,} bytes, the limit (max_bytes)")
     if size is not None and size > limit:
         raise problem
+    admitted = _UNTOLD if size is None else size
+    admit(admitted)
     chunks, total = [], 0
     while chunk := read(min(max((size or 0) - total, _CHUNK), limit + 1 - total)):
         total += len(chunk)
         if total > limit:
             raise problem
+        if total > admitted:
+            admitted = limit
+            admit(2 * limit)  # the pieces, and the whole
         chunks.append(chunk)
     return b"".join(chunks)

@@ -23,6 +23,7 @@ from PIL import AvifImagePlugin
 from emotion_ops.errors import ImageError, RowErrorCode
 from emotion_ops.images.decoder import Decoder
 from emotion_ops.images.location import reason
+from emotion_ops.images.memory import free_at_once
 from emotion_ops.images.wire import ClosedError, Kind, receive, send
 
 _SIZE = struct.Struct("<QQ")
@@ -41,12 +42,14 @@ def main() -> None:
         _, setup = receive(parent, _LONGEST)
         decoder, timeout, memory = pickle.loads(setup)
         _limit_memory(memory)
+        free_at_once()
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 2)  # what native libraries print of somebody's image
         send(parent, Kind.READY)
         while True:
             _, encoded = receive(parent, _LONGEST)
             send(parent, *_answer(parent, decoder, encoded, timeout + _GRACE, memory))
+            del encoded
     except ClosedError:
         return
 

@@ -68,7 +68,7 @@ class ClassifyEmotions:
         channels: Order of the colours in uint8 pixels, ``"rgb"`` or ``"bgr"`` (OpenCV's). Encoded images and
             Spark's image struct say it themselves.
         max_bytes: Encoded bytes of one image, above which it is ``too_large``.
-        max_pixels: Width times height of one image, above which it is ``too_large``, undecoded.
+        max_pixels: Width times height of one image or of decoded pixels, above which it is ``too_large``, undecoded.
         max_side: Width or height of one image, above which it is ``too_large``, undecoded.
         max_frames: Frames or pages that a file may claim, above which it is ``too_large``, undecoded. The first
             alone is ever decoded.
@@ -79,8 +79,11 @@ class ClassifyEmotions:
         decode_memory: Bytes that decoding one image may fill, under ``isolation="process"`` and on Linux;
             ``"auto"`` is what the largest image within ``max_pixels`` and ``max_bytes`` takes in any format.
         threads: Images fetched and decoded at once; ``"auto"`` is one for each processor and at least 4.
-        memory: Bytes that decoding ahead may hold above the table itself: half for encoded images that wait,
-            half for decoded ones. One image always goes, however large.
+        memory: Bytes that loading images may fill above the table itself: half for encoded images, read from
+            paths or copied out of the table, half for decoded ones with every copy on the way. An image that needs
+            more than a half goes alone, however large. On top come the rows that are ready (of the network's size,
+            twice ``batch_size`` and ``threads``), what glibc keeps of small pieces (up to some 16 MiB for each of
+            ``threads``), the network's own arrays, and what a store's client buffers.
 
     Raises:
         OptionError: An option has a value that cannot work; at once.

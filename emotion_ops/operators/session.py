@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from emotion_ops.errors import UnsupportedModelError
-from emotion_ops.images.loader import ByteBudget, ImageLoader, pool_for
+from emotion_ops.images.loader import ImageLoader, pool_for
+from emotion_ops.images.memory import Memory
 from emotion_ops.images.meter import Meter
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.models.engine import Engine, load
@@ -67,11 +68,13 @@ def loader_of(options: ClassifyEmotions, geometry: Geometry, meter: Meter | None
         geometry: An RGB picture → uint8 (height, width, 3).
         meter: Told what it takes; None measures for nobody.
     """
-    limits, budget, pool = options.limits, ByteBudget(options.memory - options.memory // 2), None
+    limits, pool = options.limits, None
     if options.isolation == "process":
         memory = limits.memory if options.decode_memory == "auto" else options.decode_memory
         pool = pool_for(limits, geometry, options.decode_timeout, memory)
-    return ImageLoader(options.access, limits, options.channels, geometry, budget, pool, meter or Meter())
+    return ImageLoader(
+        options.access, limits, options.channels, geometry, Memory(options.memory), pool, meter or Meter()
+    )
 
 
 def flow_of(options: ClassifyEmotions, engine: Engine) -> Flow:

@@ -108,7 +108,8 @@ def answer(
     Args:
         source: Rows to answer; pulled from the caller's thread, only as far ahead as the window needs.
         engine: The network.
-        loader: What the threads do with a cell; its meter is told what the stages take.
+        loader: What the threads do with a cell; its meter is told what the stages take. It serves this stream
+            alone, and is stopped at its end.
         flow: How much happens at once.
         on_failure: Told of each row that fails, in order, by its position in the whole source and why; what
             it raises ends the stream.
@@ -143,6 +144,7 @@ def answer(
         yield from _finished(opened)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        loader.stop()
 
 
 def _start_loading(
