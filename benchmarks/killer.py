@@ -3,7 +3,8 @@
     python benchmarks/killer.py SOURCE MODEL   (requests on stdin, one JSON line each; answers on stdout)
 
 A request ``{"destination": …, "step": k}`` dies at the k-th step, which is the entry or exit of something that
-writes; ``{"destination": …, "seconds": s}`` dies after that time, wherever it is; one with neither runs to its end.
+writes; ``{"destination": …, "seconds": s}`` dies after that time, wherever it is; one with neither runs to its end;
+``"retry": true`` answers failed rows again.
 The answer names the steps of a run that ended, and tells of any run how many rows went through the network, in
 which time, and how it ended. The libraries are imported once, before any thread or network is started, so that
 forking is safe; nothing of the package is replaced.
@@ -83,7 +84,7 @@ def run(source: str, model: str, request: dict[str, Any], answered: mmap.mmap) -
         signal.setitimer(signal.ITIMER_REAL, request["seconds"])
     started = time.perf_counter()
     sys.setprofile(profile)
-    report = enrich_dataset(source, request["destination"], operator)
+    report = enrich_dataset(source, request["destination"], operator, retry_errors=request.get("retry", False))
     sys.setprofile(None)
     signal.setitimer(signal.ITIMER_REAL, 0)
     seconds = time.perf_counter() - started

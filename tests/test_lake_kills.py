@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,23 @@ def test_killed_before_and_after_every_kind_of_write_a_rerun_ends_as_if_nothing_
         outcome = jobs(tmp_path / str(step), step=step)
         assert outcome.killed, (write, event)
         assert_mended(outcome)
+
+
+def test_a_retry_that_is_killed_leaves_each_output_as_it_was_or_as_it_becomes_and_is_gone_on_with(
+    attempt: tuple[Trial, dict[str, Any]], tmp_path: Path
+) -> None:
+    """The rows that failed fail again, so that before, after and between the outputs hold the same."""
+    jobs, _ = attempt
+    shutil.copytree(jobs.undisturbed, tmp_path / "whole")
+    steps = jobs.killer(tmp_path / "whole", retry=True)["steps"]
+    for number, write in enumerate(dict.fromkeys(name.rpartition(" ")[0] for name in steps if name.startswith(WRITES))):
+        event = ("call", "return")[number % 2]
+        destination = tmp_path / str(number)
+        shutil.copytree(jobs.undisturbed, destination)
+        assert jobs.killer(destination, retry=True, step=steps.index(f"{write} {event}") + 1)["killed"], write
+        assert jobs.differences(destination) == [], write
+        assert not jobs.killer(destination, retry=True)["killed"]
+        assert (jobs.differences(destination), leftovers(destination)) == ([], ()), write
 
 
 def test_killed_again_and_again_at_random_instants_a_job_keeps_what_it_finished(
