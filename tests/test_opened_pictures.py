@@ -71,6 +71,7 @@ def test_pictures_that_share_a_file_get_their_own_pixels() -> None:
         np.testing.assert_array_equal(pixels, np.asarray(opened((first, second)[row % 2])))
 
 
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # of the comparison
 @pytest.mark.parametrize("name", [*(name for name in every_mode())])
 def test_an_unread_picture_gives_what_its_file_gives_and_stays_unread(name: str, tmp_path: Path) -> None:
     encoded = every_mode()[name]
