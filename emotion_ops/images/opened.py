@@ -84,7 +84,7 @@ def _file(picture: Any, size: int) -> bytes | None:
         picture.fp.seek(0)
         encoded = picture.fp.read(size)
         picture.fp.seek(position)
-    except Exception:
+    except Exception:  # likewise
         return None
     return encoded if isinstance(encoded, bytes) and len(encoded) == size else None
 

@@ -135,7 +135,7 @@ def commit(
 
     Raises:
         DatasetError: The source changed since it was planned, or what was written is not what should be.
-        DestinationConflictError: There was no output when it was planned, and now another run's is there.
+        DestinationConflictError: The output is not what it was when this was planned: another run made it meanwhile.
         OSError: The destination cannot be written.
     """
     answers = _Answers(plan.journal, len(plan.row_groups), show)

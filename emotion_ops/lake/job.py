@@ -140,11 +140,20 @@ class Job:
         for plan in plans:
             first = 0
             for number, group in enumerate(plan.row_groups):
-                again = plan.action is Action.RETRY
-                retry = Retry(plan.destination, plan.key, first, tuple(self.retry)) if again else None
                 if number in missing[plan.key]:
-                    where, size = (plan.source, plan.entry.key, plan.stamp, number, first), (group.rows, group.bytes)
-                    yield Unit(*where, *size, operator, plan.journal, retry)
+                    again = plan.action is Action.RETRY
+                    yield Unit(
+                        source=plan.source,
+                        key=plan.entry.key,
+                        stamp=plan.stamp,
+                        row_group=number,
+                        first_row=first,
+                        rows=group.rows,
+                        bytes=group.bytes,
+                        operator=operator,
+                        journal=plan.journal,
+                        retry=Retry(plan.destination, plan.key, first, tuple(self.retry)) if again else None,
+                    )
                 first += group.rows
 
     def _commit(self, plan: FilePlan, may_publish: Callable[[], None]) -> None:
