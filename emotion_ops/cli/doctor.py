@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import io
 import os
@@ -17,10 +18,12 @@ from rich.table import Table
 from emotion_ops.cli.output import ExitCode, out, print_json, two_columns
 from emotion_ops.demo.faces import EMOTIONS, draw_face
 from emotion_ops.errors import EmotionOpsError
-from emotion_ops.models.engine import PRECISIONS, load
+from emotion_ops.models.choice import goes_together
+from emotion_ops.models.engine import ENGINES, PRECISIONS
 from emotion_ops.models.reference import library_versions, reference_probabilities
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.session import engine_of
 from emotion_ops.operators.throughput import measure
 from emotion_ops.version import __version__
 
@@ -33,8 +36,15 @@ CLEAR_MARGIN = 0.1
 _SECONDS = 2.0  # of each throughput sample, about
 
 
-def doctor(model: str, revision: str | None, device: str, *, as_json: bool) -> ExitCode:
-    """Check versions, devices, the model, golden images in each precision, and the throughput.
+def doctor(model: str, revision: str | None, device: str, calibration: str | None = None, *, as_json: bool) -> ExitCode:
+    """Check versions, devices, the model, golden images in each engine and precision, and the throughput.
+
+    Args:
+        model: Its name.
+        revision: Its commit.
+        device: Where it runs.
+        calibration: What int8 is calibrated on; None leaves int8 out.
+        as_json: JSON instead of tables.
 
     Returns:
         ``OK`` where everything is as it should be, else ``FOUND_WRONG``.
@@ -43,7 +53,13 @@ def doctor(model: str, revision: str | None, device: str, *, as_json: bool) -> E
     operator = ClassifyEmotions(model=model, revision=checkpoint.commit, device=device)
     golden = _golden_images()
     expected = reference_probabilities(checkpoint, [Image.open(io.BytesIO(data)) for data in golden.values()])
-    engines = [_compare(operator, precision, golden, expected) for precision in PRECISIONS]
+    engines = [
+        _compare(dataclasses.replace(operator, engine=engine, precision=precision, calibration=given), golden, expected)
+        for engine in ENGINES
+        for precision in PRECISIONS
+        for given in [calibration if precision == "int8" else None]
+        if goes_together(engine, operator.device, precision) and (precision != "int8" or given)
+    ]
     throughput = _throughput(operator)
     healthy = all(engine["healthy"] for engine in engines)
     answer = {
@@ -86,15 +102,12 @@ def _golden_images() -> dict[str, bytes]:
     }
 
 
-def _compare(
-    operator: ClassifyEmotions, precision: str, golden: dict[str, bytes], expected: NDArray[np.float32]
-) -> dict[str, Any]:
+def _compare(checked: ClassifyEmotions, golden: dict[str, bytes], expected: NDArray[np.float32]) -> dict[str, Any]:
     """One engine and precision against the plain forward pass."""
-    options = {name: getattr(operator, name) for name in ("model", "revision", "device")}
-    checked = ClassifyEmotions(**options, precision=precision)  # type: ignore[arg-type]  # one of PRECISIONS
-    answer: dict[str, Any] = {"engine": "torch", "precision": precision}
+    precision = checked.precision
+    answer: dict[str, Any] = {"engine": checked.engine, "precision": precision}
     try:
-        engine = load(checked.model, checked.revision, checked.device, checked.engine, checked.precision)
+        engine = engine_of(checked)
         columns = checked.columns_for(list(golden.values()))
     except (EmotionOpsError, RuntimeError) as error:  # a precision that this device cannot do at all
         return {**answer, "healthy": precision != "fp32", "problem": str(error).splitlines()[0]}

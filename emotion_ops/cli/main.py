@@ -27,8 +27,9 @@ Image = Annotated[str, typer.Option(help="The column of images.")]
 Model = Annotated[str, typer.Option(help="A hub id, a local folder, or 'demo'.")]
 Revision = Annotated[str | None, typer.Option(help="Commit of a hub model; 'inspect' prints it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-Engine = Annotated[str, typer.Option(help="auto, torch.")]
-Precision = Annotated[str, typer.Option(help="auto (fp32), fp32, bf16, fp16.")]
+Engine = Annotated[str, typer.Option(help="auto, torch, openvino.")]
+Precision = Annotated[str, typer.Option(help="auto (fp32), fp32, bf16, fp16, int8.")]
+Calibration = Annotated[str | None, typer.Option(help="What int8 is calibrated on: a folder of images, or Parquet.")]
 Allow = Annotated[list[str] | None, typer.Option(help="A URL scheme that paths may use; may be repeated.")]
 AllowHosts = Annotated[list[str] | None, typer.Option(help="A private host that http(s) may reach; may be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
@@ -62,6 +63,7 @@ def enrich(
     device: Device = "auto",
     engine: Engine = "auto",
     precision: Precision = "auto",
+    calibration: Calibration = None,
     batch_size: Annotated[str, typer.Option(help="Rows in one forward pass, or auto.")] = "auto",
     on_error: Annotated[str, typer.Option(help="What becomes of a row that fails: null, raise, drop.")] = "null",
     prefix: Annotated[str, typer.Option(help="What the appended columns' names start with.")] = "emotion",
@@ -115,9 +117,9 @@ def enrich(
         raise typer.BadParameter("give SOURCE and DESTINATION")
     given = {
         "image": image, "model": model, "revision": revision, "device": device, "engine": engine,
-        "precision": precision, "batch_size": _number_or_auto(batch_size), "on_error": on_error,
-        "prefix": prefix, "root": root, "allow": tuple(allow or ()), "allow_hosts": tuple(allow_hosts or ()),
-        "channels": channels, "max_bytes": max_bytes, "max_pixels": max_pixels, "max_side": max_side,
+        "precision": precision, "calibration": calibration, "batch_size": _number_or_auto(batch_size),
+        "on_error": on_error, "prefix": prefix, "root": root,
+        "allow": tuple(allow or ()), "allow_hosts": tuple(allow_hosts or ()), "channels": channels, "max_bytes": max_bytes, "max_pixels": max_pixels, "max_side": max_side,
         "max_frames": max_frames, "isolation": isolation, "decode_timeout": decode_timeout,
         "decode_memory": decode_memory, "threads": _number_or_auto(threads), "memory": memory,
     }  # fmt: skip
@@ -192,6 +194,7 @@ def doctor(
     model: Model = DEFAULT_MODEL,
     revision: Revision = None,
     device: Device = "auto",
+    calibration: Calibration = None,
     as_json: Json = False,
 ) -> None:
     """Prove a set-up before it is trusted: versions, devices, golden images, throughput.
@@ -200,7 +203,7 @@ def doctor(
     """
     from emotion_ops.cli.doctor import doctor as command
 
-    raise typer.Exit(command(model, revision, device, as_json=as_json))
+    raise typer.Exit(command(model, revision, device, calibration, as_json=as_json))
 
 
 app.add_typer(audit)

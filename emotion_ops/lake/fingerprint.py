@@ -12,13 +12,14 @@ from emotion_ops.images.location import redact_all, without_secrets
 from emotion_ops.lake.storage import Entry
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.session import made_with
 
 FORMAT_VERSION = 1
 """Raised whenever this package writes other numbers or other columns for equal options."""
 
 # fmt: off
 _NUMBERS = (
-    "image", "precision", "engine", "on_error", "prefix", "channels", "root",
+    "image", "on_error", "prefix", "channels", "root",
     "max_bytes", "max_pixels", "max_side", "max_frames",
 )
 # fmt: on
@@ -82,7 +83,7 @@ class Recipe:
             columns: Which columns pass through.
         """
         checkpoint = locate(operator.model, operator.revision)
-        options = {name: getattr(operator, name) for name in _NUMBERS}
+        options = {**{name: getattr(operator, name) for name in _NUMBERS}, **made_with(operator)}
         if "://" in (root := str(operator.root)):
             options["root"] = without_secrets(root)  # footers are read by others
         return cls(

@@ -6,19 +6,25 @@ import functools
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_ops.models import openmp
+from emotion_ops.errors import OptionError
+from emotion_ops.models.choice import Choice, choose
+from emotion_ops.models.int8 import Calibration
 from emotion_ops.models.spec import PixelSpec
 from emotion_ops.models.weights import Checkpoint, locate
 
-EngineName = Literal["auto", "torch"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-PRECISIONS = ("fp32", "bf16", "fp16")
-"""What a network can be run in; ``auto`` is the first."""
+EngineName = Literal["auto", "torch", "openvino"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+ENGINES: tuple[EngineName, ...] = ("torch", "openvino")
+"""What can run a network."""
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16", "int8")
+"""What a network can be run in."""
 
 
 class Engine(Protocol):
@@ -26,7 +32,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """The engine's name, ``torch``."""
+        """The engine's name, ``torch`` or ``openvino``."""
 
     @property
     def device(self) -> str:
@@ -34,7 +40,7 @@ class Engine(Protocol):
 
     @property
     def precision(self) -> str:
-        """``fp32``, ``bf16`` or ``fp16``."""
+        """``fp32``, ``bf16``, ``fp16`` or ``int8``."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -76,32 +82,49 @@ if sys.platform != "win32":  # a thread of the parent may have held it, and is n
     os.register_at_fork(after_in_child=_unlock)
 
 
-def load(model: str, revision: str | None, device: str, engine: EngineName, precision: Precision) -> Engine:
+def load(
+    model: str,
+    revision: str | None,
+    device: str,
+    engine: EngineName,
+    precision: Precision,
+    calibrate: Callable[[Checkpoint], Calibration] | None = None,
+) -> Engine:
     """The engine for these options: loaded at the first call of this process, the same one ever after.
 
     Args:
         model: A hub id, a local folder or ``demo``.
         revision: A commit, tag or branch of the hub's repository.
         device: ``auto``, or what torch calls a device.
-        engine: ``auto`` or ``torch``.
-        precision: ``auto`` (fp32), ``fp32``, ``bf16`` or ``fp16``.
+        engine: ``auto``, ``torch`` or ``openvino``.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``; see ``emotion_ops.models.choice.choose``.
+        calibrate: Gives the pictures that int8 is calibrated on; asked in int8 only.
 
     Raises:
         ModelError: The model cannot be found or used.
-        OptionError: The device is not there.
+        OptionError: The device is not there, or the options do not go together.
+        MissingDependencyError: A package that was asked for is not installed.
     """
     checkpoint = locate(model, revision)
-    openmp.wait_passively()
-    from emotion_ops.models.torch_engine import device_of
-
-    precision = "fp32" if precision == "auto" else precision
+    chosen = choose(engine, device, precision)
+    calibration = None
+    if chosen.precision == "int8":
+        if calibrate is None:
+            raise OptionError("precision", "int8", "say what it is calibrated on: calibration='images/'")
+        calibration = calibrate(checkpoint)
     with _loading:  # two streams that start together share one network
-        return _load(os.getpid(), checkpoint, checkpoint.stamp(), device_of(device), precision)
+        return _load(os.getpid(), checkpoint, checkpoint.stamp(), chosen, calibration)
 
 
 @functools.lru_cache(maxsize=4)
-def _load(process: int, checkpoint: Checkpoint, stamp: object, device: str, precision: str) -> Engine:
+def _load(
+    process: int, checkpoint: Checkpoint, stamp: object, chosen: Choice, calibration: Calibration | None
+) -> Engine:
     """One network for equal arguments; a child process and a folder with new files have their own."""
+    if chosen.engine == "openvino":
+        from emotion_ops.models.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(checkpoint, chosen.precision, calibration)
     from emotion_ops.models.torch_engine import TorchEngine
 
-    return TorchEngine(checkpoint, device, precision)
+    return TorchEngine(checkpoint, chosen.device, chosen.precision)

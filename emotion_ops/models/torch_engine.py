@@ -14,7 +14,7 @@ from transformers import AutoModelForImageClassification
 from transformers.utils import logging
 
 from emotion_ops.errors import OptionError, UnsupportedModelError
-from emotion_ops.models.spec import first_line, labels_of, pixels_of
+from emotion_ops.models.spec import PixelSpec, first_line, labels_of, pixels_of
 from emotion_ops.models.weights import Checkpoint
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -47,19 +47,13 @@ class TorchEngine:
         self.device = device
         self._device = torch.device(device)
         self.batch_size = _BATCH_SIZES.get(self._device.type, 16)
-        self._dtype = _DTYPES[precision]
-        self._network = _network(checkpoint).to(self._device, self._dtype)
-        self._scale = torch.tensor(self.pixels.scale, device=self._device).view(3, 1, 1)
-        self._offset = torch.tensor(self.pixels.offset, device=self._device).view(3, 1, 1)
+        self._network = Whole(load_network(checkpoint), self.pixels, _DTYPES[precision]).to(self._device).eval()
         self._check_fit()
 
     @torch.inference_mode()
     def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities of a batch of pictures; see ``Engine.predict``."""
-        pixels = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float()
-        values = (pixels * self._scale + self._offset).to(self._dtype)
-        logits = self._network(pixel_values=values).logits
-        probabilities: NDArray[np.float32] = torch.softmax(logits.float(), dim=-1).cpu().numpy()
+        probabilities: NDArray[np.float32] = self._network(torch.from_numpy(batch).to(self._device)).cpu().numpy()
         return probabilities
 
     def _check_fit(self) -> None:
@@ -82,6 +76,30 @@ class TorchEngine:
                 f"its network gives {probabilities.shape[1]} numbers, and its config.json names {labels} labels",
                 "name each in id2label of config.json",
             )
+
+
+class Whole(torch.nn.Module):
+    """A network with normalisation before it and softmax, in float32, behind it.
+
+    Args:
+        network: Takes pixel_values, gives logits.
+        pixels: What it wants to see.
+        dtype: What it computes in.
+    """
+
+    def __init__(self, network: torch.nn.Module, pixels: PixelSpec, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.network = network.to(dtype)
+        self.dtype = dtype
+        self.scale: torch.Tensor
+        self.offset: torch.Tensor
+        self.register_buffer("scale", torch.tensor(pixels.scale).view(3, 1, 1))
+        self.register_buffer("offset", torch.tensor(pixels.offset).view(3, 1, 1))
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """Probabilities, float32 (N, labels), of pictures, uint8 (N, height, width, 3)."""
+        values = (batch.permute(0, 3, 1, 2).float() * self.scale + self.offset).to(self.dtype)
+        return torch.softmax(self.network(pixel_values=values).logits.float(), dim=-1)
 
 
 def device_of(name: str) -> str:
@@ -122,7 +140,7 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _network(checkpoint: Checkpoint) -> torch.nn.Module:
+def load_network(checkpoint: Checkpoint) -> torch.nn.Module:
     """The network in evaluation mode, each of its weights out of the checkpoint."""
     try:
         with _quiet():  # what the load report would say is checked below

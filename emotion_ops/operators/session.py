@@ -15,9 +15,12 @@ from emotion_ops.images.loader import ImageLoader, pool_for
 from emotion_ops.images.memory import Memory
 from emotion_ops.images.meter import Meter
 from emotion_ops.images.preprocess import Resize
+from emotion_ops.models.choice import choose
 from emotion_ops.models.engine import Engine, load
-from emotion_ops.models.spec import PixelSpec, labels_of, probe_pixels
+from emotion_ops.models.int8 import Calibration
+from emotion_ops.models.spec import PixelSpec, labels_of, pixels_of, probe_pixels
 from emotion_ops.models.weights import Checkpoint, locate
+from emotion_ops.operators.calibration import calibration_of
 from emotion_ops.operators.stream import Flow
 from emotion_ops.schema import Labels, OutputColumns
 from emotion_ops.version import __version__
@@ -57,7 +60,29 @@ def _columns(checkpoint: Checkpoint, stamp: object, prefix: str) -> OutputColumn
 
 def engine_of(options: ClassifyEmotions) -> Engine:
     """The engine of these options; loaded once a process."""
-    return load(options.model, options.revision, options.device, options.engine, options.precision)
+    return load(
+        options.model,
+        options.revision,
+        options.device,
+        options.engine,
+        options.precision,
+        lambda checkpoint: _calibration(options, checkpoint, checkpoint.stamp()),
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _calibration(options: ClassifyEmotions, checkpoint: Checkpoint, stamp: object) -> Calibration:
+    return calibration_of(options, loader_of(options, geometry_of(pixels_of(checkpoint))))
+
+
+def made_with(options: ClassifyEmotions) -> dict[str, str | None]:
+    """What these options leave to the machine, settled: engine, precision, and what int8 is calibrated on."""
+    chosen = choose(options.engine, options.device, options.precision)
+    calibration = None
+    if chosen.precision == "int8":
+        checkpoint = locate(options.model, options.revision)
+        calibration = _calibration(options, checkpoint, checkpoint.stamp()).digest
+    return {"engine": chosen.engine, "precision": chosen.precision, "calibration": calibration}
 
 
 def loader_of(options: ClassifyEmotions, geometry: Geometry, meter: Meter | None = None) -> ImageLoader:
@@ -84,14 +109,12 @@ def flow_of(options: ClassifyEmotions, engine: Engine) -> Flow:
     return Flow(batch_size, threads, options.memory // 2)
 
 
-def geometry_of(engine: Engine) -> Geometry:
-    """What brings a picture to the size that the engine takes."""
-    return _geometry(engine.pixels)
-
-
 @functools.lru_cache(maxsize=4)
-def _geometry(pixels: PixelSpec) -> Geometry:
-    """Our own resize where it gives the checkpoint's own pixels, bit for bit; else the checkpoint's."""
+def geometry_of(pixels: PixelSpec) -> Geometry:
+    """What brings a picture to the size that the network takes.
+
+    Our own resize where it gives the checkpoint's own pixels, bit for bit; else the checkpoint's.
+    """
     resize = Resize.from_config(pixels.config)
     probe = Image.fromarray(probe_pixels())
     if resize is not None and np.array_equal(resize(probe), pixels.geometry(probe)):

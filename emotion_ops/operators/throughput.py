@@ -57,7 +57,7 @@ def measure(operator: ClassifyEmotions, images: pa.Array, seconds: float) -> Thr
     operator = dataclasses.replace(operator, on_error="null")
     engine = engine_of(operator)
     loader, flow, cell = (
-        loader_of(operator, geometry_of(engine)),
+        loader_of(operator, geometry_of(engine.pixels)),
         flow_of(operator, engine),
         cells_of(images, operator.image),
     )

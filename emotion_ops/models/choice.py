@@ -1,0 +1,82 @@
+"""Which engine, device and precision run a network on this machine."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+from dataclasses import dataclass
+
+from emotion_ops.errors import MissingDependencyError, OptionError
+from emotion_ops.models import openmp
+
+_log = logging.getLogger("emotion_ops")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What runs a network, with nothing left open.
+
+    Attributes:
+        engine: ``torch`` or ``openvino``.
+        device: As torch names it: ``cpu``, ``cuda:0``, ``mps``.
+        precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+    """
+
+    engine: str
+    device: str
+    precision: str
+
+
+@functools.lru_cache(maxsize=32)
+def choose(engine: str, device: str, precision: str) -> Choice:
+    """Settle what ``auto`` leaves open by what the machine has, once a process, and log it.
+
+    ``auto`` is the fastest device, fp32, and torch, but for int8, which OpenVINO alone computes in: it never trades
+    accuracy, and never changes its numbers because a package was installed.
+
+    Args:
+        engine: ``auto``, ``torch`` or ``openvino``.
+        device: ``auto``, or what torch calls a device.
+        precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+
+    Raises:
+        OptionError: The device is not there, or engine, device and precision do not go together.
+        MissingDependencyError: A package that was asked for is not installed.
+    """
+    openmp.wait_passively()
+    from emotion_ops.models.torch_engine import device_of
+
+    found, asked = device_of(device), engine
+    precision = "fp32" if precision == "auto" else precision
+    if engine == "auto":
+        engine = "openvino" if precision == "int8" else "torch"
+    _check(engine, found, precision)
+    faster = asked == "auto" and engine == "torch" and found == "cpu" and precision != "fp16"
+    hint = "; engine='openvino' is faster on a CPU" if faster else ""
+    _log.info("network: %s on %s in %s%s", engine, found, precision, hint)
+    return Choice(engine, found, precision)
+
+
+def goes_together(engine: str, device: str, precision: str) -> bool:
+    """Whether these can run a network here; nothing of them is ``auto`` but perhaps the device."""
+    try:
+        choose(engine, device, precision)
+    except (OptionError, MissingDependencyError):
+        return False
+    return True
+
+
+def _check(engine: str, device: str, precision: str) -> None:
+    if engine == "openvino":
+        if device != "cpu":
+            raise OptionError("engine", engine, f"give engine='torch' for {device}: OpenVINO runs on the CPU here")
+        if precision == "fp16":
+            raise OptionError("precision", precision, "give fp32, bf16 or int8: no CPU of OpenVINO's computes in fp16")
+        if not importlib.util.find_spec("openvino"):
+            raise MissingDependencyError("openvino", "engine='openvino'", "openvino")
+    if precision == "int8":
+        if engine != "openvino":
+            raise OptionError("precision", precision, "give engine='openvino' and device='cpu', which compute in int8")
+        if not importlib.util.find_spec("nncf"):
+            raise MissingDependencyError("nncf", "precision='int8'", "openvino")

@@ -1,0 +1,160 @@
+"""Every engine gives the numbers of its precision; what does not go together is refused with its cure."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from emotion_ops import ClassifyEmotions, DestinationConflictError, OptionError, enrich_dataset
+from emotion_ops.testing import faces_table, save_tiny_model
+
+HELD_OUT = 20_000  # a seed that neither training nor calibration has seen
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["EMOTION_OPS_CACHE"] = str(folder)
+    yield folder
+    del os.environ["EMOTION_OPS_CACHE"]
+
+
+@pytest.fixture(scope="module")
+def faces() -> pa.Table:
+    return faces_table(210, seed=HELD_OUT, size=96)
+
+
+@pytest.fixture(scope="module")
+def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("calibration") / "faces.parquet"
+    pq.write_table(faces_table(126, seed=10_000, size=96), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def right(faces: pa.Table) -> NDArray[np.float32]:
+    return probabilities(ClassifyEmotions(model="demo", engine="torch"), faces)
+
+
+def probabilities(operator: ClassifyEmotions, table: pa.Table) -> NDArray[np.float32]:
+    out = operator(table)
+    return np.stack([out.column(name).to_numpy() for name in operator.output_columns().probabilities], axis=1)
+
+
+def test_openvino_in_fp32_gives_torchs_numbers_at_any_batch_size(faces: pa.Table, right: NDArray[np.float32]) -> None:
+    for batch_size in (1, 7, 32):
+        operator = ClassifyEmotions(model="demo", engine="openvino", batch_size=batch_size)
+        np.testing.assert_allclose(probabilities(operator, faces), right, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision", "agreement"),
+    [("torch", "bf16", 0.995), ("openvino", "bf16", 0.995), ("openvino", "int8", 0.985)],
+)
+def test_coarser_precisions_choose_the_same_labels(
+    engine: str, precision: str, agreement: float, faces: pa.Table, right: NDArray[np.float32], calibration: Path
+) -> None:
+    given = calibration if precision == "int8" else None
+    operator = ClassifyEmotions(model="demo", engine=engine, precision=precision, calibration=given)  # type: ignore[arg-type]
+    ours = probabilities(operator, faces)
+    assert (ours.argmax(axis=1) == right.argmax(axis=1)).mean() >= agreement
+    np.testing.assert_allclose(ours.sum(axis=1), 1, atol=1e-5)
+    assert 0 < np.abs(ours - right).max() < 0.5  # it is another precision, and not another network
+
+
+def test_threads_that_share_an_engine_get_their_own_answers(faces: pa.Table, right: NDArray[np.float32]) -> None:
+    operator = ClassifyEmotions(model="demo", engine="openvino", batch_size=5)
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda start: probabilities(operator, faces.slice(start, 20)), range(0, 120, 20)))
+    np.testing.assert_allclose(np.concatenate(parts), right[:120], atol=1e-5)
+
+
+def test_a_graph_is_made_once_for_equal_weights_and_anew_for_others(cache: Path, tmp_path: Path) -> None:
+    table = faces_table(2)
+    models = [save_tiny_model(tmp_path / name, seed=seed) for name, seed in (("a", 1), ("same", 1), ("b", 2))]
+    before = {path.parent for path in cache.rglob("network.xml")}
+    answers = [probabilities(ClassifyEmotions(model=str(model), engine="openvino"), table) for model in models]
+    assert len({path.parent for path in cache.rglob("network.xml")} - before) == 2
+    np.testing.assert_array_equal(answers[0], answers[1])
+    assert np.abs(answers[0] - answers[2]).max() > 1e-3
+    for model, answer in zip(models, answers, strict=True):
+        torchs = probabilities(ClassifyEmotions(model=str(model), engine="torch"), table)
+        np.testing.assert_allclose(answer, torchs, atol=1e-5)
+    assert not list(cache.rglob("tmp*"))
+
+
+def test_int8_may_be_calibrated_on_a_folder_of_images_and_says_what_it_lacks(tmp_path: Path, faces: pa.Table) -> None:
+    (tmp_path / "images" / "deep").mkdir(parents=True)
+    for row, image in enumerate(faces.column("image").to_pylist()[:40]):
+        (tmp_path / "images" / "deep" / f"{row}.jpg").write_bytes(image["bytes"])
+    (tmp_path / "images" / "broken.jpg").write_bytes(b"broken")
+    operator = ClassifyEmotions(model="demo", precision="int8", calibration=tmp_path / "images")
+    assert operator(faces.slice(0, 4)).column("emotion_error").null_count == 4
+    for given, words in ((None, "say what it is calibrated on"), (tmp_path / "nowhere", "give a folder of images")):
+        with pytest.raises(OptionError, match=words):
+            ClassifyEmotions(model="demo", precision="int8", calibration=given)(faces.slice(0, 1))
+    pq.write_table(faces.slice(0, 3), tmp_path / "few.parquet")
+    with pytest.raises(OptionError, match="holds 3 images that can be read, and 16 are the fewest"):
+        ClassifyEmotions(model="demo", precision="int8", calibration=tmp_path / "few.parquet")(faces.slice(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"engine": "openvino", "precision": "fp16"}, "no CPU of OpenVINO's computes in fp16"),
+        ({"engine": "torch", "precision": "int8", "calibration": "x"}, "give engine='openvino'"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options: dict[str, str], words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        ClassifyEmotions(model="demo", **options)(faces_table(1))  # type: ignore[arg-type]
+
+
+def test_without_openvino_the_error_names_the_command_that_installs_it() -> None:
+    code = (
+        "import sys; sys.modules['openvino'] = None\n"
+        "from emotion_ops import ClassifyEmotions, MissingDependencyError; from emotion_ops.testing import faces_table\n"
+        "try: ClassifyEmotions(model='demo', engine='openvino')(faces_table(1))\n"
+        "except MissingDependencyError as error: print(error)\n"
+        "print(ClassifyEmotions(model='demo')(faces_table(1)).num_rows)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert "pip install 'emotion-ops[openvino]'" in done.stdout
+    assert done.stdout.endswith("1\n")
+
+
+def test_what_was_chosen_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    from emotion_ops.models.choice import choose
+
+    choose.cache_clear()
+    logging.getLogger("emotion_ops").propagate = True
+    with caplog.at_level(logging.INFO, "emotion_ops"):
+        ClassifyEmotions(model="demo", device="cpu")(faces_table(1))
+    assert "network: torch on cpu in fp32; engine='openvino' is faster on a CPU" in caplog.text
+
+
+def test_another_engine_or_calibration_is_another_fingerprint_and_what_auto_chose_is_not(
+    faces: pa.Table, calibration: Path, tmp_path: Path
+) -> None:
+    pq.write_table(faces.slice(0, 7), tmp_path / "source.parquet")
+
+    def enrich(**options: object) -> int:
+        operator = ClassifyEmotions(model="demo", **options)  # type: ignore[arg-type]
+        return enrich_dataset(tmp_path / "source.parquet", tmp_path / "out", operator).skipped
+
+    assert enrich() == 0
+    assert enrich(engine="torch", precision="fp32", device="cpu") == 1
+    with pytest.raises(DestinationConflictError, match="engine: 'torch' there, 'openvino' now"):
+        enrich(engine="openvino")
+    with pytest.raises(DestinationConflictError, match="precision: 'fp32' there, 'int8' now"):
+        enrich(precision="int8", calibration=calibration)
