@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 
 import pytest
 
@@ -10,6 +13,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the package does, befo
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes run the tests, and two threads each would be too many
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches for the network; those of the hub start a server of their own
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+if (
+    "EMOTION_OPS_CACHE" not in os.environ
+):  # graphs of networks: one place for all processes of this run, and none after it
+    os.environ["EMOTION_OPS_CACHE"] = tempfile.mkdtemp(prefix="emotion-ops-tests-")
+    atexit.register(shutil.rmtree, os.environ["EMOTION_OPS_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

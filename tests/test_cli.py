@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import os
 import pty
@@ -15,6 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from pictures import jpeg
 from PIL import Image
+
+from emotion_ops import ClassifyEmotions, enrich_dataset
+from emotion_ops.cli.main import enrich
 
 COMMAND = [sys.executable, "-m", "emotion_ops"]
 
@@ -137,6 +142,15 @@ def test_on_a_terminal_there_is_a_bar_with_images_a_second(faces: Path, tiny_mod
     assert job.wait(timeout=60) == 0
     assert b"7/7" in seen
     assert b"2 failed" in seen
+
+
+def test_every_option_of_the_operator_and_of_the_job_is_an_option_of_enrich() -> None:
+    of_the_code = {option.name for option in dataclasses.fields(ClassifyEmotions)} | {
+        name
+        for name in inspect.signature(enrich_dataset).parameters
+        if name not in ("source", "destination", "operator", "runner", "on_progress")  # arguments, and Python's alone
+    }
+    assert {name for name in inspect.signature(enrich).parameters if name not in ("source", "as_json")} == of_the_code
 
 
 def test_help_and_version_answer_without_loading_anything_heavy() -> None:

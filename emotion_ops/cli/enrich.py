@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from rich.table import Table
@@ -18,19 +19,18 @@ _LABELS_SHOWN = 10
 _BAR = 24
 
 
-def enrich(
-    sources: list[str], destination: str, options: dict[str, Any], job: dict[str, Any], *, as_json: bool
-) -> None:
+def enrich(sources: list[str], destination: str, given: dict[str, Any], *, as_json: bool) -> None:
     """Enrich and say what was done.
 
     Args:
         sources: Files, folders or globs.
         destination: A folder, or a file for one file.
-        options: Those of ``ClassifyEmotions``.
-        job: Those of ``enrich_dataset``.
+        given: Options of ``ClassifyEmotions`` and of ``enrich_dataset``, by name.
         as_json: The report as JSON instead of a table.
     """
-    operator = ClassifyEmotions(**options)
+    of_operator = {option.name for option in dataclasses.fields(ClassifyEmotions)}
+    operator = ClassifyEmotions(**{name: value for name, value in given.items() if name in of_operator})
+    job = {name: value for name, value in given.items() if name not in of_operator}
     with progress_of_rows("enriching") as show:
         report = enrich_dataset(
             sources, destination, operator, **job, on_progress=lambda p: show(p.rows_done, p.rows_total, p.errors)

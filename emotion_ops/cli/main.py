@@ -111,28 +111,16 @@ def enrich(
 
     emotion-ops enrich faces/ enriched/ --image photo --model demo
     """
+    given = {name: value for name, value in locals().items() if value is not None and name not in ("source", "as_json")}
     from emotion_ops.cli.enrich import enrich as command
 
     if len(source) < 2:
         raise typer.BadParameter("give SOURCE and DESTINATION")
-    given = {
-        "image": image, "model": model, "revision": revision, "device": device, "engine": engine,
-        "precision": precision, "calibration": calibration, "batch_size": _number_or_auto(batch_size),
-        "on_error": on_error, "prefix": prefix, "root": root,
-        "allow": tuple(allow or ()), "allow_hosts": tuple(allow_hosts or ()), "channels": channels, "max_bytes": max_bytes, "max_pixels": max_pixels, "max_side": max_side,
-        "max_frames": max_frames, "isolation": isolation, "decode_timeout": decode_timeout,
-        "decode_memory": decode_memory, "threads": _number_or_auto(threads), "memory": memory,
-    }  # fmt: skip
-    options = {name: value for name, value in given.items() if value is not None}
-    job = {
-        "columns": columns if columns in ("all", "none") else _names(columns),
-        "retry_errors": _retry(retry_errors), "quarantine": quarantine, "sample_rows": sample_rows,
-        "shard": _shard(shard), "limit": limit, "max_errors": max_errors, "max_error_rate": max_error_rate,
-        "compression": compression, "row_group_rows": row_group_rows, "wait": wait, "overwrite": overwrite,
-        "prune": prune, "dry_run": dry_run, "report_page": report_page,
-        "contact_sheet": "auto" if contact_sheet is None else contact_sheet,
-    }  # fmt: skip
-    command(source[:-1], source[-1], options, job, as_json=as_json)
+    given["batch_size"], given["threads"] = _number_or_auto(batch_size), _number_or_auto(threads)
+    given["columns"] = columns if columns in ("all", "none") else _names(columns)
+    given["retry_errors"], given["shard"] = _retry(retry_errors), _shard(shard)
+    given["contact_sheet"] = "auto" if contact_sheet is None else contact_sheet
+    command(source[:-1], source[-1], given, as_json=as_json)
 
 
 def plan(**given: Any) -> None:

@@ -13,6 +13,10 @@ from emotion_ops.models import openmp
 _log = logging.getLogger("emotion_ops")
 
 
+OPENVINO_RUNS = frozenset({"vit", "swin", "beit", "convnext", "resnet", "levit", "mobilevit"})
+"""Architectures (``model_type``) that ``auto`` gives to OpenVINO: those that the tests hold against torch."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """What runs a network, with nothing left open.
@@ -29,16 +33,17 @@ class Choice:
 
 
 @functools.lru_cache(maxsize=32)
-def choose(engine: str, device: str, precision: str) -> Choice:
+def choose(engine: str, device: str, precision: str, architecture: str) -> Choice:
     """Settle what ``auto`` leaves open by what the machine has, once a process, and log it.
 
-    ``auto`` is the fastest device, fp32, and torch, but for int8, which OpenVINO alone computes in: it never trades
-    accuracy, and never changes its numbers because a package was installed.
+    ``auto`` never trades accuracy: it is the fastest device, fp32, and the faster engine, which is OpenVINO on a CPU
+    where it is installed and known to run the architecture, and torch elsewhere.
 
     Args:
         engine: ``auto``, ``torch`` or ``openvino``.
         device: ``auto``, or what torch calls a device.
         precision: ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+        architecture: The network's ``model_type``.
 
     Raises:
         OptionError: The device is not there, or engine, device and precision do not go together.
@@ -47,24 +52,38 @@ def choose(engine: str, device: str, precision: str) -> Choice:
     openmp.wait_passively()
     from emotion_ops.models.torch_engine import device_of
 
-    found, asked = device_of(device), engine
+    found = device_of(device)
     precision = "fp32" if precision == "auto" else precision
+    why = "as asked"
     if engine == "auto":
-        engine = "openvino" if precision == "int8" else "torch"
+        engine, why = _faster(found, precision, architecture)
     _check(engine, found, precision)
-    faster = asked == "auto" and engine == "torch" and found == "cpu" and precision != "fp16"
-    hint = "; engine='openvino' is faster on a CPU" if faster else ""
-    _log.info("network: %s on %s in %s%s", engine, found, precision, hint)
+    _log.info("network: %s on %s in %s (%s)", engine, found, precision, why)
     return Choice(engine, found, precision)
 
 
 def goes_together(engine: str, device: str, precision: str) -> bool:
     """Whether these can run a network here; nothing of them is ``auto`` but perhaps the device."""
     try:
-        choose(engine, device, precision)
+        choose(engine, device, precision, "")
     except (OptionError, MissingDependencyError):
         return False
     return True
+
+
+def _faster(device: str, precision: str, architecture: str) -> tuple[str, str]:
+    """The engine for a device, and why."""
+    if precision == "int8":
+        return "openvino", "which alone computes in int8"
+    if device != "cpu":
+        return "torch", "which alone runs there"
+    if precision == "fp16":
+        return "torch", "which alone computes in fp16"
+    if architecture not in OPENVINO_RUNS:
+        return "torch", f"OpenVINO is not known to run {architecture!r}"
+    if not importlib.util.find_spec("openvino"):
+        return "torch", "OpenVINO would be faster on a CPU: pip install 'emotion-ops[openvino]'"
+    return "openvino", "the faster one on a CPU"
 
 
 def _check(engine: str, device: str, precision: str) -> None:

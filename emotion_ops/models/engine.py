@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from emotion_ops.errors import OptionError
 from emotion_ops.models.choice import Choice, choose
 from emotion_ops.models.int8 import Calibration
-from emotion_ops.models.spec import PixelSpec
+from emotion_ops.models.spec import PixelSpec, architecture_of
 from emotion_ops.models.weights import Checkpoint, locate
 
 EngineName = Literal["auto", "torch", "openvino"]
@@ -58,14 +58,21 @@ class Engine(Protocol):
     def batch_size(self) -> int:
         """Rows in one forward pass that suit the device."""
 
+    @property
+    def at_once(self) -> int:
+        """Batches that ``predict`` computes side by side; more wait for their turn."""
+
     def predict(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities of a batch of pictures.
+        """Probabilities of a batch of pictures, of fewer at once where memory does not hold them all.
 
         Args:
             batch: uint8 (N, height, width, 3), RGB, at the size that ``pixels`` says; N is 1 or more.
 
         Returns:
             float32 (N, labels); each row sums to 1.
+
+        Raises:
+            ModelError: There is not enough memory for one picture.
         """
         ...
 
@@ -106,7 +113,7 @@ def load(
         MissingDependencyError: A package that was asked for is not installed.
     """
     checkpoint = locate(model, revision)
-    chosen = choose(engine, device, precision)
+    chosen = choose(engine, device, precision, architecture_of(checkpoint))
     calibration = None
     if chosen.precision == "int8":
         if calibrate is None:

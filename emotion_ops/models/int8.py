@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import os
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,9 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import openvino as ov
+
+
+_log = logging.getLogger("emotion_ops")
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,13 @@ class Calibration:
         os.environ.setdefault("NNCF_CI", "1")  # otherwise nncf reports its use to its makers
         import nncf
 
-        return nncf.quantize(
-            network,
-            nncf.Dataset([self.pixels[row : row + 1] for row in range(len(self.pixels))]),
-            model_type=nncf.ModelType.TRANSFORMER,
-            ignored_scope=nncf.IgnoredScope(types=["Convolution"], validate=False),
-            subset_size=len(self.pixels),
-        )
+        nncf.set_log_level(logging.ERROR)
+        _log.info("calibrating int8 on %d images, once for them and these weights", len(self.pixels))
+        with contextlib.redirect_stdout(sys.stderr):  # its progress bars; stdout is for answers
+            return nncf.quantize(
+                network,
+                nncf.Dataset([self.pixels[row : row + 1] for row in range(len(self.pixels))]),
+                model_type=nncf.ModelType.TRANSFORMER,
+                ignored_scope=nncf.IgnoredScope(types=["Convolution"], validate=False),
+                subset_size=len(self.pixels),
+            )

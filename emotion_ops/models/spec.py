@@ -44,6 +44,11 @@ class PixelSpec:
     geometry: Callable[[Image.Image], NDArray[np.uint8]]
 
 
+def architecture_of(checkpoint: Checkpoint) -> str:
+    """The kind of network, ``vit`` say: what transformers calls ``model_type``."""
+    return str(checkpoint.config().get("model_type", ""))
+
+
 def labels_of(checkpoint: Checkpoint) -> tuple[str, ...]:
     """The checkpoint's labels, in the order of its ``id2label``, from config.json alone.
 

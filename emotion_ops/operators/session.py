@@ -18,7 +18,7 @@ from emotion_ops.images.preprocess import Resize
 from emotion_ops.models.choice import choose
 from emotion_ops.models.engine import Engine, load
 from emotion_ops.models.int8 import Calibration
-from emotion_ops.models.spec import PixelSpec, labels_of, pixels_of, probe_pixels
+from emotion_ops.models.spec import PixelSpec, architecture_of, labels_of, pixels_of, probe_pixels
 from emotion_ops.models.weights import Checkpoint, locate
 from emotion_ops.operators.calibration import calibration_of
 from emotion_ops.operators.stream import Flow
@@ -77,10 +77,10 @@ def _calibration(options: ClassifyEmotions, checkpoint: Checkpoint, stamp: objec
 
 def made_with(options: ClassifyEmotions) -> dict[str, str | None]:
     """What these options leave to the machine, settled: engine, precision, and what int8 is calibrated on."""
-    chosen = choose(options.engine, options.device, options.precision)
+    checkpoint = locate(options.model, options.revision)
+    chosen = choose(options.engine, options.device, options.precision, architecture_of(checkpoint))
     calibration = None
     if chosen.precision == "int8":
-        checkpoint = locate(options.model, options.revision)
         calibration = _calibration(options, checkpoint, checkpoint.stamp()).digest
     return {"engine": chosen.engine, "precision": chosen.precision, "calibration": calibration}
 
