@@ -115,6 +115,39 @@ def test_a_graph_that_is_not_as_it_was_written_is_made_again(harm: str, cache: P
     assert made.read_bytes() == written
 
 
+def test_where_nothing_can_be_kept_the_numbers_are_the_same_and_the_log_says_what_to_do(
+    tmp_path: Path, faces: pa.Table, right: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder can be made in a file")
+    monkeypatch.setenv("EMOTION_OPS_CACHE", str(tmp_path / "file" / "cache"))
+    code = (
+        "from emotion_ops import ClassifyEmotions; from emotion_ops.testing import faces_table\n"
+        "out = ClassifyEmotions(model='demo', engine='openvino')(faces_table(3))\n"
+        "print(out['emotion_error'].null_count)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "3\n"
+    assert "cannot be kept" in done.stderr
+    assert "EMOTION_OPS_CACHE" in done.stderr
+
+
+def test_the_second_start_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path, seed=15)
+    code = (
+        "import sys; from emotion_ops import ClassifyEmotions; from emotion_ops.testing import faces_table\n"
+        f"out = ClassifyEmotions(model={str(model)!r})(faces_table(2))\n"
+        "print(out['emotion_happy'].to_pylist(), file=sys.stderr)\n"
+        "print('torch' in sys.modules, 'transformers' in sys.modules)"
+    )
+    first, second = (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+        for _ in range(2)
+    )
+    assert first.stdout == "True True\n"
+    assert second.stdout == "False False\n"
+    assert second.stderr.splitlines()[-1] == first.stderr.splitlines()[-1]
+
+
 def test_openvinos_graph_is_held_against_torch_and_refused_where_they_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

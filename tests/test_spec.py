@@ -140,7 +140,7 @@ def test_a_network_that_gives_other_numbers_than_one_for_each_label_is_refused(
 
     monkeypatch.setattr(ViTForImageClassification, "forward", twice_as_many)
     with pytest.raises(UnsupportedModelError, match=r"gives 14 numbers, and its config\.json names 7 labels"):
-        load(str(folder), None, "cpu", "auto", "auto")
+        load(str(folder), None, "cpu", "torch", "auto")
 
 
 LABELS = ("sad", "disgust", "angry", "neutral", "fear", "surprise", "happy")

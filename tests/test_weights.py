@@ -64,7 +64,7 @@ def test_equal_options_share_one_network(folder: Path) -> None:
     from emotion_ops.models.engine import load
 
     engine = load(str(folder), None, "cpu", "auto", "auto")
-    assert load(str(folder), None, "cpu", "torch", "fp32") is engine
+    assert load(str(folder), None, "cpu", "openvino", "fp32") is engine
     assert load(str(folder), None, "cpu", "torch", "bf16") is not engine
 
 

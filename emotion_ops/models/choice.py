@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import importlib.util
 import logging
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from emotion_ops.errors import MissingDependencyError, OptionError
 from emotion_ops.models import openmp
@@ -49,10 +51,7 @@ def choose(engine: str, device: str, precision: str, architecture: str) -> Choic
         OptionError: The device is not there, or engine, device and precision do not go together.
         MissingDependencyError: A package that was asked for is not installed.
     """
-    openmp.wait_passively()
-    from emotion_ops.models.torch_engine import device_of
-
-    found = device_of(device)
+    found = _device(device)
     precision = "fp32" if precision == "auto" else precision
     why = "as asked"
     if engine == "auto":
@@ -60,6 +59,22 @@ def choose(engine: str, device: str, precision: str, architecture: str) -> Choic
     _check(engine, found, precision)
     _log.info("network: %s on %s in %s (%s)", engine, found, precision, why)
     return Choice(engine, found, precision)
+
+
+def _device(name: str) -> str:
+    """As ``device_of`` names it; torch, which takes seconds to load, is asked only where there may be a choice."""
+    openmp.wait_passively()
+    if name == "cpu" or (name == "auto" and _has_cpu_alone()):
+        return "cpu"
+    from emotion_ops.models.torch_engine import device_of
+
+    return device_of(name)
+
+
+def _has_cpu_alone() -> bool:
+    """Whether Linux has no driver of a GPU that torch could use: NVIDIA's, AMD's, or that of Windows' Linux."""
+    drivers = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/nvgpu", "/dev/nvhost-gpu")
+    return sys.platform == "linux" and not any(Path(driver).exists() for driver in drivers)
 
 
 def goes_together(engine: str, device: str, precision: str) -> bool:

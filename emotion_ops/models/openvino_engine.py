@@ -43,11 +43,10 @@ class OpenVinoEngine(HalvingEngine):
         self.pixels = pixels_of(checkpoint)
         self.precision = precision
         self._turn = threading.Lock()
-        core = ov.Core()
-        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        able = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision.upper() not in able:
             _log.warning("this processor computes in %s, and in %s no faster than in fp32", ", ".join(able), precision)
-        network = core.read_model(graph_of(checkpoint, self.pixels, calibration))
+        network = graph_of(checkpoint, self.pixels, calibration)
         self._request = compiled(network, _HINTS[precision]).create_infer_request()
 
     def _run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:

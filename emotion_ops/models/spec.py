@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import importlib.metadata
+import json
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_ops.errors import ImageError, RowErrorCode, UnsupportedModelError
+from emotion_ops.models.kept import kept
 from emotion_ops.models.weights import Checkpoint
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _LABELS_CURE = 'give each output of the network a name in config.json: "id2label": {"0": "sad", "1": "disgust", …}'
+_FORMAT = 1  # raised whenever something else is kept of the same settings
 _MOST_PIXELS = 100_000_000  # of a resized picture, before its centre is cut out
 _TOLERANCE = 2e-6  # of a normalised pixel: float32 rounding of the two ways to write one multiply-add
 
@@ -33,7 +39,8 @@ class PixelSpec:
         config: The image processor's whole configuration, defaults included.
         geometry: The checkpoint's own resize and crop, for those who do not know better: an RGB picture →
             uint8 (height, width, 3). Slower than doing it by ``config``, and always right; a picture that it
-            cannot bring to this size is an ``ImageError``.
+            cannot bring to this size is an ``ImageError``. The first call loads transformers.
+        probe: SHA-256 of what ``geometry`` makes of ``probe_pixels()``.
     """
 
     height: int
@@ -41,7 +48,8 @@ class PixelSpec:
     scale: tuple[float, float, float]
     offset: tuple[float, float, float]
     config: Mapping[str, Any] = field(hash=False, compare=False)
-    geometry: Callable[[Image.Image], NDArray[np.uint8]]
+    geometry: Callable[[Image.Image], NDArray[np.uint8]] = field(hash=False, compare=False)
+    probe: str = ""
 
 
 def architecture_of(checkpoint: Checkpoint) -> str:
@@ -97,18 +105,32 @@ def pixels_of(checkpoint: Checkpoint) -> PixelSpec:
     """Find out what the checkpoint's image processor does, by asking it.
 
     Normalisation is read off two pictures, one black and one white, and confirmed on a third: whatever
-    processor class the checkpoint names, its numbers are its own, not our reading of its settings.
+    processor class the checkpoint names, its numbers are its own, not our reading of its settings. What was found
+    out is kept on disk for equal settings and libraries, so that transformers need not be loaded to know it.
 
     Raises:
         UnsupportedModelError: The processor cannot be loaded, or does something else than resizing and
             cropping to one size and one multiply-add a channel.
     """
+    libraries = [importlib.metadata.version(name) for name in ("transformers", "pillow", "numpy")]
+    found = kept("pixels", (_FORMAT, checkpoint.settings_sha256(), *libraries), lambda: _asked(checkpoint))
+    size, scale, offset = found["size"], found["scale"], found["offset"]
+    return PixelSpec(
+        height=size[0],
+        width=size[1],
+        scale=(scale[0], scale[1], scale[2]),
+        offset=(offset[0], offset[1], offset[2]),
+        config=found["config"],
+        geometry=_OwnGeometry(checkpoint, (size[0], size[1])),
+        probe=found["probe"],
+    )
+
+
+def _asked(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the checkpoint's image processor does; see ``PixelSpec``."""
     from PIL import Image
 
     processor = _processor(checkpoint)
-    untouched = {"do_rescale": False, "do_normalize": False}
-    if hasattr(processor, "include_top"):  # EfficientNet's normalises once more, by an option of its own
-        untouched["include_top"] = False
 
     def seen(pixels: NDArray[np.uint8], **options: bool) -> NDArray[Any]:
         try:
@@ -134,7 +156,7 @@ def pixels_of(checkpoint: Checkpoint) -> PixelSpec:
     at_black = black[:, *middle].astype(np.float64)
     at_white = white[:, *middle].astype(np.float64)
     scale, offset = (at_white - at_black) / 255, at_black
-    pixels = _uint8(seen(probe_pixels(), **untouched))
+    pixels = _uint8(seen(probe_pixels(), **_untouched(processor)))
     linear = pixels.transpose(2, 0, 1) * scale[:, None, None] + offset[:, None, None]
     if linear.shape != probe.shape or not np.allclose(linear, probe, rtol=_TOLERANCE, atol=_TOLERANCE):
         raise UnsupportedModelError(
@@ -142,14 +164,18 @@ def pixels_of(checkpoint: Checkpoint) -> PixelSpec:
             f"its {type(processor).__name__} does more to a picture than resize, crop, rescale and normalise",
             "choose a checkpoint whose processor gives one picture of fixed size for each image",
         )
-    return PixelSpec(
-        height=probe.shape[1],
-        width=probe.shape[2],
-        scale=(float(scale[0]), float(scale[1]), float(scale[2])),
-        offset=(float(offset[0]), float(offset[1]), float(offset[2])),
-        config=processor.to_dict(),
-        geometry=_geometry(processor, untouched, probe.shape[1:]),
-    )
+    return {
+        "size": [int(side) for side in probe.shape[1:]],
+        "scale": scale.tolist(),
+        "offset": offset.tolist(),
+        "config": json.loads(processor.to_json_string()),
+        "probe": pixels_sha256(pixels),
+    }
+
+
+def pixels_sha256(pixels: NDArray[np.uint8]) -> str:
+    """SHA-256 of a picture's pixels and shape."""
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
 def probe_pixels(height: int = 211, width: int = 307) -> NDArray[np.uint8]:
@@ -186,13 +212,27 @@ def _pixel_values(processor: Any, image: Image.Image, **options: bool) -> NDArra
     return first
 
 
-def _geometry(
-    processor: Any, untouched: Mapping[str, bool], size: tuple[int, ...]
-) -> Callable[[Image.Image], NDArray[np.uint8]]:
-    """The processor's own resize and crop; see ``PixelSpec.geometry``."""
-    edge = dict(getattr(processor, "size", None) or {}).get("shortest_edge") or 0
+def _untouched(processor: Any) -> dict[str, bool]:
+    """The options under which a processor resizes and crops alone."""
+    options = {"do_rescale": False, "do_normalize": False}
+    if hasattr(processor, "include_top"):  # EfficientNet's normalises once more, by an option of its own
+        options["include_top"] = False
+    return options
 
-    def geometry(image: Image.Image) -> NDArray[np.uint8]:
+
+class _OwnGeometry:
+    """The processor's own resize and crop; see ``PixelSpec.geometry``. The processor loads at the first call."""
+
+    def __init__(self, checkpoint: Checkpoint, size: tuple[int, int]) -> None:
+        self._checkpoint, self._size = checkpoint, size
+
+    @functools.cached_property
+    def _processor(self) -> Any:
+        return _processor(self._checkpoint)
+
+    def __call__(self, image: Image.Image) -> NDArray[np.uint8]:
+        processor = self._processor
+        edge = dict(getattr(processor, "size", None) or {}).get("shortest_edge") or 0
         what = f"{image.width:,} × {image.height:,} pixels"
         resized = edge * edge * max(image.size) // min(image.size)
         if resized > _MOST_PIXELS:  # a strip so narrow that its crop is cut out of a bomb
@@ -200,17 +240,17 @@ def _geometry(
                 RowErrorCode.TOO_LARGE, f"{what}, resized to a shorter side of {edge}, would be {resized:,}"
             )
         try:
-            planes = _pixel_values(processor, image, **untouched)
+            planes = _pixel_values(processor, image, **_untouched(processor))
         except Exception as error:  # it has served other pictures: this one is to blame, or there is no memory for it
             code = RowErrorCode.TOO_LARGE if isinstance(error, MemoryError) else RowErrorCode.UNSUPPORTED
             what = f"the checkpoint's {type(processor).__name__} failed on {what} ({first_line(error)})"
             raise ImageError(code, what) from error
-        if planes.shape[1:] != size:
+        if planes.shape[1:] != self._size:
             what = f"{what} become {planes.shape[2]:,} × {planes.shape[1]:,}"
-            raise ImageError(RowErrorCode.UNSUPPORTED, f"{what}, and the network takes {size[1]:,} × {size[0]:,}")
+            raise ImageError(
+                RowErrorCode.UNSUPPORTED, f"{what}, and the network takes {self._size[1]:,} × {self._size[0]:,}"
+            )
         return _uint8(planes)
-
-    return geometry
 
 
 def _uint8(planes: NDArray[Any]) -> NDArray[np.uint8]:

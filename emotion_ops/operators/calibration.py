@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.dataset as ds
 
 from emotion_ops.errors import ImageError, OptionError
 from emotion_ops.images.cells import Cell, cells_of
@@ -48,6 +47,8 @@ def calibration_of(options: ClassifyEmotions, loader: ImageLoader) -> Calibratio
 
 
 def _cells(options: ClassifyEmotions) -> Iterator[Cell]:
+    import pyarrow.dataset as ds  # loads pandas where it is installed
+
     where = Path(str(options.calibration)).expanduser()
     files = sorted(path for path in where.rglob("*") if path.suffix.lower() in _ENDINGS) if where.is_dir() else []
     if files:

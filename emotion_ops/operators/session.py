@@ -7,7 +7,6 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 
 from emotion_ops.errors import UnsupportedModelError
@@ -18,7 +17,7 @@ from emotion_ops.images.preprocess import Resize
 from emotion_ops.models.choice import choose
 from emotion_ops.models.engine import Engine, load
 from emotion_ops.models.int8 import Calibration
-from emotion_ops.models.spec import PixelSpec, architecture_of, labels_of, pixels_of, probe_pixels
+from emotion_ops.models.spec import PixelSpec, architecture_of, labels_of, pixels_of, pixels_sha256, probe_pixels
 from emotion_ops.models.weights import Checkpoint, locate
 from emotion_ops.operators.calibration import calibration_of
 from emotion_ops.operators.stream import Flow
@@ -117,7 +116,8 @@ def geometry_of(pixels: PixelSpec) -> Geometry:
     """
     resize = Resize.from_config(pixels.config)
     probe = Image.fromarray(probe_pixels())
-    if resize is not None and np.array_equal(resize(probe), pixels.geometry(probe)):
+    if resize is not None and pixels_sha256(resize(probe)) == pixels.probe:
         return resize
     _log.info("this checkpoint's own image processor resizes the images: right, but slower")
+    pixels.geometry(probe)  # loads it here, once, and not in many threads
     return pixels.geometry

@@ -1,0 +1,67 @@
+"""What was found out about a checkpoint, kept on disk, so that the next process need not find it out again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_log = logging.getLogger("emotion_ops")
+
+
+def cache_folder() -> Path:
+    """``EMOTION_OPS_CACHE``, else ``emotion_ops`` in the user's cache folder. All in it can be made anew.
+
+    Raises:
+        RuntimeError: The user has no home folder.
+    """
+    home = os.environ.get("EMOTION_OPS_CACHE")
+    if home is None:
+        home = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emotion_ops")
+    return Path(home).expanduser()
+
+
+def digest_of(*made_of: object) -> str:
+    """A name for what is made of these: 32 hexadecimal digits of their SHA-256."""
+    return hashlib.sha256(repr(made_of).encode()).hexdigest()[:32]
+
+
+def kept(kind: str, made_of: tuple[object, ...], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Facts as they were kept, or made now.
+
+    A file that is not as it was written counts for nothing, and a folder that cannot be written costs the next
+    process its time.
+
+    Args:
+        kind: What they are about; a folder's name.
+        made_of: All that decides them.
+        make: Finds them out: what JSON holds.
+    """
+    name = f"{digest_of(*made_of)}.json"
+    try:
+        file = cache_folder() / kind / name
+        said = json.loads(file.read_text(encoding="utf-8"))
+        facts: dict[str, Any] = said["facts"]
+        if said["sha256"] == _sha256(facts):
+            return facts
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
+        pass
+    facts = make()
+    try:
+        file = cache_folder() / kind / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as unfinished:
+            json.dump({"sha256": _sha256(facts), "facts": facts}, unfinished)
+        Path(unfinished.name).replace(file)
+    except (OSError, RuntimeError) as error:
+        _log.debug("what is known of %s cannot be kept: %s", kind, error)
+    return facts
+
+
+def _sha256(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
