@@ -64,7 +64,7 @@ def measure(reference: ClassifyEmotions, other: ClassifyEmotions, images: Sequen
 
 def probabilities(operator: ClassifyEmotions, images: Sequence[Any]) -> NDArray[np.float64]:
     """The answers to images, (images, labels); NaN for an image that failed."""
-    columns = dataclasses.replace(operator, on_error="null").columns_for(images)
+    columns = dataclasses.replace(operator, on_error="null", answer_cache=0, answer_cache_dir=None).columns_for(images)
     names = operator.output_columns().probabilities
     return np.stack([columns.column(name).to_numpy() for name in names], axis=1).astype(np.float64)
 

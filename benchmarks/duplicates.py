@@ -23,8 +23,8 @@ from emotion_ops import ClassifyEmotions
 
 def rate(operator: ClassifyEmotions, table: pa.Table) -> float:
     started = time.perf_counter()
-    operator(table)
-    return table.num_rows / (time.perf_counter() - started)
+    rows = len(operator(table)["emotion"])
+    return rows / (time.perf_counter() - started)
 
 
 def main() -> None:

@@ -243,6 +243,14 @@ def test_equal_images_are_computed_once_and_have_the_very_same_numbers(tiny_mode
         assert answers.probabilities[row].tobytes() == answers.probabilities[row % 3].tobytes()
 
 
+def test_equal_images_are_sent_to_a_decoding_process_once(tiny_model: str) -> None:
+    operator, meter = ClassifyEmotions(model=tiny_model, isolation="process", threads=1, max_frames=77), Meter()
+    cells = pa.array([GOOD[0], GOOD[1], GOOD[0], GOOD[1], GOOD[0]], pa.binary())
+    ((_, found),) = operator.answer_each([(None, cells)], meter)
+    assert meter.take().recalled == 3
+    assert found.to_pylist() == [found.to_pylist()[row] for row in (0, 1, 0, 1, 0)]
+
+
 def test_an_endless_stream_of_one_image_is_answered_as_it_comes(tiny_model: str) -> None:
     operator = ClassifyEmotions(model=tiny_model, batch_size=8)
     pulled = 0
@@ -273,8 +281,14 @@ def test_an_answer_is_for_equal_options_alone(tiny_model: str) -> None:
 def test_a_row_whose_equal_failed_is_tried_itself(tiny_model: str) -> None:
     """What failed may have been the machine: a decoder that was killed, say."""
     operator = ClassifyEmotions(model=tiny_model, batch_size=4, threads=4)
-    engine, tries = engine_of(operator), 0
-    geometry, lock, both = geometry_of(engine.pixels), threading.Lock(), threading.Event()
+    engine, tries, claims = engine_of(operator), 0, threading.Semaphore(0)
+    geometry, lock = geometry_of(engine.pixels), threading.Lock()
+
+    class Counting(Recall):
+        def claim(self, digest: bytes) -> Any:
+            claimed = super().claim(digest)
+            claims.release()
+            return claimed
 
     def unlucky(picture: Any) -> np.ndarray:
         nonlocal tries
@@ -282,13 +296,15 @@ def test_a_row_whose_equal_failed_is_tried_itself(tiny_model: str) -> None:
             tries += 1
             is_first = tries == 1
         if is_first:
-            both.wait(0.3)  # until the others wait for this one
+            for _ in range(5):  # until the others wait for this one
+                claims.acquire()
             raise ImageError(RowErrorCode.UNDECODABLE, "the decoder was killed")
         return geometry(picture)
 
     loader, failed = loader_of(operator, unlucky), []
+    memory = Counting(AnswerMemory(64, 7))
     ((_, answers),) = answer([Rows(None, 5, lambda row: GOOD[0])], engine, loader, flow_of(operator, engine),
-                             lambda row, error: failed.append(row), recall())  # fmt: skip
+                             lambda row, error: failed.append(row), memory)  # fmt: skip
     assert len(failed) == 1
     assert [error is not None for error in answers.errors].count(True) == 1
     assert tries == 5
