@@ -29,7 +29,7 @@ class AnswerMemory:
     """The answers of images, by their digests, in a table of fixed size; may be used from many threads.
 
     A digest has eight places that it may stand at, and takes that of the one of them that came first where all are
-    taken. A Python dictionary would take six times the memory. Pages that are never touched take none.
+    taken. A Python dictionary would take about five times the memory. Pages that are never touched take none.
 
     Args:
         rows: How many answers it holds at the most; it takes 16 bytes and 4 a label for each.
