@@ -78,7 +78,7 @@ def test_whatever_a_decoder_does_costs_its_own_row_and_no_other(pool: DecoderPoo
     for seed, cell in enumerate(bad):
         cells += [cell, *(jpeg(seed, 40, 40) for _ in range(4))]
     network = engine_of(ClassifyEmotions(model=tiny_model))
-    resize = geometry_of(network)
+    resize = geometry_of(network.pixels)
     # The tests' decoder does not resize; of a geometry that is no ``Resize`` the loader knows that it must.
     loader = ImageLoader(Access(), Limits(), "rgb", lambda picture: resize(picture), Memory(2**29), pool)
     threads = ImageLoader(Access(), Limits(), "rgb", resize, Memory(2**29))
@@ -184,7 +184,7 @@ from emotion_ops.operators.session import engine_of, geometry_of
 from emotion_ops.operators.stream import Flow, Rows, answer
 pool = DecoderPool(hostile_decoders.decode, 600.0, 2**28)
 engine = engine_of(ClassifyEmotions(model="demo"))
-resize = geometry_of(engine)
+resize = geometry_of(engine.pixels)
 loader = ImageLoader(Access(), Limits(), "rgb", lambda picture: resize(picture), Memory(2**28), pool)
 good, bad = sys.argv[1:3]
 def rows():

@@ -62,6 +62,7 @@ def _facts(report: EnrichReport) -> Table:
     stages = report.stages
     at_least = "" if report.duplicates_complete else "at least "
     notes = ((report.rows_from_journal, "from the journal"), (report.rows_retried, "tried again"))
+    recalled = f", {report.rows_recalled:,} rows recalled" if report.rows_recalled else ""
     rows = ", ".join([f"{report.rows:,}", *(f"{count:,} {what}" for count, what in notes if count)])
     share = f" ({in_percent(report.failed / report.rows)} of the rows)" if report.failed else ""
     for name, value in (
@@ -70,7 +71,7 @@ def _facts(report: EnrichReport) -> Table:
         ("rows", rows),
         ("with probabilities", f"{report.images:,}"),
         ("failed", f"{report.failed:,}{share}"),
-        ("duplicates", f"{at_least}{report.duplicates:,}"),
+        ("duplicates", f"{at_least}{report.duplicates:,}{recalled}"),
         ("bytes", f"{in_bytes(report.bytes_read)} read, {in_bytes(report.bytes_written)} written"),
         ("images/s", f"{report.images_per_second_running:,.1f} running, {report.images_per_second:,.1f} in all"),
         ("time", f"{in_time(report.seconds)}: planning {in_time(stages.planning)}, "

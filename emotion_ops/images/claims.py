@@ -29,6 +29,8 @@ _MARKER = re.compile(rb"[^\xff]*\xff+([^\xff])", re.DOTALL)
 _CHUNK = re.compile(rb"\w{4}")  # what Pillow takes for a chunk's name
 _NO_LENGTH = frozenset((0x00, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)))
 _SOS, _APP1 = 0xDA, 0xE1
+_SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL = (0xC0, 0xC1, 0xC9)
 
 
 def check_claims(name: str, data: bytes, limits: Limits) -> None:
@@ -48,7 +50,7 @@ def check_claims(name: str, data: bytes, limits: Limits) -> None:
 
 
 def _jpeg(data: bytes, limits: Limits) -> None:
-    position, exif, stray = 2, 0, 0
+    position, exif, stray, frames = 2, 0, 0, []
     for _ in range(PARTS):
         found = _MARKER.match(data, position)
         if found is None:
@@ -63,6 +65,10 @@ def _jpeg(data: bytes, limits: Limits) -> None:
         if marker == _APP1 and data.startswith(b"Exif\0\0", position + 2):
             exif += length
             _admit_metadata(exif)
+        if marker in _SOF:
+            frames.append((marker in _SEQUENTIAL, _number(data, position + 7, 1)))  # and its components
+        if marker == _SOS and frames == [(True, _number(data, position + 2, 1))]:
+            return  # all components in one scan: a decoder stops after it
         position += max(2, length)
         if marker == _SOS:
             end = data.find(b"\xff\xd9", position)

@@ -16,6 +16,7 @@ from emotion_ops.images.decode import AT_ONCE, open_encoded, orientation_of, upr
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import reason
 from emotion_ops.images.preprocess import Resize
+from emotion_ops.images.scaled import Decode, scale_down
 
 Geometry: TypeAlias = Callable[[Image.Image], NDArray[np.uint8]]
 """An upright RGB picture → uint8 (height, width, 3)."""
@@ -37,10 +38,12 @@ class PictureDecoder:
     Attributes:
         limits: What an image may cost.
         geometry: Brings it to the network's size; None leaves it as it is.
+        decode: ``fast`` decodes a JPEG at a part of its size where that is enough for a ``Resize``.
     """
 
     limits: Limits
     geometry: Geometry | None
+    decode: Decode = "exact"
 
     def __call__(self, encoded: bytes | memoryview, reserve: Reserve) -> NDArray[np.uint8]:
         """Decode one image; raises ``ImageError``."""
@@ -57,13 +60,16 @@ class PictureDecoder:
         Args:
             picture: A picture within the limits.
             reserve: Told of the memory; see ``Reserve``.
-            reading: As ``upright_rgb`` takes it.
+            reading: As ``upright_rgb`` takes it; a picture that is guarded is somebody's, and is decoded whole.
 
         Raises:
             ImageError: The picture cannot be decoded or brought to size.
         """
-        reserve(peak_of(picture, self.geometry))
-        return resized(upright_rgb(picture, reading), self.geometry)
+        whole, geometry = picture.width * picture.height, self.geometry
+        if self.decode == "fast" and reading is AT_ONCE and isinstance(self.geometry, Resize):
+            geometry = scale_down(picture, self.geometry) or self.geometry
+        reserve(peak_of(picture, self.geometry, whole))
+        return resized(upright_rgb(picture, reading), geometry)
 
 
 def resized(picture: Image.Image, geometry: Geometry | None) -> NDArray[np.uint8]:
@@ -80,18 +86,21 @@ def resized(picture: Image.Image, geometry: Geometry | None) -> NDArray[np.uint8
         raise ImageError(code, what) from error
 
 
-def peak_of(picture: Image.Image, geometry: Geometry | None) -> int:
+def peak_of(picture: Image.Image, geometry: Geometry | None, whole: int) -> int:
     """Bytes that decoding a picture and bringing it to size fill at the worst moment, copies included, as measured.
 
     Args:
         picture: Its header; or one that is decoded, of which copies are made at the most.
         geometry: What resizes it.
+        whole: Its pixels before it was scaled down, if it was.
 
     Raises:
         ImageError: ``too_large``; see ``Resize.resized``.
     """
     pixels = picture.width * picture.height
     peak = pixels * _bytes_a_pixel(picture)
+    if whole > pixels and picture.info.get("progressive"):
+        peak += (whole - pixels) * (8 if picture.mode == "CMYK" else 6)  # coefficients of what is left out
     if geometry is None:
         return peak + pixels * 12  # an array, its bytes, the message, and what the other side receives
     if isinstance(geometry, Resize):

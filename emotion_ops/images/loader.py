@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +14,7 @@ from PIL import Image
 
 from emotion_ops.errors import ImageError, RowErrorCode
 from emotion_ops.images.cells import Cell
-from emotion_ops.images.decode import AT_ONCE, Channels, admit_pixels, open_encoded, picture_of_pixels
+from emotion_ops.images.decode import Channels, admit_pixels, open_encoded, picture_of_pixels
 from emotion_ops.images.decoder import Geometry, PictureDecoder, Reserve, resized
 from emotion_ops.images.fetch import read
 from emotion_ops.images.isolation import DecoderPool, Stop, shared_pool
@@ -21,10 +24,15 @@ from emotion_ops.images.memory import Memory, Room
 from emotion_ops.images.meter import Meter
 from emotion_ops.images.opened import encoded_of, reading
 from emotion_ops.images.preprocess import Resize
+from emotion_ops.images.scaled import Decode
 from emotion_ops.images.stores import Admit, nobody
 
+Known: TypeAlias = Callable[[bytes], bool]
+"""Told of the digest of an encoded image before it is decoded: SHA-256, of which 16 bytes are kept. Says whether that
+is needless, since the answer is to be had elsewhere."""
 
-def pool_for(limits: Limits, geometry: Geometry, timeout: float, memory: int) -> DecoderPool:
+
+def pool_for(limits: Limits, geometry: Geometry, timeout: float, memory: int, decode: Decode = "exact") -> DecoderPool:
     """The processes that decode for an ``ImageLoader`` of these limits and geometry, shared by equal options.
 
     They resize where the geometry is our own, which needs nothing but Pillow; the checkpoint's own processor
@@ -35,8 +43,10 @@ def pool_for(limits: Limits, geometry: Geometry, timeout: float, memory: int) ->
         geometry: An upright RGB picture → the network's pixels.
         timeout: Seconds for one image.
         memory: Bytes that decoding one image may fill.
+        decode: How exactly.
     """
-    return shared_pool(PictureDecoder(limits, geometry if isinstance(geometry, Resize) else None), timeout, memory)
+    decoder = PictureDecoder(limits, geometry if isinstance(geometry, Resize) else None, decode)
+    return shared_pool(decoder, timeout, memory)
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,7 @@ class ImageLoader:
         pool: Processes that decode encoded images; None decodes them in the calling thread.
         meter: Measures what it takes.
         stop: Ends what the pool decodes for this loader, for those who want no more of it.
+        decode: How exactly encoded images are decoded in this process; the pool has its own.
     """
 
     access: Access
@@ -62,6 +73,7 @@ class ImageLoader:
     pool: DecoderPool | None = None
     meter: Meter = field(default_factory=Meter)
     stop: Stop = field(default_factory=Stop)
+    decode: Decode = "exact"
 
     def load(self, cell: Cell) -> NDArray[np.uint8]:
         """The pixels that the network takes.
@@ -75,6 +87,18 @@ class ImageLoader:
         Raises:
             ImageError: The row's own error, with its code.
         """
+        pixels = self.load_unless(cell, None)
+        assert pixels is not None
+        return pixels
+
+    def load_unless(self, cell: Cell, known: Known | None) -> NDArray[np.uint8] | None:
+        """The pixels that the network takes, as ``load`` gives them; None where ``known`` says they are needless.
+
+        Args:
+            cell: Any cell.
+            known: Asked about encoded images, wherever they lie, when they have been read; decoded pixels have no
+                digest.
+        """
         with (
             Room(self.memory.encoded) as encoded,
             Room(self.memory.decoded) as decoded,
@@ -86,12 +110,12 @@ class ImageLoader:
                 timed.enter_context(self.meter.time("decode"))  # from here on: waiting for room is no decoding
 
             try:
-                return self._load(cell, encoded.need, reserve)
+                return self._load(cell, encoded.need, reserve, known)
             except ImageError as error:
                 error.__context__ = error.__cause__ = None
                 raise error.with_traceback(None) from None  # its frames would keep file and picture
 
-    def _load(self, cell: Cell, admit: Admit, reserve: Reserve) -> NDArray[np.uint8]:
+    def _load(self, cell: Cell, admit: Admit, reserve: Reserve, known: Known | None) -> NDArray[np.uint8] | None:
         """What ``load`` does, in a frame of its own: what was read and decoded is gone before its room is let go."""
         if isinstance(cell, Image.Image):
             cell = encoded_of(cell, self.limits, admit) or cell
@@ -99,26 +123,24 @@ class ImageLoader:
             admit_pixels(cell, self.limits)
             reserve(cell.shape[0] * cell.shape[1] * 8)
             return resized(picture_of_pixels(cell, self.channels), self.geometry)
-        if self.pool is None or not isinstance(cell, str | bytes | memoryview):  # a cell that holds no file
-            picture = self.open(cell, admit)
-            guard = reading() if picture is cell else AT_ONCE
-            return PictureDecoder(self.limits, self.geometry).finish(picture, reserve, guard)
-        pixels = self.pool.decode(self._encoded(cell, admit), reserve, self.stop)
+        decoder = PictureDecoder(self.limits, self.geometry, self.decode)
+        if not isinstance(cell, str | bytes | memoryview):
+            picture = self.open(cell)
+            return decoder.finish(picture, reserve, reading())
+        encoded = self._encoded(cell, admit)
+        if known is not None and known(hashlib.sha256(encoded).digest()[:16]):
+            return None
+        if self.pool is None:
+            return decoder.finish(self._opened(encoded), reserve)
+        pixels = self.pool.decode(encoded, reserve, self.stop)
         return pixels if isinstance(self.geometry, Resize) else resized(Image.fromarray(pixels), self.geometry)
 
-    def open(self, cell: Cell, admit: Admit = nobody) -> Image.Image:
-        """The picture of a cell, of an encoded one only the header; raises as ``load`` does.
-
-        Args:
-            cell: Any cell.
-            admit: Told of the encoded bytes before they are read; may wait.
-        """
+    def open(self, cell: Cell) -> Image.Image:
+        """The picture of a cell, of an encoded one only the header; raises as ``load`` does."""
         if cell is None:
             raise ImageError(RowErrorCode.MISSING, "the cell is null")
         if isinstance(cell, str | bytes | memoryview):
-            encoded = self._encoded(cell, admit)
-            with self.meter.time("decode"):
-                return open_encoded(encoded, self.limits)
+            return self._opened(self._encoded(cell, nobody))
         if isinstance(cell, Image.Image):
             self.limits.admit_size(*cell.size)
             return cell
@@ -130,6 +152,10 @@ class ImageLoader:
             f"a cell of type {type(cell).__name__}; give a path, bytes, a PIL image or a uint8 array",
         )
 
+    def _opened(self, encoded: bytes | memoryview) -> Image.Image:
+        with self.meter.time("decode"):
+            return open_encoded(encoded, self.limits)
+
     def _encoded(self, cell: str | bytes | memoryview, admit: Admit) -> bytes | memoryview:
         if isinstance(cell, str):
             with self.meter.time("fetch"):
@@ -138,5 +164,4 @@ class ImageLoader:
         else:
             self.limits.admit_bytes(len(cell))
             admit(len(cell))  # a copy of it is made, or sent
-        self.meter.image(cell)
         return cell

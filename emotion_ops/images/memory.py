@@ -7,6 +7,7 @@ import functools
 import os
 import sys
 import threading
+from collections import deque
 from typing import Self
 
 _LARGE = 16 * 2**20
@@ -17,6 +18,8 @@ _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 class ByteBudget:
     """Bytes that threads hold together, up to a limit; one that needs more than all of it goes alone.
 
+    They are served in the order in which they came, lest a large one wait for as long as small ones come.
+
     Args:
         limit: Bytes.
     """
@@ -25,14 +28,23 @@ class ByteBudget:
         self._limit = limit
         self._held = 0
         self._changed = threading.Condition()
+        self._waiting: deque[object] = deque()
 
     def take(self, amount: int) -> None:
         """Wait until so many bytes are free, and hold them."""
         if amount >= _LARGE:
             free_at_once()
+        turn = object()
         with self._changed:
-            self._changed.wait_for(lambda: self._held == 0 or self._held + amount <= self._limit)
-            self._held += amount
+            self._waiting.append(turn)
+            try:
+                self._changed.wait_for(
+                    lambda: self._waiting[0] is turn and (self._held == 0 or self._held + amount <= self._limit)
+                )
+                self._held += amount
+            finally:
+                self._waiting.remove(turn)
+                self._changed.notify_all()  # the next one may fit, too
 
     def release(self, amount: int) -> None:
         """Hold so many bytes no more; what was in them has been freed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 import time
 from collections import defaultdict
@@ -29,12 +28,14 @@ class Measured:
         bytes_read: Bytes from storage: Parquet column chunks as stored, and images that paths point at.
         duplicates: Images whose encoded bytes equal those of an earlier one.
         duplicates_complete: Whether that is their number; else there are at least so many.
+        recalled: Images that were not computed, since an equal one had been.
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict, hash=False)
     bytes_read: int = 0
     duplicates: int = 0
     duplicates_complete: bool = True
+    recalled: int = 0
 
     def __add__(self, other: Measured) -> Measured:
         seconds = {
@@ -46,6 +47,7 @@ class Measured:
             self.bytes_read + other.bytes_read,
             self.duplicates + other.duplicates,
             self.duplicates_complete and other.duplicates_complete,
+            self.recalled + other.recalled,
         )
 
 
@@ -53,14 +55,13 @@ class Meter:
     """Measures for many threads at once; a few microseconds a row.
 
     Args:
-        duplicates: Look for images that were met before, by a hash of their encoded bytes: one or
-            two milliseconds a megabyte, in the thread that loads the image, and 16 MiB at the most.
+        duplicates: Count images that were met before, by their digests: 16 MiB at the most.
     """
 
     def __init__(self, *, duplicates: bool = False) -> None:
         self._lock = threading.Lock()
         self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._bytes = self._duplicates = 0
+        self._bytes = self._duplicates = self._recalled = 0
         self._met = _Met(_REMEMBERED) if duplicates else None
 
     @contextlib.contextmanager
@@ -90,20 +91,29 @@ class Meter:
         with self._lock:
             self._bytes += count
 
-    def image(self, encoded: bytes | memoryview) -> None:
-        """An encoded image was met."""
-        if self._met is None:
-            return
-        digest = int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "little")
+    @property
+    def counts_duplicates(self) -> bool:
+        """Whether ``image`` wants to be told."""
+        return self._met is not None
+
+    def image(self, digest: bytes) -> None:
+        """An encoded image of this digest was met."""
+        if self._met is not None:
+            with self._lock:
+                self._duplicates += self._met.before(int.from_bytes(digest[:8], "little"))
+
+    def recalled(self) -> None:
+        """An image was not computed, since an equal one had been."""
         with self._lock:
-            self._duplicates += self._met.before(digest)
+            self._recalled += 1
 
     def take(self) -> Measured:
         """What was measured since it was last taken."""
         with self._lock:
             complete = self._met is None or not self._met.is_full
-            measured = Measured(dict(self._seconds), self._bytes, self._duplicates, complete)
-            self._seconds, self._bytes, self._duplicates = defaultdict(float), 0, 0
+            measured = Measured(dict(self._seconds), self._bytes, self._duplicates, complete, self._recalled)
+            self._seconds = defaultdict(float)
+            self._bytes = self._duplicates = self._recalled = 0
         return measured
 
 

@@ -78,6 +78,10 @@ class Resize:
         width, height = self.resized(image.width, image.height)
         if self.size is not None:
             image = image.resize((width, height), self.resample)
+        return self.cut(image)
+
+    def cut(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The centre of a picture that has been resized, or all of it; what ``__call__`` ends with."""
         pixels = np.asarray(image)
         return pixels if self.crop is None else _centre(pixels, *self.crop)
 

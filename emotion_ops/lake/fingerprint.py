@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 # fmt: off
 _NUMBERS = (
     "image", "on_error", "prefix", "channels", "root",
-    "max_bytes", "max_pixels", "max_side", "max_frames",
+    "max_bytes", "max_pixels", "max_side", "max_frames", "decode",
 )
 # fmt: on
 

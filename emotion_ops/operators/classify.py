@@ -22,8 +22,10 @@ from emotion_ops.images.decode import Channels
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import Access
 from emotion_ops.images.meter import Meter
+from emotion_ops.images.scaled import Decode
 from emotion_ops.models.engine import ENGINES, PRECISIONS, EngineName, Precision
 from emotion_ops.models.weights import DEFAULT_MODEL
+from emotion_ops.operators.cached import recall_of
 from emotion_ops.operators.session import columns_of, engine_of, flow_of, geometry_of, loader_of
 from emotion_ops.operators.stream import Answers, Rows, answer
 from emotion_ops.schema import OutputColumns
@@ -75,6 +77,9 @@ class ClassifyEmotions:
         max_side: Width or height of one image, above which it is ``too_large``, undecoded.
         max_frames: Frames or pages that a file may claim, above which it is ``too_large``, undecoded. The first
             alone is ever decoded.
+        decode: ``"exact"``, or ``"fast"``: a JPEG whose sides are at least twice what the network wants is decoded
+            at a half, a quarter or an eighth of its size. It changes the numbers a little (docs/performance.md);
+            other formats, decoded pixels and checkpoints with a resize of their own are decoded exactly.
         isolation: ``"thread"`` decodes in threads of this process. ``"process"`` decodes encoded images in
             watched processes of their own (POSIX only), so that a decoder that crashes, hangs or fills memory
             costs its row, which is ``undecodable``, and not the job. The numbers are the same.
@@ -87,6 +92,11 @@ class ClassifyEmotions:
             more than a half goes alone, however large. On top come the rows that are ready (of the network's size,
             twice ``batch_size`` and ``threads``), what glibc keeps of small pieces (up to some 16 MiB for each of
             ``threads``), the network's own arrays, and what a store's client buffers.
+        answer_cache: Answers that this process remembers at the most, by a hash of the encoded image, so that equal
+            images under equal options are computed once: 44 bytes for each at seven labels. 0 remembers none.
+            Decoded pixels (tensors, arrays, PIL images without their file) are computed each time.
+        answer_cache_dir: A folder on a local disk whose file remembers answers across runs; None keeps none. It may
+            be shared by processes, models and options.
 
     Raises:
         OptionError: An option has a value that cannot work; at once.
@@ -111,14 +121,17 @@ class ClassifyEmotions:
     max_pixels: int = Limits.max_pixels
     max_side: int = Limits.max_side
     max_frames: int = Limits.max_frames
+    decode: Decode = "exact"
     isolation: Isolation = "thread"
     decode_timeout: float = 30.0
     decode_memory: int | Literal["auto"] = "auto"
     threads: int | Literal["auto"] = "auto"
     memory: int = field(default=512 * 2**20)
+    answer_cache: int = 2**18
+    answer_cache_dir: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("model", "root", "calibration"):
+        for name in ("model", "root", "calibration", "answer_cache_dir"):
             if isinstance(getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, os.fspath(getattr(self, name)))
         for name in ("allow", "allow_hosts"):
@@ -127,16 +140,18 @@ class ClassifyEmotions:
         _one_of("precision", self.precision, ("auto", *PRECISIONS))
         _one_of("on_error", self.on_error, ("null", "raise", "drop"))
         _one_of("channels", self.channels, ("rgb", "bgr"))
+        _one_of("decode", self.decode, ("exact", "fast"))
         _one_of("isolation", self.isolation, ("thread", "process"))
         for name in ("batch_size", "threads", "decode_memory"):
             if getattr(self, name) != "auto":
                 object.__setattr__(self, name, _positive(name, getattr(self, name)))
         for name in ("max_bytes", "max_pixels", "max_side", "max_frames", "memory"):
             object.__setattr__(self, name, _positive(name, getattr(self, name)))
+        object.__setattr__(self, "answer_cache", _positive("answer_cache", self.answer_cache, 0))
         object.__setattr__(self, "decode_timeout", _seconds("decode_timeout", self.decode_timeout))
-        for name in ("image", "prefix", "model", "device", "root", "revision", "calibration"):
+        for name in ("image", "prefix", "model", "device", "root", "revision", "calibration", "answer_cache_dir"):
             value = getattr(self, name)
-            if value is None and name in ("root", "revision", "calibration"):
+            if value is None and name in ("root", "revision", "calibration", "answer_cache_dir"):
                 continue
             if not isinstance(value, str) or not value:
                 raise OptionError(name, value, "give a text that is not empty")
@@ -290,7 +305,8 @@ class ClassifyEmotions:
         with meter.time("load"):
             engine = engine_of(self)
             loader, flow = loader_of(self, geometry_of(engine.pixels), meter), flow_of(self, engine)
-        return answer(rows, engine, loader, flow, self._raise_row if self.on_error == "raise" else _ignore)
+            recall = recall_of(self, engine)
+        return answer(rows, engine, loader, flow, self._raise_row if self.on_error == "raise" else _ignore, recall)
 
     def _check_image(self, schema: pa.Schema) -> None:
         found = schema.get_all_field_indices(self.image)
@@ -355,13 +371,13 @@ def _seconds(option: str, value: Any) -> float:
     return float(value)
 
 
-def _positive(option: str, value: Any) -> int:
+def _positive(option: str, value: Any, least: int = 1) -> int:
     try:
         number = operator.index(value)  # numpy's whole numbers too
     except TypeError:
-        number = 0
-    if isinstance(value, bool) or number < 1:
-        raise OptionError(option, value, "give a whole number of at least 1")
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise OptionError(option, value, f"give a whole number of at least {least}")
     return number
 
 

@@ -95,9 +95,16 @@ def loader_of(options: ClassifyEmotions, geometry: Geometry, meter: Meter | None
     limits, pool = options.limits, None
     if options.isolation == "process":
         memory = limits.memory if options.decode_memory == "auto" else options.decode_memory
-        pool = pool_for(limits, geometry, options.decode_timeout, memory)
+        pool = pool_for(limits, geometry, options.decode_timeout, memory, options.decode)
     return ImageLoader(
-        options.access, limits, options.channels, geometry, Memory(options.memory), pool, meter or Meter()
+        access=options.access,
+        limits=limits,
+        channels=options.channels,
+        geometry=geometry,
+        memory=Memory(options.memory),
+        decode=options.decode,
+        pool=pool,
+        meter=meter or Meter(),
     )
 
 

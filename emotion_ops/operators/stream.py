@@ -2,10 +2,13 @@
 
     items ──▶ cells ──▶ [threads: fetch, decode, resize] ──▶ micro-batches ──▶ engine ──▶ answers, item by item
 
-The caller's thread pulls items, fills the window of rows ahead and runs the network; a thread pool
-loads images. Pillow and torch both let go of Python's lock while they compute, so that the two overlap.
-Memory is bounded twice: by rows in the window (each a picture of the network's size) and by the bytes of
-the encoded images in it; the decoded originals are bounded by the loader's own budget.
+The caller's thread pulls items, starts rows and runs the network; a thread pool loads images. Pillow and torch both
+let go of Python's lock while they compute, so that the two overlap. The network takes rows in order, so that equal
+runs form equal batches; where it would have to wait for a row that loads slowly, it takes those behind it that are
+ready. Answers are put in their rows' places, and items come out in order.
+
+Memory is bounded by the rows that are loading or ready (each a picture of the network's size), by how far rows may
+run ahead of one that is slow, in number and in encoded bytes, and by the loader's own budget for decoded originals.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -21,11 +25,13 @@ from numpy.typing import NDArray
 
 from emotion_ops.errors import ImageError, ModelError
 from emotion_ops.images.cells import CellGetter, size_of
-from emotion_ops.images.loader import ImageLoader
-from emotion_ops.images.meter import Meter
+from emotion_ops.images.loader import ImageLoader, Known
 from emotion_ops.models.engine import Engine
+from emotion_ops.operators.recall import Recall
 
 T = TypeVar("T")
+
+_PATIENCE = 0.25  # seconds without any row becoming ready, after which a whole batch waits for none before it
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class Flow:
     Attributes:
         batch_size: Rows in one forward pass.
         threads: Images that are loaded at the same time.
-        ahead_bytes: Encoded bytes that may wait in the window; one row always may.
+        ahead_bytes: Encoded bytes of the rows from the first that is not loaded on; one row always may.
     """
 
     batch_size: int
@@ -72,28 +78,61 @@ class Flow:
 
     @property
     def ahead_rows(self) -> int:
-        """Rows in the window: the next batch whole while this one is in the network, and work for each thread."""
+        """Rows loading or ready: the next batch whole while this one is in the network, and work for each thread."""
         return 2 * self.batch_size + 2 * self.threads
 
+    @property
+    def reach_rows(self) -> int:
+        """Rows from the first that is not loaded on, however slow that one is; each is a few hundred bytes."""
+        return 32 * self.ahead_rows
 
-@dataclass
+
+@dataclass(eq=False, slots=True)
 class _Open(Generic[T]):
-    """Rows of which some are not answered yet."""
+    """Rows of which some are not answered yet.
 
-    rows: Rows[T]
+    Attributes:
+        item: See ``Rows``.
+        cell: See ``Rows``; None once no cell is needed any more, so that the images may go.
+        first: The position of their first row in the whole source.
+        answers: Their answers as they come.
+        unsettled: How many of them are not loaded yet.
+        waiting: How many of them are not answered yet.
+    """
+
+    item: T
+    cell: CellGetter | None
     first: int
     answers: Answers
+    unsettled: int
     waiting: int
 
 
-@dataclass(frozen=True)
-class _Loading(Generic[T]):
-    """One row in the window."""
+@dataclass(eq=False, slots=True)
+class _Row(Generic[T]):
+    """One row on its way.
+
+    Attributes:
+        owner: The rows that it came with.
+        row: Its position among them.
+        size: Encoded bytes that it keeps alive.
+        pixels: What the network takes, once it is loaded.
+        error: Why it has no answer.
+        digest: The hash of its encoded image, once it is known.
+        answer: Its answer, where an equal image had one.
+        settled: Whether it has failed, or can fail no more.
+        queued: Whether it is in a batch, or was.
+    """
 
     owner: _Open[T]
     row: int
-    size: int
-    pixels: Future[NDArray[np.uint8]]
+    size: int = 0
+    pixels: NDArray[np.uint8] | None = None
+    error: ImageError | None = None
+    digest: bytes | None = None
+    answer: NDArray[np.float32] | None = None
+    settled: bool = False
+    queued: bool = False
 
 
 def answer(
@@ -102,8 +141,9 @@ def answer(
     loader: ImageLoader,
     flow: Flow,
     on_failure: Callable[[int, ImageError], None] = lambda row, error: None,
+    recall: Recall | None = None,
 ) -> Iterator[tuple[T, Answers]]:
-    """Run the rows of a source through the network, in order.
+    """Run the rows of a source through the network.
 
     Args:
         source: Rows to answer; pulled from the caller's thread, only as far ahead as the window needs.
@@ -113,6 +153,8 @@ def answer(
         flow: How much happens at once.
         on_failure: Told of each row that fails, in order, by its position in the whole source and why; what
             it raises ends the stream.
+        recall: Gives the answers of images that were met before, and is told of new ones. It serves this stream
+            alone, and is closed at its end. None computes every row.
 
     Yields:
         Each item with its answers, in the order of ``source``. A row that fails costs that row only.
@@ -120,84 +162,236 @@ def answer(
     Raises:
         ModelError: The network gave a number that is none (an overflow in fp16, say).
     """
-    pool = ThreadPoolExecutor(flow.threads, thread_name_prefix="emotion-ops-load")
-    opened: deque[_Open[T]] = deque()
-    batch: list[_Loading[T]] = []
+    stream = _Stream[T](engine, loader, flow, on_failure, recall)
     try:
-        for loading in _ahead(_start_loading(source, pool, loader, opened, len(engine.labels)), flow):
-            with loader.meter.time("wait"):
-                error = loading.pixels.exception()
-            if error is None:
-                batch.append(loading)
-            elif isinstance(error, ImageError):
-                on_failure(loading.owner.first + loading.row, error)
-                loading.owner.answers.errors[loading.row] = error
-                loading.owner.waiting -= 1
-            else:
-                raise error
-            if len(batch) == flow.batch_size:
-                _predict(engine, batch, loader.meter)
-                batch = []
-            yield from _finished(opened)
-        if batch:
-            _predict(engine, batch, loader.meter)
-        yield from _finished(opened)
+        yield from stream.run(source)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        loader.stop()
+        stream.end()
 
 
-def _start_loading(
-    source: Iterable[Rows[T]], pool: ThreadPoolExecutor, loader: ImageLoader, opened: deque[_Open[T]], labels: int
-) -> Iterator[_Loading[T]]:
-    first = 0
-    for rows in loader.meter.timed("read", source):
-        answers = Answers(np.empty((rows.count, labels), np.float32), [None] * rows.count)
-        owner = _Open(rows, first, answers, rows.count)
-        opened.append(owner)
-        first += rows.count
-        for row in range(rows.count):
-            try:
-                cell = rows.cell(row)
-            except ImageError as error:
-                unreadable: Future[NDArray[np.uint8]] = Future()
-                unreadable.set_exception(error)
-                yield _Loading(owner, row, 0, unreadable)
-            else:
-                yield _Loading(owner, row, size_of(cell), pool.submit(loader.load, cell))
+class _Stream(Generic[T]):
+    """The state of ``answer``; the threads touch nothing of it but ``_loaded``."""
 
+    def __init__(
+        self,
+        engine: Engine,
+        loader: ImageLoader,
+        flow: Flow,
+        on_failure: Callable[[int, ImageError], None],
+        recall: Recall | None,
+    ) -> None:
+        self._engine, self._loader, self._flow = engine, loader, flow
+        self._on_failure, self._recall, self._meter = on_failure, recall, loader.meter
+        self._pool = ThreadPoolExecutor(flow.threads, thread_name_prefix="emotion-ops-load")
+        self._loaded: SimpleQueue[tuple[_Row[T], Future[NDArray[np.uint8] | None]]] = SimpleQueue()
+        self._loading = 0  # rows
+        self._overtaking = 0  # rows that are ready, behind one that is not
+        self._batch: list[_Row[T]] = []
+        self._unsettled: deque[_Row[T]] = deque()  # every row that was started, from the first unsettled one on
+        self._unsettled_bytes = 0
+        self._ready: set[bytes] = set()  # digests of rows that are ready
+        self._followers: dict[bytes, list[_Row[T]]] = {}  # rows that wait for an equal image's answer, by digest
+        self._following = self._following_bytes = 0
+        self._open: deque[_Open[T]] = deque()
 
-def _ahead(coming: Iterator[_Loading[T]], flow: Flow) -> Iterator[_Loading[T]]:
-    """The rows as they come, with as many of the later ones being loaded as the flow allows."""
-    window: deque[_Loading[T]] = deque()
-    waiting_bytes = 0
-    for loading in coming:
-        window.append(loading)
-        waiting_bytes += loading.size
-        while window and (len(window) >= flow.ahead_rows or waiting_bytes >= flow.ahead_bytes):
-            first = window.popleft()
-            waiting_bytes -= first.size
-            yield first
-    yield from window
+    def run(self, source: Iterable[Rows[T]]) -> Iterator[tuple[T, Answers]]:
+        """See ``answer``."""
+        coming = self._rows(source)
+        ended = False
+        while not ended or self._loading or self._batch:
+            while not ended and self._has_room():
+                row = next(coming, None)
+                if row is None:
+                    ended = True
+                else:
+                    self._start(row)
+            if self._loading and len(self._batch) < self._flow.batch_size:
+                self._wait()
+            is_stuck = not self._loading and (ended or not self._has_room())  # no other row will fill the batch
+            if len(self._batch) >= self._flow.batch_size or (self._batch and is_stuck):
+                self._predict()
+            while self._open and self._open[0].waiting == 0:
+                answered = self._open.popleft()
+                yield answered.item, answered.answers
 
+    def end(self) -> None:
+        """Stop what is under way."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._loader.stop()
+        if self._recall is not None:
+            self._recall.close()
 
-def _predict(engine: Engine, batch: list[_Loading[T]], meter: Meter) -> None:
-    with meter.time("network"):
-        probabilities = engine.predict(np.stack([loading.pixels.result() for loading in batch]))
-    if not np.isfinite(probabilities).all():
-        raise ModelError(
-            engine.checkpoint.model,
-            f"its network gave a probability that is no number, in {engine.precision} on {engine.device}",
-            'give precision="fp32"'
-            if engine.precision != "fp32"
-            else "its weights are broken or overflow; choose another checkpoint",
-        )
-    for loading, row in zip(batch, probabilities, strict=True):
-        loading.owner.answers.probabilities[loading.row] = row
-        loading.owner.waiting -= 1
+    def _rows(self, source: Iterable[Rows[T]]) -> Iterator[_Row[T]]:
+        first, labels = 0, len(self._engine.labels)
+        for rows in self._meter.timed("read", source):
+            answers = Answers(np.empty((rows.count, labels), np.float32), [None] * rows.count)
+            owner = _Open(rows.item, rows.cell, first, answers, rows.count, rows.count)
+            self._open.append(owner)
+            first += rows.count
+            for row in range(rows.count):
+                yield _Row(owner, row)
 
+    def _has_room(self) -> bool:
+        if self._has_full_window():
+            return False
+        rows, size = max(len(self._unsettled), self._following), self._unsettled_bytes + self._following_bytes
+        return not rows or (rows < self._flow.reach_rows and size < self._flow.ahead_bytes)
 
-def _finished(opened: deque[_Open[T]]) -> Iterator[tuple[T, Answers]]:
-    while opened and opened[0].waiting == 0:
-        done = opened.popleft()
-        yield done.rows.item, done.answers
+    def _has_full_window(self) -> bool:
+        return self._loading + self._overtaking + len(self._batch) >= self._flow.ahead_rows
+
+    def _wait(self) -> None:
+        """Wait for a row to be loaded; or, where that takes long, fill the batch from those that are ready."""
+        patience = None
+        if len(self._batch) + self._overtaking >= self._flow.batch_size:
+            has_idle_threads = self._has_full_window() and self._loading < self._flow.threads
+            patience = 0.0 if has_idle_threads else _PATIENCE
+        try:
+            with self._meter.time("wait"):
+                row, pixels = self._loaded.get(timeout=patience)
+        except Empty:
+            self._overtake()
+        else:
+            self._loading -= 1
+            self._take(row, pixels)
+            self._settle()
+
+    def _overtake(self) -> None:
+        for row in self._unsettled:
+            if len(self._batch) >= self._flow.batch_size:
+                return
+            if row.pixels is not None and not row.queued:
+                self._overtaking -= 1
+                self._queue(row)
+
+    def _queue(self, row: _Row[T]) -> None:
+        row.queued = True
+        self._batch.append(row)
+
+    def _start(self, row: _Row[T]) -> None:
+        self._unsettled.append(row)
+        self._load(row, self._known(row))
+        self._unsettled_bytes += row.size
+        self._settle()  # a cell that cannot be read has failed already
+
+    def _load(self, row: _Row[T], known: Known | None) -> None:
+        assert row.owner.cell is not None
+        try:
+            cell = row.owner.cell(row.row)
+        except ImageError as error:
+            self._fail(row, error)
+            return
+        row.size = size_of(cell)
+        self._loading += 1
+        pixels = self._pool.submit(self._loader.load_unless, cell, known)
+        pixels.add_done_callback(lambda done: self._loaded.put((row, done)))
+
+    def _known(self, row: _Row[T]) -> Known | None:
+        """What a loading thread asks of an encoded image before it decodes it."""
+        recall, meter = self._recall, self._meter
+        if recall is None and not meter.counts_duplicates:
+            return None
+
+        def known(digest: bytes) -> bool:
+            if row.digest is None:
+                meter.image(digest)
+            row.digest = digest
+            if recall is None:
+                return False
+            row.answer, is_claimed = recall.claim(digest)
+            return not is_claimed
+
+        return known
+
+    def _take(self, row: _Row[T], pixels: Future[NDArray[np.uint8] | None]) -> None:
+        error = pixels.exception()
+        if isinstance(error, ImageError):
+            self._fail(row, error)
+        elif error is not None:
+            raise error
+        elif (loaded := pixels.result()) is not None:
+            row.pixels, row.settled = loaded, True
+            self._overtaking += 1
+            if self._recall is not None and row.digest is not None:
+                self._ready.add(row.digest)
+                for follower in self._followers.get(row.digest, ()):
+                    follower.settled = True
+        elif row.answer is not None:
+            self._answer(row, row.answer, recalled=True)
+        else:
+            self._follow(row)
+
+    def _follow(self, row: _Row[T]) -> None:
+        """Have a row wait for the answer of an equal one."""
+        assert self._recall is not None
+        assert row.digest is not None
+        if self._recall.is_coming(row.digest):
+            self._followers.setdefault(row.digest, []).append(row)
+            self._following += 1
+            self._following_bytes += row.size
+            row.settled = row.digest in self._ready
+        else:  # it came, or came to nothing, just now
+            self._load(row, self._known(row))
+
+    def _released(self, digest: bytes) -> list[_Row[T]]:
+        """The rows that waited for an image, which do so no more."""
+        rows = self._followers.pop(digest, [])
+        self._following -= len(rows)
+        self._following_bytes -= sum(row.size for row in rows)
+        return rows
+
+    def _predict(self) -> None:
+        size = self._flow.batch_size
+        batch, self._batch = self._batch[:size], self._batch[size:]
+        with self._meter.time("network"):
+            probabilities = self._engine.predict(np.stack([row.pixels for row in batch if row.pixels is not None]))
+        if not np.isfinite(probabilities).all():
+            raise ModelError(
+                self._engine.checkpoint.model,
+                f"its network gave a probability that is no number, in {self._engine.precision} on "
+                f"{self._engine.device}",
+                'give precision="fp32"'
+                if self._engine.precision != "fp32"
+                else "its weights are broken or overflow; choose another checkpoint",
+            )
+        for row, found in zip(batch, probabilities, strict=True):
+            row.pixels = None
+            self._answer(row, found)
+        if self._recall is not None:
+            new = {row.digest: found for row, found in zip(batch, probabilities, strict=True) if row.digest is not None}
+            self._recall.keep(new)
+            self._ready.difference_update(new)
+            for digest, found in new.items():
+                for row in self._released(digest):
+                    self._answer(row, found, recalled=True)
+
+    def _answer(self, row: _Row[T], found: NDArray[np.float32], *, recalled: bool = False) -> None:
+        row.owner.answers.probabilities[row.row] = found
+        row.owner.waiting -= 1
+        row.settled = True
+        if recalled:
+            self._meter.recalled()
+
+    def _fail(self, row: _Row[T], error: ImageError) -> None:
+        row.owner.answers.errors[row.row] = row.error = error
+        row.owner.waiting -= 1
+        row.settled = True
+        if self._recall is not None and row.digest is not None:
+            self._recall.drop(row.digest)
+            for follower in self._released(row.digest):  # it may have been bad luck, and each is tried itself
+                follower.digest = None
+                self._load(follower, None)
+
+    def _settle(self) -> None:
+        """Go over the rows that are loaded, in order: queue them, and tell of those that failed."""
+        while self._unsettled and self._unsettled[0].settled:
+            row = self._unsettled.popleft()
+            self._unsettled_bytes -= row.size
+            row.owner.unsettled -= 1
+            if not row.owner.unsettled:
+                row.owner.cell = None
+            if row.pixels is not None and not row.queued:
+                self._overtaking -= 1
+                self._queue(row)
+            if row.error is not None:
+                self._on_failure(row.owner.first + row.row, row.error)

@@ -54,7 +54,7 @@ def measure(operator: ClassifyEmotions, images: pa.Array, seconds: float) -> Thr
     Raises:
         ModelError: The model cannot be used.
     """
-    operator = dataclasses.replace(operator, on_error="null")
+    operator = dataclasses.replace(operator, on_error="null", answer_cache=0, answer_cache_dir=None)
     engine = engine_of(operator)
     loader, flow, cell = (
         loader_of(operator, geometry_of(engine.pixels)),

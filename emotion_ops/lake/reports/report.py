@@ -69,6 +69,8 @@ class EnrichReport:
         duplicates: Rows that this run answered itself whose encoded image equals an earlier one's, byte for byte.
         duplicates_complete: Whether that is their number. False: there are at least so many, since more than a
             million different images were met, or several processes looked, each for itself.
+        rows_recalled: Rows that this run did not compute, since an equal image had been, now or (with
+            ``answer_cache_dir``) in an earlier run.
         bytes_read: Bytes from storage: column chunks as stored in the source, and images that paths point at.
         bytes_written: Size of the published files.
         seconds: Wall time, planning and the model's loading included.
@@ -104,6 +106,7 @@ class EnrichReport:
     winning_probabilities: tuple[int, ...]
     duplicates: int
     duplicates_complete: bool
+    rows_recalled: int
     bytes_read: int
     bytes_written: int
     seconds: float

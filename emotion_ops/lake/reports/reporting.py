@@ -107,6 +107,7 @@ class Reporting:
             winning_probabilities=tuple(found.winning),
             duplicates=measured.duplicates,
             duplicates_complete=measured.duplicates_complete,
+            rows_recalled=measured.recalled,
             bytes_read=measured.bytes_read,
             bytes_written=job.bytes_written,
             seconds=round(seconds, 3),
