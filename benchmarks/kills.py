@@ -39,8 +39,8 @@ from emotion_ops.lake.storage import HOME, Folder, is_hidden
 FILES = {"day=1/rows.parquet": (21, 6), "day=2/rows.parquet": (10, 5)}
 """The source: rows and the rows of a row group, by file."""
 
-IN_FLIGHT = 2
-"""Row groups that one batch of the network can touch here: its 4 rows lie in 2 of them at the most."""
+IN_FLIGHT = 3
+"""Row groups in flight here: the network's batch and the next, 8 rows, lie in 3 of them at the most."""
 
 
 class Killer:

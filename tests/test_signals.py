@@ -26,7 +26,7 @@ from emotion_ops import ClassifyEmotions, enrich_dataset
 SAYS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["emotion_ops.cli.enrich", "emotion_ops.models.torch_engine", "transformers.models.vit.modeling_vit", __name__]
+    ["emotion_ops.cli.enrich", "emotion_ops.models.openvino_engine", "transformers.models.vit.modeling_vit", __name__]
 )
 SECONDS = 20
 """In which a stopped process has ended, whatever hangs; a fetch takes 30 to give up."""
@@ -92,8 +92,8 @@ def assert_goes_on(source: Path, destination: Path, model: str) -> None:
     ("moment", "number"),
     [
         ("classify.pinned", signal.SIGINT),
-        ("torch_engine.__init__", signal.SIGINT),
-        ("torch_engine.__init__", signal.SIGTERM),
+        ("openvino_engine.__init__", signal.SIGINT),
+        ("openvino_engine.__init__", signal.SIGTERM),
         ("plan._check_schemas", signal.SIGINT),
         ("journal.write", signal.SIGTERM),
         ("commit._row_groups", signal.SIGINT),

@@ -153,7 +153,7 @@ def test_rows_run_only_so_far_ahead_of_a_slow_one_in_number_and_in_bytes(tiny_mo
 
     window = Flow(1, 2, 2**20).ahead_rows  # once more, as the slow one goes through the network in the end
     assert pulled(Flow(1, 2, 2**20), GOOD[0]) <= 32 * window + window
-    assert pulled(Flow(1, 2, 20 * len(GOOD[0])), GOOD[0]) <= 20
+    assert pulled(Flow(1, 2, 20 * len(GOOD[0])), GOOD[0]) <= 20 + window
 
 
 def test_a_large_picture_among_small_ones_is_served_in_its_turn() -> None:

@@ -55,7 +55,7 @@ class Stages:
         names = ("load", "read", "wait", "network", "journal", "write")
         wall = [planning, *(measured.seconds.get(name, 0.0) for name in names)]
         threads = [measured.seconds.get(name, 0.0) for name in ("fetch", "decode", "compute")]
-        return cls(*(round(value, 3) for value in (*wall, max(0.0, seconds - sum(wall)), *threads)))
+        return cls(*(round(value, 6) for value in (*wall, max(0.0, seconds - sum(wall)), *threads)))
 
     @property
     def running(self) -> float:
