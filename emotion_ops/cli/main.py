@@ -108,13 +108,17 @@ def enrich(
             show_default=False,
         ),
     ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="A local file for the report in short, as JSON: what a scheduler keeps.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Append emotion columns to a Parquet dataset; run again, it goes on or skips what stands.
 
     emotion-ops enrich faces/ enriched/ --image photo --model demo
     """
-    given = {name: value for name, value in locals().items() if value is not None and name not in ("source", "as_json")}
+    not_options = ("source", "manifest", "as_json")
+    given = {name: value for name, value in locals().items() if value is not None and name not in not_options}
     from emotion_ops.cli.enrich import enrich as command
 
     if len(source) < 2:
@@ -123,7 +127,7 @@ def enrich(
     given["columns"] = columns if columns in ("all", "none") else _names(columns)
     given["retry_errors"], given["shard"] = _retry(retry_errors), _shard(shard)
     given["contact_sheet"] = "auto" if contact_sheet is None else contact_sheet
-    command(source[:-1], source[-1], given, as_json=as_json)
+    command(source[:-1], source[-1], given, as_json=as_json, manifest=manifest)
 
 
 def plan(**given: Any) -> None:
@@ -198,6 +202,17 @@ def doctor(
 
 
 app.add_typer(audit)
+
+
+@app.command()
+def job() -> None:
+    """Do one job for another program: a request on stdin, events on stdout, in JSON lines; stop when stdin closes.
+
+    It is what the Airflow operator speaks with; docs/cli.md has the lines.
+    """
+    from emotion_ops.cli.job import job as command
+
+    command()
 
 
 def _names(text: str) -> list[str]:

@@ -22,13 +22,12 @@ class Stages:
         model_loading: Loading the model.
         reading: Reading rows from Parquet.
         waiting: The network waited for images that were being fetched and decoded.
-        network: The rest of the job waited for the network.
+        network: The network ran.
         journalling: Answers were written to the journal.
         writing: Outputs were composed, verified and published.
         other: All else.
         fetching_threads: Thread-seconds in which images were fetched from the paths in the table.
         decoding_threads: Thread-seconds in which images were decoded and resized.
-        computing_threads: Thread-seconds in which the network ran, also beside reading and writing.
     """
 
     planning: float = 0.0
@@ -41,7 +40,6 @@ class Stages:
     other: float = 0.0
     fetching_threads: float = 0.0
     decoding_threads: float = 0.0
-    computing_threads: float = 0.0
 
     @classmethod
     def of(cls, measured: Measured, seconds: float, planning: float) -> Stages:
@@ -54,7 +52,7 @@ class Stages:
         """
         names = ("load", "read", "wait", "network", "journal", "write")
         wall = [planning, *(measured.seconds.get(name, 0.0) for name in names)]
-        threads = [measured.seconds.get(name, 0.0) for name in ("fetch", "decode", "compute")]
+        threads = [measured.seconds.get(name, 0.0) for name in ("fetch", "decode")]
         return cls(*(round(value, 3) for value in (*wall, max(0.0, seconds - sum(wall)), *threads)))
 
     @property
@@ -64,7 +62,7 @@ class Stages:
 
     def limit(self) -> str:
         """Say in one sentence whether decoding, storage or the network limits the job; empty where nothing ran."""
-        if self.computing_threads == 0 and self.waiting == 0 and self.writing == 0:
+        if self.network == 0 and self.waiting == 0 and self.writing == 0:
             return ""
         if self.fetching_threads > self.decoding_threads:
             waited_for, why = "Storage", "to be fetched; more threads help"
@@ -74,9 +72,8 @@ class Stages:
                 "to be decoded; more processors or smaller images help, a faster device does not",
             )
         writing = self.journalling + self.writing
-        running = "it ran {} of the running time; a faster device helps, more threads do not"
         most, what, how = max(
-            (min(self.computing_threads, self.running), "The network", running),
+            (self.network, "The network", "it ran {} of the running time; a faster device helps, more threads do not"),
             (self.waiting, waited_for, f"the network waited {{}} of the running time, mostly for images {why}"),
             (self.reading, "Storage", "reading rows took {} of the running time"),
             (writing, "Storage", "writing took {} of the running time; leave out columns that need not be copied"),
