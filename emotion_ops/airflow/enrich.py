@@ -192,7 +192,7 @@ class EmotionEnrichOperator(WorkerOperator):
         located = ("source", "destination", "root", "calibration", "quarantine", "compare_to", "candidate")
         plain, environment = opened({name: values[name] for name in located}, self.conn_id)
         values |= plain
-        init = type(self).__init__
+        init = EmotionEnrichOperator.__init__
         options = options_of(init, (*JOB_OPTIONS, "plan_only"), values)
         if "wait" not in options:
             options["wait"] = values["wait"]

@@ -55,7 +55,7 @@ class EmotionPlanOperator(WorkerOperator):
         """
         plain, environment = opened({"source": self.source}, self.conn_id)
         numbers = {"max_shards": self.max_shards, "min_files": self.min_files}
-        request = {"do": "plan_shards", **plain, **options_of(type(self).__init__, numbers, numbers)}
+        request = {"do": "plan_shards", **plain, **options_of(EmotionPlanOperator.__init__, numbers, numbers)}
         shards: list[list[int]] = self._work(request, environment)
         return shards
 
@@ -122,7 +122,7 @@ class EmotionCheckOperator(WorkerOperator):
         located = {"source": self.source, "destination": self.destination, "compare_to": self.compare_to}
         plain, environment = opened(located, self.conn_id)
         values = {name: getattr(self, name) for name in ("verify", *LIMITS)} | {"compare_to": plain.pop("compare_to")}
-        options = options_of(type(self).__init__, values, values)
+        options = options_of(EmotionCheckOperator.__init__, values, values)
         told: Any = self.manifests
         manifests = list(told[:])  # of mapped tasks a lazy sequence, which logs an error where its iteration ends
         verify = options.pop("verify", False)

@@ -32,6 +32,7 @@ Precision = Annotated[str, typer.Option(help="auto (fp32), fp32, bf16, fp16, int
 Calibration = Annotated[str | None, typer.Option(help="What int8 is calibrated on: a folder of images, or Parquet.")]
 Allow = Annotated[list[str] | None, typer.Option(help="A URL scheme that paths may use; may be repeated.")]
 AllowHosts = Annotated[list[str] | None, typer.Option(help="A private host that http(s) may reach; may be repeated.")]
+_NOT_OPTIONS = ("source", "manifest", "as_json")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 
 
@@ -117,8 +118,7 @@ def enrich(
 
     emotion-ops enrich faces/ enriched/ --image photo --model demo
     """
-    not_options = ("source", "manifest", "as_json")
-    given = {name: value for name, value in locals().items() if value is not None and name not in not_options}
+    given = {name: value for name, value in locals().items() if value is not None and name not in _NOT_OPTIONS}
     from emotion_ops.cli.enrich import enrich as command
 
     if len(source) < 2:
