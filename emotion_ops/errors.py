@@ -14,7 +14,8 @@
     ├── DatasetError               a source or a destination cannot be used
     │   ├── DestinationConflictError   the output was made otherwise
     │   │   └── DestinationBusyError   another run is writing there
-    │   └── ErrorBudgetExceededError   more rows failed than were allowed
+    │   ├── ErrorBudgetExceededError   more rows failed than were allowed
+    │   └── GateClosedError            the output differs too much from a previous one
     ├── ImageError                 one image cannot be used: a code and what happened
     │   └── RowFailedError         the same, raised with its row under ``on_error="raise"``
     └── MissingDependencyError     an optional package is not installed
@@ -211,6 +212,10 @@ class DestinationBusyError(DestinationConflictError):
 
 class ErrorBudgetExceededError(DatasetError):
     """More rows failed than ``max_errors`` or ``max_error_rate`` allow."""
+
+
+class GateClosedError(DatasetError):
+    """An output differs from a previous one by more than was allowed."""
 
 
 class ImageError(EmotionOpsError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -10,6 +12,7 @@ from rich.text import Text
 
 from emotion_ops.cli.output import duration, out, print_json, progress_of_rows, two_columns
 from emotion_ops.lake.enrich import enrich_dataset
+from emotion_ops.lake.reports.manifest import manifest_of
 from emotion_ops.lake.reports.page import in_bytes, in_percent, in_time
 from emotion_ops.lake.reports.report import EnrichReport
 from emotion_ops.operators.classify import ClassifyEmotions
@@ -19,7 +22,9 @@ _LABELS_SHOWN = 10
 _BAR = 24
 
 
-def enrich(sources: list[str], destination: str, given: dict[str, Any], *, as_json: bool) -> None:
+def enrich(
+    sources: list[str], destination: str, given: dict[str, Any], *, as_json: bool, manifest: Path | None
+) -> None:
     """Enrich and say what was done.
 
     Args:
@@ -27,6 +32,7 @@ def enrich(sources: list[str], destination: str, given: dict[str, Any], *, as_js
         destination: A folder, or a file for one file.
         given: Options of ``ClassifyEmotions`` and of ``enrich_dataset``, by name.
         as_json: The report as JSON instead of a table.
+        manifest: Where the manifest goes; None writes none.
     """
     of_operator = {option.name for option in dataclasses.fields(ClassifyEmotions)}
     operator = ClassifyEmotions(**{name: value for name, value in given.items() if name in of_operator})
@@ -35,6 +41,9 @@ def enrich(sources: list[str], destination: str, given: dict[str, Any], *, as_js
         report = enrich_dataset(
             sources, destination, operator, **job, on_progress=lambda p: show(p.rows_done, p.rows_total, p.errors)
         )
+    if manifest is not None:
+        told = manifest_of(report, operator, columns=job["columns"], shard=job["shard"])
+        manifest.write_text(json.dumps(told, indent=1) + "\n")
     if as_json:
         print_json(report.to_dict())
     elif report.dry_run:

@@ -32,6 +32,7 @@ Precision = Annotated[str, typer.Option(help="auto (fp32), fp32, bf16, fp16, int
 Calibration = Annotated[str | None, typer.Option(help="What int8 is calibrated on: a folder of images, or Parquet.")]
 Allow = Annotated[list[str] | None, typer.Option(help="A URL scheme that paths may use; may be repeated.")]
 AllowHosts = Annotated[list[str] | None, typer.Option(help="A private host that http(s) may reach; may be repeated.")]
+_NOT_OPTIONS = ("source", "manifest", "as_json")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 
 
@@ -108,13 +109,16 @@ def enrich(
             show_default=False,
         ),
     ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="A local file for the report in short, as JSON: what a scheduler keeps.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Append emotion columns to a Parquet dataset; run again, it goes on or skips what stands.
 
     emotion-ops enrich faces/ enriched/ --image photo --model demo
     """
-    given = {name: value for name, value in locals().items() if value is not None and name not in ("source", "as_json")}
+    given = {name: value for name, value in locals().items() if value is not None and name not in _NOT_OPTIONS}
     from emotion_ops.cli.enrich import enrich as command
 
     if len(source) < 2:
@@ -123,7 +127,7 @@ def enrich(
     given["columns"] = columns if columns in ("all", "none") else _names(columns)
     given["retry_errors"], given["shard"] = _retry(retry_errors), _shard(shard)
     given["contact_sheet"] = "auto" if contact_sheet is None else contact_sheet
-    command(source[:-1], source[-1], given, as_json=as_json)
+    command(source[:-1], source[-1], given, as_json=as_json, manifest=manifest)
 
 
 def plan(**given: Any) -> None:
@@ -198,6 +202,17 @@ def doctor(
 
 
 app.add_typer(audit)
+
+
+@app.command()
+def job() -> None:
+    """Do one job for another program: a request on stdin, events on stdout, in JSON lines; stop when stdin closes.
+
+    It is what the Airflow operator speaks with; docs/cli.md has the lines.
+    """
+    from emotion_ops.cli.job import job as command
+
+    command()
 
 
 def _names(text: str) -> list[str]:

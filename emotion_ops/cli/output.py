@@ -22,6 +22,7 @@ from emotion_ops.errors import (
     DatasetError,
     EmotionOpsError,
     ErrorBudgetExceededError,
+    GateClosedError,
     MissingDependencyError,
     ModelError,
     OptionError,
@@ -54,6 +55,7 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (ColumnError, ExitCode.COLUMN),
     (ModelError, ExitCode.MODEL),
     (ErrorBudgetExceededError, ExitCode.BUDGET),
+    (GateClosedError, ExitCode.FOUND_WRONG),
     (DatasetError, ExitCode.DATASET),
     (RowFailedError, ExitCode.ROW),
     (MissingDependencyError, ExitCode.MISSING_DEPENDENCY),
@@ -95,9 +97,14 @@ def guarded(command: Callable[[], None], *, verbose: bool) -> ExitCode:
         known = isinstance(error, EmotionOpsError | OSError)
         what = str(error) if known else f"this is a bug ({type(error).__name__}: {error}); --verbose shows where"
         err.print(f"error: {what}", style="red", markup=False, soft_wrap=True)
-        unknown = ExitCode.DATASET if known else ExitCode.BUG
-        return next((code for kind, code in _CODES if isinstance(error, kind)), unknown)
+        return exit_code_of(error)
     return ExitCode.OK
+
+
+def exit_code_of(error: BaseException) -> ExitCode:
+    """What the shell is told of an error."""
+    unknown = ExitCode.DATASET if isinstance(error, EmotionOpsError | OSError) else ExitCode.BUG
+    return next((code for kind, code in _CODES if isinstance(error, kind)), unknown)
 
 
 def leave(code: ExitCode) -> NoReturn:

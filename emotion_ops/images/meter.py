@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 T = TypeVar("T")
-Stage = Literal["load", "read", "fetch", "decode", "wait", "network", "compute", "journal", "write"]
+Stage = Literal["load", "read", "fetch", "decode", "wait", "network", "journal", "write"]
 
 _REMEMBERED = 2**20
 

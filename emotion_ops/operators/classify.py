@@ -56,10 +56,10 @@ class ClassifyEmotions:
         revision: The commit of a hub model. Pin it: the weights were replaced under one name before. An
             unpinned revision is looked up once a process, and logged.
         device: ``"auto"`` (CUDA, else Apple's MPS, else CPU), or what torch calls a device.
-        engine: ``"torch"``, ``"openvino"`` (CPUs; ``pip install 'emotion-ops[openvino]'``), or ``"auto"``: OpenVINO on
-            a CPU where it is installed and known to run the architecture, else torch.
+        engine: ``"auto"`` (torch, but OpenVINO for int8), ``"torch"``, or ``"openvino"``, which is faster on CPUs
+            (``pip install 'emotion-ops[openvino]'``).
         precision: ``"auto"`` (fp32), ``"fp32"``, ``"bf16"``, ``"fp16"`` (torch), or ``"int8"`` (OpenVINO). In fp32 the
-            numbers equal those of ``transformers.pipeline`` within 1e-5 (docs/engines.md).
+            numbers equal those of ``transformers.pipeline`` within 1e-5, on every engine.
         calibration: What int8 is calibrated on: a folder of images, or a local Parquet file or folder with the
             image column; up to 256 of its images are taken, spread evenly. Images of your own, as they will come.
         batch_size: Rows in one forward pass; ``"auto"`` chooses by device. It does not change the numbers.
@@ -87,11 +87,11 @@ class ClassifyEmotions:
         decode_memory: Bytes that decoding one image may fill, under ``isolation="process"`` and on Linux;
             ``"auto"`` is what the largest image within ``max_pixels`` and ``max_bytes`` takes in any format.
         threads: Images fetched and decoded at once; ``"auto"`` is one for each processor and at least 4.
-        memory: Bytes that loading images may fill above the table itself: half for encoded images, read from paths or
-            copied out of the table, half for decoded ones with every copy on the way. An image that needs more than a
-            half goes alone, however large. On top come the rows that are ready (of the network's size, three times
-            ``batch_size``, four on CUDA, and twice ``threads``), what glibc keeps of small pieces (up to some 16 MiB
-            for each of ``threads``), the network's own arrays, and what a store's client buffers.
+        memory: Bytes that loading images may fill above the table itself: half for encoded images, read from
+            paths or copied out of the table, half for decoded ones with every copy on the way. An image that needs
+            more than a half goes alone, however large. On top come the rows that are ready (of the network's size,
+            twice ``batch_size`` and ``threads``), what glibc keeps of small pieces (up to some 16 MiB for each of
+            ``threads``), the network's own arrays, and what a store's client buffers.
         answer_cache: Answers that this process remembers at the most, by a hash of the encoded image, so that equal
             images under equal options are computed once: 44 bytes for each at seven labels. 0 remembers none.
             Decoded pixels (tensors, arrays, PIL images without their file) are computed each time.

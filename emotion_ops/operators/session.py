@@ -112,7 +112,7 @@ def flow_of(options: ClassifyEmotions, engine: Engine) -> Flow:
     """How much happens at once, under these options."""
     threads = max(4, os.cpu_count() or 1) if options.threads == "auto" else options.threads
     batch_size = engine.batch_size if options.batch_size == "auto" else options.batch_size
-    return Flow(batch_size, threads, options.memory // 2, engine.at_once)
+    return Flow(batch_size, threads, options.memory // 2)
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,0 +1,56 @@
+"""An environment of its own: torch where the work is, and none of it where Airflow is.
+
+### What it does
+
+Airflow's environment has pins of its own for pandas, pyarrow and a hundred others. This DAG leaves them alone: the task
+starts another interpreter, which has torch and all that it needs, and speaks with it in JSON lines. Log, manifest,
+retries and time-outs are the same; when the task goes, that process goes too.
+
+### Try it
+
+1. An environment for the work, on every worker: `python3 -m venv /opt/emotion` and
+   `/opt/emotion/bin/pip install emotion-ops`.
+2. In Airflow's environment the operator alone: `pip install --no-deps emotion-ops`.
+3. Start Airflow with `EMOTION_OPS_PYTHON=/opt/emotion/bin/python`, and trigger `emotion_isolated`.
+
+### Make it yours
+
+- For all tasks at once: `AIRFLOW__EMOTION_OPS__PYTHON=/opt/emotion/bin/python`, and no `python=` here.
+- `env` sets variables of that process alone, the cache of models (`HF_HOME`) or the GPU (`CUDA_VISIBLE_DEVICES`).
+- Upgrade both environments together; the log warns where their versions differ.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+
+from airflow.sdk import DAG, Param
+
+from emotion_ops.airflow import EmotionEnrichOperator
+
+HOME = os.environ.get("EMOTION_OPS_HOME", "/tmp/emotion-ops")
+PYTHON = os.environ.get("EMOTION_OPS_PYTHON", "/opt/emotion/bin/python")
+
+with DAG(
+    dag_id="emotion_isolated",
+    description="Enrich in an environment that Airflow does not share",
+    doc_md=__doc__,
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    max_active_runs=1,
+    tags=["emotion"],
+    params={"source": Param(f"{HOME}/faces", type="string"), "model": Param("demo", type="string")},
+):
+    EmotionEnrichOperator(
+        task_id="enrich",
+        source="{{ params.source }}",
+        destination=f"{HOME}/isolated",
+        model="{{ params.model }}",
+        columns=["-image"],
+        python=PYTHON,
+        env={"HF_HOME": f"{HOME}/models"},
+        retries=3,
+        retry_delay=timedelta(minutes=1),
+        execution_timeout=timedelta(hours=6),
+    )

@@ -1,0 +1,73 @@
+"""Options of an Airflow operator → the request that the worker process is asked with."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any
+
+from airflow.sdk import XComArg
+from airflow.sdk.exceptions import AirflowFailException
+
+Template = Annotated[str | XComArg, "what is a value of the option's own type when the task runs"]
+"""A text in braces, or what another task returns."""
+
+
+def options_of(init: Callable[..., Any], names: Iterable[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some options that differ from their defaults, each of the type that the signature says.
+
+    A template renders to text, so that ``overwrite="{{ params.overwrite }}"`` comes as ``"False"``, which is true;
+    here it becomes what it was meant to be.
+
+    Args:
+        init: The ``__init__`` whose keyword-only arguments these are.
+        names: The options.
+        values: Their values, rendered.
+
+    Raises:
+        AirflowFailException: A text is nothing of the type that its option has.
+    """
+    parameters = inspect.signature(init).parameters
+    hints = typing.get_type_hints(init, include_extras=True)
+    typed = {name: as_typed(name, values[name], hints[name]) for name in names}
+    defaults = {name: as_typed(name, parameters[name].default, hints[name]) for name in names}
+    return {name: value for name, value in typed.items() if value != defaults[name]}
+
+
+def as_typed(name: str, value: Any, hint: Any) -> Any:
+    """A value as JSON will carry it, of a rendered template the value that its text stands for.
+
+    Raises:
+        AirflowFailException: The text stands for none.
+    """
+    if isinstance(value, tuple | list):
+        return [item if isinstance(item, str | int | float) else str(item) for item in value]
+    if not isinstance(value, str):
+        return value if value is None or isinstance(value, bool | int | float) else str(value)
+    kinds = _kinds(hint)
+    if value in ("None", "") and type(None) in kinds:
+        return None
+    if bool in kinds and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    for kind in (int, float):
+        if kind in kinds:
+            try:
+                return kind(value)
+            except ValueError:
+                continue
+    if kinds.isdisjoint({str, Sequence, value}):
+        names = ", ".join(sorted(getattr(kind, "__name__", repr(kind)) for kind in kinds if kind is not type(None)))
+        raise AirflowFailException(f"{name}={value!r} cannot be used: give {names}")
+    return value
+
+
+def _kinds(hint: Any) -> set[Any]:
+    """The types and the literal values that a hint allows."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return set().union(*(_kinds(one) for one in typing.get_args(hint)))
+    if origin is typing.Literal:
+        return set(typing.get_args(hint))
+    return set() if origin is Annotated else {origin or hint}

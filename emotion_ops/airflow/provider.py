@@ -1,0 +1,61 @@
+"""What ``airflow providers`` is told of this package; it imports nothing of Airflow, which reads it while starting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emotion_ops.version import __version__
+
+
+def get_provider_info() -> dict[str, Any]:
+    """The provider's description, by Airflow's schema of it."""
+    return {
+        "package-name": "emotion-ops",
+        "name": "Emotion ops",
+        "description": "Facial emotion probabilities for Parquet datasets of images.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": "Emotion ops",
+                "external-doc-url": "https://github.com/emotion-ops/emotion-ops",
+                "tags": ["software"],
+            }
+        ],
+        "operators": [
+            {
+                "integration-name": "Emotion ops",
+                "python-modules": ["emotion_ops.airflow.enrich", "emotion_ops.airflow.shards"],
+            }
+        ],
+        "extra-links": ["emotion_ops.airflow.links.EmotionReportLink"],
+        "config": {
+            "emotion_ops": {
+                "description": "Defaults of the emotion operators.",
+                "options": {
+                    "python": {
+                        "description": "The interpreter that the work runs in, unless a task says python=. Empty: "
+                        "Airflow's own.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "/opt/emotion/bin/python",
+                        "default": "",
+                    },
+                    "progress_seconds": {
+                        "description": "Seconds between two lines of progress in a task's log.",
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": None,
+                        "default": "10",
+                    },
+                    "report_url": {
+                        "description": "Where a browser finds the report of a run: a format with {uri}, the report's "
+                        "path or URI, and {path}, the same without scheme. Empty: its path or URI as it is.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "https://files.example.com/{path}",
+                        "default": "",
+                    },
+                },
+            }
+        },
+    }

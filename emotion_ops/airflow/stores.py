@@ -1,0 +1,122 @@
+"""URIs with an Airflow connection → plain URIs, and the environment in which the worker opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+
+_S3 = ("s3", "s3a", "s3n")
+
+
+def mask_uri(uri: str) -> None:
+    """Keep a password that stands in a URI out of the log."""
+    from airflow.sdk.log import mask_secret
+
+    password = urlsplit(uri).password if "://" in uri else None
+    if password:
+        mask_secret(password)
+
+
+def without_connection(uri: str) -> tuple[str, str | None]:
+    """A URI, and the connection that it names as ``ObjectStoragePath`` does: ``s3://connection@bucket/key``.
+
+    A user name with a password is no connection, and stays.
+    """
+    if "://" not in uri:
+        return uri, None
+    scheme, _, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    user, at, host = authority.rpartition("@")
+    if not at or not user or ":" in user:
+        return uri, None
+    return f"{scheme}://{host}{slash}{path}", user
+
+
+def environment_of(connections: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The variables by which Arrow, s3fs and boto find the credentials of a connection.
+
+    Args:
+        connections: Pairs of a URI's scheme and the connection that it names.
+
+    Raises:
+        AirflowFailException: There is no such connection, or one is for another store than S3, or there are two.
+    """
+    named = sorted(set(connections))
+    for scheme, connection in named:
+        if scheme.lower() not in _S3:
+            cure = "give the URI without it, and the worker's own environment the credentials of that store"
+            raise AirflowFailException(f"{scheme}://{connection}@…: connections are taken for s3:// alone: {cure}")
+    names = {connection for _, connection in named}
+    if len(names) > 1:
+        cure = "give all of them one connection that may read the sources and write the destination"
+        raise AirflowFailException(f"the connections {', '.join(sorted(names))} are all for S3: {cure}")
+    return _aws(names.pop()) if names else {}
+
+
+def _aws(name: str) -> dict[str, str]:
+    from airflow.sdk import BaseHook
+    from airflow.sdk.log import mask_secret
+
+    try:
+        connection = BaseHook.get_connection(name)
+    except AirflowNotFoundException as error:
+        cure = f"add it: airflow connections add {name} --conn-type aws …"
+        raise AirflowFailException(f"there is no connection {name!r}: {cure}") from error
+    extra: dict[str, Any] = connection.extra_dejson
+    endpoint = extra.get("endpoint_url") or (extra.get("service_config") or {}).get("s3", {}).get("endpoint_url")
+    region = extra.get("region_name")
+    key, secret, token = connection.login, connection.password, extra.get("aws_session_token")
+    if not key and extra.get("aws_access_key_id"):
+        key, secret = extra["aws_access_key_id"], extra.get("aws_secret_access_key")
+    if extra.get("role_arn") or extra.get("profile_name"):
+        key, secret, token, region = _assumed(name)
+    found = {
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_SESSION_TOKEN": token,
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_REGION": region,
+    }
+    for value in (secret, token):
+        if value:
+            mask_secret(value)
+    return {variable: str(value) for variable, value in found.items() if value}
+
+
+def _assumed(name: str) -> tuple[str, str, str | None, str | None]:
+    """The credentials of a role or a profile, by Airflow's own hook; they end after the time that the role says."""
+    try:
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+    except ImportError as error:
+        cure = "pip install apache-airflow-providers-amazon"
+        raise AirflowFailException(f"connection {name!r} names a role or a profile, which needs it: {cure}") from error
+    hook: Any = AwsGenericHook(aws_conn_id=name, client_type="s3")
+    found = hook.get_credentials()
+    return found.access_key, found.secret_key, found.token, hook.region_name
+
+
+def opened(uris: Mapping[str, Any], conn_id: str | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Options that may hold URIs, without the connections they name, and the environment that stands for these.
+
+    Args:
+        uris: By option a URI, several, or None; ``ObjectStoragePath`` too.
+        conn_id: A connection for all that name none, and for the images that tables point at.
+    """
+    connections: list[tuple[str, str]] = [] if conn_id is None else [("s3", conn_id)]
+    plain: dict[str, Any] = {}
+
+    def plain_of(value: Any) -> str | None:
+        if value is None:
+            return None
+        uri, connection = without_connection(str(value))
+        if connection is not None:
+            connections.append((uri.partition("://")[0], connection))
+        return uri
+
+    for option, value in uris.items():
+        plain[option] = [plain_of(one) for one in value] if isinstance(value, list | tuple) else plain_of(value)
+    return plain, environment_of(connections)
