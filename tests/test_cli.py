@@ -150,7 +150,19 @@ def test_every_option_of_the_operator_and_of_the_job_is_an_option_of_enrich() ->
         for name in inspect.signature(enrich_dataset).parameters
         if name not in ("source", "destination", "operator", "runner", "on_progress")  # arguments, and Python's alone
     }
-    assert {name for name in inspect.signature(enrich).parameters if name not in ("source", "as_json")} == of_the_code
+    not_options = ("source", "manifest", "as_json")
+    assert {name for name in inspect.signature(enrich).parameters if name not in not_options} == of_the_code
+
+
+def test_a_manifest_is_a_small_file_of_json_beside_whatever_else_is_told(faces: Path, tmp_path: Path) -> None:
+    done = emotion_ops(
+        "enrich", faces, tmp_path / "out", "--model", "demo", "--json", "--manifest", tmp_path / "manifest.json"
+    )  # fmt: skip
+    assert done.returncode == 0
+    report, manifest = json.loads(done.stdout), json.loads((tmp_path / "manifest.json").read_text())
+    same = ("rows", "images", "errors", "files", "skipped", "model", "weights_sha256", "destination")
+    assert {name: manifest[name] for name in same} == {name: report[name] for name in same}
+    assert len(manifest["fingerprint"]) == 64
 
 
 def test_help_and_version_answer_without_loading_anything_heavy() -> None:
