@@ -241,12 +241,15 @@ def test_without_openvino_the_error_names_the_command_that_installs_it() -> None
 
 def test_what_was_chosen_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     from emotion_ops.models.choice import choose
+    from emotion_ops.operators.session import _tell_once
 
     choose.cache_clear()
+    _tell_once.cache_clear()
     logging.getLogger("emotion_ops").propagate = True
     with caplog.at_level(logging.INFO, "emotion_ops"):
         ClassifyEmotions(model="demo", device="cpu")(faces_table(1))
     assert "network: openvino on cpu in fp32 (the faster one on a CPU)" in caplog.text
+    assert "batch_size: 16, which suits openvino on cpu" in caplog.text
 
 
 def test_another_engine_or_calibration_is_another_fingerprint_and_what_auto_chose_is_not(

@@ -111,8 +111,16 @@ def loader_of(options: ClassifyEmotions, geometry: Geometry, meter: Meter | None
 def flow_of(options: ClassifyEmotions, engine: Engine) -> Flow:
     """How much happens at once, under these options."""
     threads = max(4, os.cpu_count() or 1) if options.threads == "auto" else options.threads
-    batch_size = engine.batch_size if options.batch_size == "auto" else options.batch_size
+    batch_size = options.batch_size
+    if batch_size == "auto":
+        batch_size = engine.batch_size
+        _tell_once("batch_size: %d, which suits %s on %s", batch_size, engine.name, engine.device)
     return Flow(batch_size, threads, options.memory // 2)
+
+
+@functools.lru_cache(maxsize=32)
+def _tell_once(message: str, *values: object) -> None:
+    _log.info(message, *values)
 
 
 @functools.lru_cache(maxsize=4)
