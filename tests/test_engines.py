@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from emotion_ops import ClassifyEmotions, DestinationConflictError, OptionError, UnsupportedModelError, enrich_dataset
 from emotion_ops.models.engine import ENGINES
+from emotion_ops.operators.calibration import _cells
 from emotion_ops.testing import faces_table, save_tiny_model
 
 HELD_OUT = 20_000  # a seed that neither training nor calibration has seen
@@ -267,3 +268,25 @@ def test_another_engine_or_calibration_is_another_fingerprint_and_what_auto_chos
         enrich(engine="torch")
     with pytest.raises(DestinationConflictError, match="precision: 'fp32' there, 'int8' now"):
         enrich(precision="int8", calibration=calibration)
+
+
+def test_calibration_reads_few_row_groups_of_many_and_rows_from_all_over_them(tmp_path: Path) -> None:
+    """A data lake is not read through to find 256 images."""
+    image = faces_table(1, size=32).column("image")[0].as_py()["bytes"]
+    table = pa.table({"image": pa.array([image] * 4000, pa.binary())})
+    for name in ("a", "b"):
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=100)
+    operator = ClassifyEmotions(model="demo", precision="int8", calibration=tmp_path)
+    read: list[tuple[str, int]] = []
+    iter_batches = pq.ParquetFile.iter_batches
+
+    def watched(self: pq.ParquetFile, *args: object, row_groups: list[int], **options: object) -> object:
+        read.append((self.reader.num_row_groups, row_groups[0]))
+        return iter_batches(self, *args, row_groups=row_groups, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pq.ParquetFile, "iter_batches", watched)
+        cells = list(_cells(operator))
+    assert len(read) == 16
+    assert max(group for _, group in read) >= 35  # up to the last ones
+    assert 200 <= len(cells) <= 256

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from emotion_ops.errors import ImageError, OptionError
 from emotion_ops.images.cells import Cell, cells_of
@@ -17,13 +18,17 @@ from emotion_ops.models.int8 import Calibration
 if TYPE_CHECKING:
     from emotion_ops.operators.classify import ClassifyEmotions
 
+T = TypeVar("T")
+
 PICTURES = 256
 _FEWEST = 16
-_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+_GROUPS = 16  # row groups that are read, of however many
+_TABLES = (".parquet", ".parq", ".pq")
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 
 
 def calibration_of(options: ClassifyEmotions, loader: ImageLoader) -> Calibration:
-    """Up to 256 pictures, spread evenly over what ``options.calibration`` names.
+    """Up to 256 pictures, spread evenly over what ``options.calibration`` names: images, or 16 row groups.
 
     Args:
         options: What is calibrated on, and which column of a table holds the images.
@@ -47,23 +52,39 @@ def calibration_of(options: ClassifyEmotions, loader: ImageLoader) -> Calibratio
 
 
 def _cells(options: ClassifyEmotions) -> Iterator[Cell]:
-    import pyarrow.dataset as ds  # loads pandas where it is installed
-
     where = Path(str(options.calibration)).expanduser()
-    files = sorted(path for path in where.rglob("*") if path.suffix.lower() in _ENDINGS) if where.is_dir() else []
-    if files:
-        yield from (path.read_bytes() for path in files[:: -(-len(files) // PICTURES)])
+    files = sorted(path for path in where.rglob("*") if path.is_file()) if where.is_dir() else [where]
+    images = [path for path in files if path.suffix.lower() in _IMAGES]
+    if images and where.is_dir():
+        yield from (path.read_bytes() for path in _spread(images, PICTURES))
         return
     try:
-        dataset = ds.dataset(where, format="parquet")
-        rows = dataset.count_rows()
-        batches = dataset.to_batches(columns=[options.image], batch_size=64)
-    except (OSError, ValueError) as error:
+        tables = [path for path in files if path.suffix.lower() in _TABLES or path == where]
+        groups = [
+            (path, group)
+            for path in _spread(tables, PICTURES)
+            for group in range(pq.read_metadata(path).num_row_groups)
+        ]
+        chosen = _spread(groups, _GROUPS)
+        for path, group in chosen:
+            yield from _cells_of_group(path, group, options.image, -(-PICTURES // len(chosen)))
+    except (OSError, pa.ArrowException) as error:
         cure = f"give a folder of images, or a Parquet file or folder with the column {options.image!r} ({error})"
         raise OptionError("calibration", options.calibration, cure) from error
-    step, start = max(1, -(-rows // PICTURES)), 0
-    for batch in batches:
-        cell = cells_of(batch.column(0), options.image)
-        for row in itertools.islice(range(-start % step, batch.num_rows), 0, None, step):
-            yield cell(row)
-        start += batch.num_rows
+
+
+def _cells_of_group(path: Path, group: int, column: str, count: int) -> Iterator[Cell]:
+    """Up to so many rows of a row group, spread evenly; a few of its pages are in memory at once."""
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
+        if column not in file.schema_arrow.names:
+            raise pa.ArrowKeyError(f"{path} has no such column")
+        step, start = max(1, -(-file.metadata.row_group(group).num_rows // count)), 0
+        for batch in file.iter_batches(64, row_groups=[group], columns=[column]):
+            cell = cells_of(batch.column(0), column)
+            yield from (cell(row) for row in range(-start % step, batch.num_rows, step))
+            start += batch.num_rows
+
+
+def _spread(items: list[T], count: int) -> list[T]:
+    """Up to so many of them, evenly."""
+    return items[:: max(1, -(-len(items) // count))]
