@@ -140,7 +140,7 @@ def table(drifts: dict[str, Drift]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--revision")
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--size", default="640x480", help="of drawn faces")
     parser.add_argument("--other", action="append", help="options that differ: NAME=VALUE,…")
     parser.add_argument("--json", type=Path, help="where the figures are written")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     size = tuple(map(int, options.size.split("x")))
     images: Sequence[Any] = (
         drawn(options.count, (size[0], size[1]))
