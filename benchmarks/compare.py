@@ -42,7 +42,9 @@ DISTINCT = 32
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     if options.markdown:
-        print(figures.as_markdown(json.loads(options.markdown.read_text())))
+        written = json.loads(options.markdown.read_text())
+        starts = written.get("start_seconds")
+        print(startup.as_markdown(starts) if starts else figures.as_markdown(written["figures"]))
         return
     with _folder(options.folder) as folder:
         about, packages = machine.machine(), machine.versions()
@@ -59,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen, left_out = _chosen(options.only)
         for name, cure in left_out.items():
             print(f"left out: {name}: {cure}")
-        calibration = _table(folder / "calibration", jpegs(DISTINCT, (640, 480), 1_000_000), 64, "calibration")
+        calibration = folder / "calibration"
+        if any(one.options.get("precision") == "int8" for one in chosen):
+            _table(calibration, jpegs(DISTINCT, (640, 480), 1_000_000), 64, "calibration")
         shared = {
             "model": str(model),
             "calibration": str(calibration),

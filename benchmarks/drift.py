@@ -140,6 +140,15 @@ def table(drifts: dict[str, Drift]) -> str:
     return "\n".join(lines)
 
 
+def as_markdown(written: dict[str, dict[str, Any]]) -> str:
+    """The drifts as docs/performance.md has them."""
+    rows = ["| | largest | mean KL | labels agree | images |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, one in written.items():
+        figures = f"{one['largest']:.1e} | {one['kl']:.1e} | {one['agreement']:.2%} | {one['images']:,}"
+        rows.append(f"| {name} | {figures} |")
+    return "\n".join(rows)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo")
@@ -152,7 +161,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", default="640x480", help="of drawn faces")
     parser.add_argument("--other", action="append", help="options that differ: NAME=VALUE,…")
     parser.add_argument("--json", type=Path, help="where the figures are written")
+    parser.add_argument("--markdown", type=Path, metavar="JSON", help="print the table of figures written before")
     options = parser.parse_args(arguments)
+    if options.markdown:
+        print(as_markdown(json.loads(options.markdown.read_text())["drifts"]))
+        return
     size = tuple(map(int, options.size.split("x")))
     images: Sequence[Any] = (
         drawn(options.count, (size[0], size[1]))

@@ -12,6 +12,7 @@ import drift
 import gpu
 import numpy as np
 import pytest
+from comparison import startup
 from comparison.contenders import contenders
 from comparison.figures import figures
 from comparison.frameworks import Gate
@@ -95,6 +96,14 @@ def test_workers_pass_the_gate_together(tmp_path: Path) -> None:
             Gate(tmp_path / "two", 2).pass_through()
 
 
+def test_a_start_is_timed_to_its_first_answer_and_one_that_fails_says_why(tiny_model: str, tmp_path: Path) -> None:
+    source = write_table(tmp_path / "source", jpegs(1, (64, 48)), 1, "start")
+    assert startup._start(startup._OURS.format(model=tiny_model, source=str(source), engine="torch"), tmp_path) > 0
+    with pytest.raises(RuntimeError, match="because of this"):
+        startup._start("raise SystemExit('because of this')", tmp_path)
+    assert "| torch | 2.0 | 1.0–4.0 |" in startup.as_markdown({"torch": [2.0, 1.0, 4.0]})
+
+
 def test_the_device_benchmark_runs_without_a_gpu(
     tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +139,8 @@ def test_drift_is_told_for_each_engine_and_precision_and_for_images_of_ones_own(
     assert drifts["engine=openvino, precision=fp32"]["largest"] < 1e-5
     assert drifts["engine=openvino, precision=fp32"]["agreement"] == 1
     assert "left out: int8: give --calibration" in capsys.readouterr().out
+    drift.main(["--markdown", str(results)])
+    assert "| engine=openvino, precision=bf16 | " in capsys.readouterr().out
 
 
 def test_drift_counts_what_one_alone_answered_and_normalises() -> None:

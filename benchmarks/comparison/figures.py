@@ -81,9 +81,9 @@ def as_text(found: Sequence[Figure]) -> str:
     )
 
 
-def as_markdown(results: dict[str, Any]) -> str:
+def as_markdown(written: list[dict[str, Any]]) -> str:
     """The table that stands in docs/performance.md, from what was written as JSON."""
-    rows = [_HEAD, ("---", *("---:" for _ in _HEAD[1:])), *(_cells(Figure(**one)) for one in results["figures"])]
+    rows = [_HEAD, ("---", *("---:" for _ in _HEAD[1:])), *(_cells(Figure(**one)) for one in written)]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

@@ -9,10 +9,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from emotion_ops.version import __version__
+
 _INSTRUCTIONS = re.compile(r"(avx2|avx512f|avx512_bf16|avx512_fp16|avx512_vnni|avx_vnni|amx_\w+|asimd|bf16|i8mm|sve)")
 _SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")  # what slows torch down unseen
 PACKAGES = (
-    "emotion-ops", "torch", "transformers", "openvino", "nncf", "numpy", "pillow", "pyarrow", "datasets", "ray", "daft",
+    "torch", "transformers", "openvino", "nncf", "numpy", "pillow", "pyarrow", "datasets", "ray", "daft",
 )  # fmt: skip
 
 
@@ -38,8 +40,8 @@ def usable_cores() -> int:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that are installed."""
-    found = {"python": platform.python_version()}
+    """Python, this project, and the packages that are installed."""
+    found = {"python": platform.python_version(), "emotion-ops": __version__}
     for name in PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)
