@@ -126,18 +126,21 @@ def _ray(job: Job, batch_size: int) -> Run:
 
 
 def _daft(job: Job, batch_size: int) -> Run:
-    """https://docs.daft.ai/en/stable/custom-code/cls/: a class whose batch method gets decoded pictures."""
+    """https://docs.daft.ai/en/stable/custom-code/cls/: a class whose batch method gets decoded pictures.
+
+    As there, with no limit on concurrency: with one, Daft starts a process and copies the pictures to it. The class is
+    instantiated in the first run, which is not timed, and stays.
+    """
     import daft
     from daft import DataType, Series
 
-    @daft.cls(max_concurrency=1)
+    @daft.cls
     class Classifier:
-        def __init__(self, model: str, gate: Gate) -> None:
+        def __init__(self, model: str) -> None:
             from transformers import AutoImageProcessor, AutoModelForImageClassification
 
             self.processor = AutoImageProcessor.from_pretrained(model)  # type: ignore[no-untyped-call]
             self.model = AutoModelForImageClassification.from_pretrained(model).eval()
-            gate.pass_through()
 
         @daft.method.batch(return_dtype=DataType.list(DataType.float32()), batch_size=batch_size)  # type: ignore[untyped-decorator]
         def probabilities(self, images: Series) -> Any:
@@ -147,12 +150,12 @@ def _daft(job: Job, batch_size: int) -> Run:
             with torch.no_grad():
                 return list(self.model(**inputs).logits.softmax(dim=-1).numpy())
 
+    classifier = Classifier(str(job.model))
+
     def run(source: Path) -> Answer:
-        gate = Gate(job.scratch / "gate" / source.name, 1)
-        classifier = Classifier(str(job.model), gate)
         rows = daft.read_parquet(_files(source))
         rows = rows.with_column("image", rows["image"].decode_image(mode="RGB"))
         done = rows.select("id", classifier.probabilities(rows["image"]).alias("probabilities")).sort("id").to_pydict()
-        return Answer(np.array(done["probabilities"], np.float32), gate.opened())
+        return Answer(np.array(done["probabilities"], np.float32))
 
     return run
