@@ -1,0 +1,1 @@
+"""What `benchmarks/compare.py` and `benchmarks/gpu.py` are made of."""

@@ -1,0 +1,72 @@
+"""This project: the stream from Parquet, a dataset into a dataset, and the network on ready pixels."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from comparison.contenders import Answer, Job, Run
+from comparison.pictures import batches
+from emotion_ops import ClassifyEmotions, enrich_dataset
+from emotion_ops.images.cells import cells_of
+from emotion_ops.operators.session import engine_of, geometry_of, loader_of
+
+
+def prepare(job: Job, way: str, engine: Any, precision: Any) -> Run:
+    """One of the three ways, loaded."""
+    calibration = job.calibration if precision == "int8" else None
+    operator = ClassifyEmotions(
+        model=str(job.model),
+        device="cpu",
+        engine=engine,
+        precision=precision,
+        calibration=calibration,
+        on_error="raise",
+    )
+    return {"ours": _stream, "network": _network, "dataset": _dataset}[way](job, operator)
+
+
+def _probabilities(operator: ClassifyEmotions, table: pa.Table) -> NDArray[np.float32]:
+    return np.stack([table.column(name).to_numpy() for name in operator.output_columns().probabilities], axis=1)
+
+
+def _stream(job: Job, operator: ClassifyEmotions) -> Run:
+    def run(source: Path) -> Answer:
+        return Answer(_probabilities(operator, pa.Table.from_batches(operator.stream(batches(source)))))
+
+    return run
+
+
+def _dataset(job: Job, operator: ClassifyEmotions) -> Run:
+    def run(source: Path) -> Answer:
+        destination = job.scratch / source.name
+        enrich_dataset(source, destination, operator)
+        files = sorted(str(path) for path in destination.glob("*.parquet"))
+        names = list(operator.output_columns().probabilities)
+        return Answer(_probabilities(operator, ds.dataset(files).to_table(columns=names)))
+
+    return run
+
+
+def _network(job: Job, operator: ClassifyEmotions) -> Run:
+    """Batches of the size that the stream makes; what they are made of is decoded before the clock starts."""
+    engine = engine_of(operator)
+    loader = loader_of(operator, geometry_of(engine.pixels))
+
+    def run(source: Path) -> Answer:
+        pixels = []
+        for batch in batches(source):
+            cell = cells_of(batch.column(0), "image")
+            pixels += [loader.load(cell(row)) for row in range(batch.num_rows)]
+        ready = [np.stack(pixels[row : row + engine.batch_size]) for row in range(0, len(pixels), engine.batch_size)]
+        started = time.time()
+        answers = [engine.predict(batch) for batch in ready]
+        return Answer(np.concatenate(answers), started)
+
+    return run

@@ -1,0 +1,66 @@
+"""Decoding alone, the stream from Parquet, and the pipeline on any device."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import statistics
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from comparison.device import rate
+from comparison.pictures import batches
+from emotion_ops import ClassifyEmotions
+from emotion_ops.operators.session import engine_of, geometry_of, loader_of
+
+
+def decode_rate(operator: ClassifyEmotions, files: list[bytes], threads: int, seconds: float, rounds: int) -> float:
+    """Images a second that so many threads decode and resize as the operator does."""
+    loader = loader_of(operator, geometry_of(engine_of(operator).pixels))
+    with ThreadPoolExecutor(threads) as pool:
+        several = files * max(1, 4 * threads // len(files))
+        return rate(lambda: sum(1 for _ in pool.map(loader.load, several)), "cpu", seconds, rounds)
+
+
+def stream_rate(operator: ClassifyEmotions, sources: Iterable[Path]) -> float:
+    """Images a second of the stream, the median of all sources but the first, which warms up; each is removed."""
+    rates: list[float] = []
+    for source in sources:
+        started = time.perf_counter()
+        rows = sum(int(batch.num_rows) for batch in operator.stream(batches(source, 256)))
+        rates.append(rows / (time.perf_counter() - started))
+        shutil.rmtree(source)
+    return statistics.median(rates[1:])
+
+
+class Pictures(torch.utils.data.Dataset[Image.Image]):
+    """A folder's pictures by their number, so that the pipeline's workers may share them."""
+
+    def __init__(self, source: Path) -> None:
+        self._cells = [cell.as_py() for batch in batches(source) for cell in batch.column(0)]
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __getitem__(self, row: int) -> Image.Image:
+        return Image.open(io.BytesIO(self._cells[row]))
+
+
+def pipeline_rate(model: str, source: Path, device: str, batch: int, workers: int) -> float:
+    """Images a second of transformers.pipeline, in fp16 on a GPU, with loading processes of its own or without."""
+    from transformers import pipeline
+
+    dtype = torch.float32 if torch.device(device).type == "cpu" else torch.float16
+    classify: Any = pipeline("image-classification", model=model, device=device, dtype=dtype)
+    pictures = Pictures(source)
+    for _ in classify(torch.utils.data.Subset(pictures, range(min(2 * batch, len(pictures)))), batch_size=batch):
+        pass
+    started = time.perf_counter()
+    rows = sum(1 for _ in classify(pictures, batch_size=batch, num_workers=workers))
+    return rows / (time.perf_counter() - started)
