@@ -17,6 +17,9 @@ from emotion_ops.models.spec import first_line, labels_of, pixels_of
 from emotion_ops.models.weights import Checkpoint
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_OUT_OF_MEMORY = (  # where it has no class of its own
+    "MPS backend out of memory", "DefaultCPUAllocator: ", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory",
+)  # fmt: skip
 _BATCH_SIZES = {"cpu": 16, "cuda": 128, "mps": 64}
 
 if sys.platform != "win32":  # OpenMP's threads stay behind in the parent: a child that waited for them would never end
@@ -64,6 +67,8 @@ class TorchEngine(HalvingEngine):
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
+            if self._lanes is not None:
+                self._lanes.give_up()
             if self._device.type != "cpu":
                 torch.get_device_module(self._device).empty_cache()
             raise MemoryError(first_line(error)) from error
@@ -117,7 +122,4 @@ def device_of(name: str) -> str:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """MPS and the CPU have no class of their own for it."""
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("MPS backend out of memory", "DefaultCPUAllocator: ")
-    )
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
