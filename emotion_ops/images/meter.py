@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 T = TypeVar("T")
-Stage = Literal["load", "read", "fetch", "decode", "wait", "network", "journal", "write"]
+Stage = Literal["load", "read", "fetch", "decode", "wait", "network", "compute", "journal", "write"]
 
 _REMEMBERED = 2**20
 
@@ -65,15 +65,15 @@ class Meter:
         self._met = _Met(_REMEMBERED) if duplicates else None
 
     @contextlib.contextmanager
-    def time(self, stage: Stage) -> Iterator[None]:
-        """Add the time of the block to a stage, also when it raises."""
+    def time(self, stage: Stage, share: float = 1.0) -> Iterator[None]:
+        """Add the time of the block, or a share of it, to a stage, also when it raises."""
         started = time.perf_counter()
         try:
             yield
         finally:
             took = time.perf_counter() - started
             with self._lock:
-                self._seconds[stage] += took
+                self._seconds[stage] += took * share
 
     def timed(self, stage: Stage, items: Iterable[T]) -> Iterator[T]:
         """The same items; the time that each is waited for is added to a stage."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import importlib.util
 import logging
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from emotion_ops.errors import MissingDependencyError, OptionError
-from emotion_ops.models import openmp
+from emotion_ops.models import forked, openmp
 
 _log = logging.getLogger("emotion_ops")
 
@@ -34,9 +35,8 @@ class Choice:
     precision: str
 
 
-@functools.lru_cache(maxsize=32)
 def choose(engine: str, device: str, precision: str, architecture: str) -> Choice:
-    """Settle what ``auto`` leaves open by what the machine has, once a process, and log it.
+    """Settle what ``auto`` leaves open by what the machine has, and log it, once a process.
 
     ``auto`` never trades accuracy: it is the fastest device, fp32, and the faster engine, which is OpenVINO on a CPU
     where it is installed and known to run the architecture, and torch elsewhere.
@@ -51,14 +51,34 @@ def choose(engine: str, device: str, precision: str, architecture: str) -> Choic
         OptionError: The device is not there, or engine, device and precision do not go together.
         MissingDependencyError: A package that was asked for is not installed.
     """
+    return _chosen(os.getpid(), engine, device, precision, architecture)
+
+
+@functools.lru_cache(maxsize=32)
+def _chosen(process: int, engine: str, device: str, precision: str, architecture: str) -> Choice:
+    choice, why = _settled(engine, device, precision, architecture)
+    exact = "; no precision was asked for, and fp32 costs no accuracy" if precision == "auto" else ""
+    _log.info("network: %s on %s in %s (%s%s)", choice.engine, choice.device, choice.precision, why, exact)
+    return choice
+
+
+def _settled(engine: str, device: str, precision: str, architecture: str) -> tuple[Choice, str]:
     found = _device(device)
     precision = "fp32" if precision == "auto" else precision
     why = "as asked"
     if engine == "auto":
         engine, why = _faster(found, precision, architecture)
     _check(engine, found, precision)
-    _log.info("network: %s on %s in %s (%s)", engine, found, precision, why)
-    return Choice(engine, found, precision)
+    return Choice(engine, found, precision), why
+
+
+def goes_together(engine: str, device: str, precision: str) -> bool:
+    """Whether these can run a network here; nothing of them is ``auto`` but perhaps the device."""
+    try:
+        _settled(engine, device, precision, "")
+    except (OptionError, MissingDependencyError):
+        return False
+    return True
 
 
 def _device(name: str) -> str:
@@ -77,15 +97,6 @@ def _has_cpu_alone() -> bool:
     return sys.platform == "linux" and not any(Path(driver).exists() for driver in drivers)
 
 
-def goes_together(engine: str, device: str, precision: str) -> bool:
-    """Whether these can run a network here; nothing of them is ``auto`` but perhaps the device."""
-    try:
-        choose(engine, device, precision, "")
-    except (OptionError, MissingDependencyError):
-        return False
-    return True
-
-
 def _faster(device: str, precision: str, architecture: str) -> tuple[str, str]:
     """The engine for a device, and why."""
     if precision == "int8":
@@ -94,6 +105,8 @@ def _faster(device: str, precision: str, architecture: str) -> tuple[str, str]:
         return "torch", "which alone runs there"
     if precision == "fp16":
         return "torch", "which alone computes in fp16"
+    if forked.after_openvino:
+        return "torch", "OpenVINO ran before this process was forked"
     if architecture not in OPENVINO_RUNS:
         return "torch", f"OpenVINO is not known to run {architecture!r}"
     if not importlib.util.find_spec("openvino"):
@@ -107,6 +120,9 @@ def _check(engine: str, device: str, precision: str) -> None:
             raise OptionError("engine", engine, f"give engine='torch' for {device}: OpenVINO runs on the CPU here")
         if precision == "fp16":
             raise OptionError("precision", precision, "give fp32, bf16 or int8: no CPU of OpenVINO's computes in fp16")
+        if forked.after_openvino:
+            cure = "start processes by spawn or forkserver, or give engine='torch': OpenVINO does not survive a fork"
+            raise OptionError("engine", engine, cure)
         if not importlib.util.find_spec("openvino"):
             raise MissingDependencyError("openvino", "engine='openvino'", "openvino")
     if precision == "int8":

@@ -27,7 +27,7 @@ _log = logging.getLogger("emotion_ops")
 class Lanes:
     """The lanes of one network; ``run`` may be called from any thread.
 
-    A shape that comes twice in a row is recorded, unless a larger one is; batches of another, such as a table's last,
+    A shape that comes a second time is recorded, unless a larger one is; batches of another, such as a table's last,
     run kernel by kernel. So do all where recording failed: a network that talks to the host on its way cannot be
     recorded, and a recording takes memory of its own.
 
@@ -39,7 +39,7 @@ class Lanes:
     def __init__(self, network: torch.nn.Module, device: torch.device) -> None:
         self._network, self._device = network, device
         self._lock = threading.Lock()
-        self._last: tuple[int, ...] | None = None
+        self._met: set[tuple[int, ...]] = set()
         self._set = _Set()
         self._is_given_up = False
 
@@ -68,9 +68,9 @@ class Lanes:
     def _lanes_for(self, shape: tuple[int, ...]) -> _Set | None:
         """The lanes that take this shape, recorded now if it is time; None where it runs kernel by kernel."""
         with self._lock:
-            is_second, self._last = shape == self._last, shape
-            if is_second and shape > self._set.shape and not self._is_given_up:
+            if shape in self._met and shape > self._set.shape and not self._is_given_up:
                 self._record(shape)
+            self._met.add(shape)
             return self._set if shape == self._set.shape else None
 
     def _record(self, shape: tuple[int, ...]) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
-import tempfile
-from collections.abc import Callable
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+_LEFT_OVER = 86_400.0  # seconds after which nobody is still writing
 _log = logging.getLogger("emotion_ops")
 
 
@@ -29,6 +33,24 @@ def cache_folder() -> Path:
 def digest_of(*made_of: object) -> str:
     """A name for what is made of these: 32 hexadecimal digits of their SHA-256."""
     return hashlib.sha256(repr(made_of).encode()).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def unfinished(home: Path) -> Iterator[Path]:
+    """A folder beside what it will become, which others may read as the umask says; removed with what is left in it.
+
+    What processes that were killed have left there is removed after a day.
+    """
+    for folder in home.glob("unfinished-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _LEFT_OVER:
+                shutil.rmtree(folder)
+    folder = home / f"unfinished-{uuid.uuid4().hex}"
+    folder.mkdir(parents=True)  # unlike tempfile's, not for its owner alone: an image of a container has another user
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def kept(kind: str, made_of: tuple[object, ...], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -55,9 +77,9 @@ def kept(kind: str, made_of: tuple[object, ...], make: Callable[[], dict[str, An
     try:
         file = cache_folder() / kind / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as unfinished:
-            json.dump({"sha256": _sha256(facts), "facts": facts}, unfinished)
-        Path(unfinished.name).replace(file)
+        with unfinished(file.parent) as folder:
+            (folder / name).write_text(json.dumps({"sha256": _sha256(facts), "facts": facts}), encoding="utf-8")
+            (folder / name).replace(file)
     except (OSError, RuntimeError) as error:
         _log.debug("what is known of %s cannot be kept: %s", kind, error)
     return facts

@@ -9,6 +9,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from emotion_ops.models import forked
 from emotion_ops.models.halving import HalvingEngine
 from emotion_ops.models.int8 import Calibration
 from emotion_ops.models.openvino_graph import compiled, graph_of
@@ -38,6 +39,7 @@ class OpenVinoEngine(HalvingEngine):
 
     def __init__(self, checkpoint: Checkpoint, precision: str, calibration: Calibration | None) -> None:
         super().__init__()
+        forked.openvino_runs()
         self.checkpoint = checkpoint
         self.labels = labels_of(checkpoint)
         self.pixels = pixels_of(checkpoint)

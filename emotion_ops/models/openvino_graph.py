@@ -8,9 +8,9 @@ Normalisation and softmax are part of the graph, so that uint8 goes in and proba
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import logging
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from emotion_ops.errors import UnsupportedModelError
 from emotion_ops.models.int8 import Calibration
-from emotion_ops.models.kept import cache_folder, digest_of
+from emotion_ops.models.kept import cache_folder, digest_of, unfinished
 from emotion_ops.models.spec import PixelSpec, first_line
 from emotion_ops.models.weights import Checkpoint
 
@@ -55,7 +55,10 @@ def graph_of(checkpoint: Checkpoint, pixels: PixelSpec, calibration: Calibration
     Raises:
         UnsupportedModelError: torch or OpenVINO cannot run it, or their numbers differ.
     """
-    made_of = (_FORMAT, ov.get_version(), checkpoint.weights_sha256(), checkpoint.config(), pixels.height,
+    libraries = [importlib.metadata.version(name) for name in ("torch", "transformers")]
+    if calibration is not None:
+        libraries.append(importlib.metadata.version("nncf"))
+    made_of = (_FORMAT, ov.get_version(), *libraries, checkpoint.weights_sha256(), checkpoint.config(), pixels.height,
                pixels.width, pixels.scale, pixels.offset, calibration and calibration.digest)  # fmt: skip
     name = digest_of(*made_of)
     try:
@@ -115,19 +118,16 @@ def _converted(network: object, example: NDArray[np.uint8]) -> ov.Model:
 
 def _keep(network: ov.Model, folder: Path) -> None:
     """Write a graph and its checksum; of several processes that do, one is left."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder.parent))
     try:
-        ov.save_model(network, unfinished / _FILES[0], compress_to_fp16=False)
-        (unfinished / "sha256").write_text(_digest(unfinished))
-        if folder.exists() and not _is_whole(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
+        with unfinished(folder.parent) as written:
+            ov.save_model(network, written / _FILES[0], compress_to_fp16=False)
+            (written / "sha256").write_text(_digest(written))
+            if folder.exists() and not _is_whole(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+            written.rename(folder)
     except OSError:
         if not _is_whole(folder):  # another process was not quicker
             raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _is_whole(folder: Path) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emotion_ops.errors import OptionError, UnsupportedModelError
+from emotion_ops.errors import ModelError, OptionError, UnsupportedModelError
 from emotion_ops.models.cuda import AT_ONCE, Lanes
 from emotion_ops.models.halving import HalvingEngine
 from emotion_ops.models.network import Whole, load_network
@@ -53,10 +53,24 @@ class TorchEngine(HalvingEngine):
         self.device = device
         self._device = torch.device(device)
         self.batch_size = _BATCH_SIZES.get(self._device.type, 16)
-        self.network = Whole(load_network(checkpoint), self.pixels, _DTYPES[precision]).to(self._device).eval()
+        if self._device.type == "cuda" and precision == "fp32":
+            torch.backends.cudnn.allow_tf32 = False  # convolutions would keep 11 bits of each number, and not say so
+        self.network = self._placed(Whole(load_network(checkpoint), self.pixels, _DTYPES[precision]).eval())
         self._lanes = Lanes(self.network, self._device) if self._device.type == "cuda" else None
         self.at_once = AT_ONCE if self._lanes else 1
         self._check_fit()
+
+    def _placed(self, network: Whole) -> Whole:
+        try:
+            return network.to(self._device)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise ModelError(
+                self.checkpoint.model,
+                f"its weights do not fit into the memory of {self.device} in {self.precision} ({first_line(error)})",
+                "free memory there, choose another device, or a smaller model",
+            ) from error
 
     def _run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
@@ -80,7 +94,7 @@ class TorchEngine(HalvingEngine):
         height, width, labels = self.pixels.height, self.pixels.width, len(self.labels)
         try:
             probabilities = self.predict(np.zeros((1, height, width, 3), np.uint8))
-        except MemoryError:
+        except ModelError:  # there is no memory for one picture
             raise
         except Exception as error:  # whatever a foreign network meets, it cannot serve here
             raise UnsupportedModelError(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -51,15 +54,30 @@ def calibration_of(options: ClassifyEmotions, loader: ImageLoader) -> Calibratio
     return Calibration.of(np.stack(pictures))
 
 
+def calibration_stamp(options: ClassifyEmotions) -> str:
+    """Changes whenever what ``options.calibration`` names may have changed: a hash of names, sizes and times."""
+    digest = hashlib.sha256()
+    for path in _files(options):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _files(options: ClassifyEmotions) -> list[Path]:
+    where = Path(os.path.expanduser(str(options.calibration)))  # noqa: PTH111  (which raises where there is no home)
+    return sorted(path for path in where.rglob("*") if path.is_file()) if where.is_dir() else [where]
+
+
 def _cells(options: ClassifyEmotions) -> Iterator[Cell]:
-    where = Path(str(options.calibration)).expanduser()
-    files = sorted(path for path in where.rglob("*") if path.is_file()) if where.is_dir() else [where]
-    images = [path for path in files if path.suffix.lower() in _IMAGES]
-    if images and where.is_dir():
-        yield from (path.read_bytes() for path in _spread(images, PICTURES))
+    files = _files(options)
+    if images := [path for path in files if path.suffix.lower() in _IMAGES]:
+        for path in _spread(images, PICTURES):
+            with contextlib.suppress(OSError):  # like one that is broken
+                yield path.read_bytes()
         return
     try:
-        tables = [path for path in files if path.suffix.lower() in _TABLES or path == where]
+        tables = [path for path in files if path.suffix.lower() in _TABLES or len(files) == 1]
         groups = [
             (path, group)
             for path in _spread(tables, PICTURES)

@@ -36,6 +36,9 @@ ArrowTable = TypeVar("ArrowTable", pa.Table, pa.RecordBatch)
 T = TypeVar("T")
 
 
+_MOST_ANSWERS = 2**30  # some 50 GB
+
+
 @dataclass(frozen=True)
 class ClassifyEmotions:
     """Append the probabilities of facial emotions to tables of images.
@@ -56,10 +59,10 @@ class ClassifyEmotions:
         revision: The commit of a hub model. Pin it: the weights were replaced under one name before. An
             unpinned revision is looked up once a process, and logged.
         device: ``"auto"`` (CUDA, else Apple's MPS, else CPU), or what torch calls a device.
-        engine: ``"auto"`` (torch, but OpenVINO for int8), ``"torch"``, or ``"openvino"``, which is faster on CPUs
-            (``pip install 'emotion-ops[openvino]'``).
+        engine: ``"torch"``, ``"openvino"`` (CPUs; ``pip install 'emotion-ops[openvino]'``), or ``"auto"``: OpenVINO on
+            a CPU where it is installed and known to run the architecture, else torch.
         precision: ``"auto"`` (fp32), ``"fp32"``, ``"bf16"``, ``"fp16"`` (torch), or ``"int8"`` (OpenVINO). In fp32 the
-            numbers equal those of ``transformers.pipeline`` within 1e-5, on every engine.
+            numbers equal those of ``transformers.pipeline`` within 1e-5 (docs/engines.md).
         calibration: What int8 is calibrated on: a folder of images, or a local Parquet file or folder with the
             image column; up to 256 of its images are taken, spread evenly. Images of your own, as they will come.
         batch_size: Rows in one forward pass; ``"auto"`` chooses by device. It does not change the numbers.
@@ -87,11 +90,11 @@ class ClassifyEmotions:
         decode_memory: Bytes that decoding one image may fill, under ``isolation="process"`` and on Linux;
             ``"auto"`` is what the largest image within ``max_pixels`` and ``max_bytes`` takes in any format.
         threads: Images fetched and decoded at once; ``"auto"`` is one for each processor and at least 4.
-        memory: Bytes that loading images may fill above the table itself: half for encoded images, read from
-            paths or copied out of the table, half for decoded ones with every copy on the way. An image that needs
-            more than a half goes alone, however large. On top come the rows that are ready (of the network's size,
-            twice ``batch_size`` and ``threads``), what glibc keeps of small pieces (up to some 16 MiB for each of
-            ``threads``), the network's own arrays, and what a store's client buffers.
+        memory: Bytes that loading images may fill above the table itself: half for encoded images, read from paths or
+            copied out of the table, half for decoded ones with every copy on the way. An image that needs more than a
+            half goes alone, however large. On top come the rows that are ready (of the network's size, three times
+            ``batch_size``, four on CUDA, and twice ``threads``), what glibc keeps of small pieces (up to some 16 MiB
+            for each of ``threads``), the network's own arrays, and what a store's client buffers.
         answer_cache: Answers that this process remembers at the most, by a hash of the encoded image, so that equal
             images under equal options are computed once: 44 bytes for each at seven labels. 0 remembers none.
             Decoded pixels (tensors, arrays, PIL images without their file) are computed each time.
@@ -134,6 +137,8 @@ class ClassifyEmotions:
         for name in ("model", "root", "calibration", "answer_cache_dir"):
             if isinstance(getattr(self, name), os.PathLike):
                 object.__setattr__(self, name, os.fspath(getattr(self, name)))
+        if isinstance(self.answer_cache_dir, str):
+            object.__setattr__(self, "answer_cache_dir", os.path.expanduser(self.answer_cache_dir))  # noqa: PTH111
         for name in ("allow", "allow_hosts"):
             object.__setattr__(self, name, _names(name, getattr(self, name)))
         _one_of("engine", self.engine, ("auto", *ENGINES))
@@ -149,12 +154,17 @@ class ClassifyEmotions:
             object.__setattr__(self, name, _positive(name, getattr(self, name)))
         object.__setattr__(self, "answer_cache", _positive("answer_cache", self.answer_cache, 0))
         object.__setattr__(self, "decode_timeout", _seconds("decode_timeout", self.decode_timeout))
-        for name in ("image", "prefix", "model", "device", "root", "revision", "calibration", "answer_cache_dir"):
-            value = getattr(self, name)
-            if value is None and name in ("root", "revision", "calibration", "answer_cache_dir"):
-                continue
-            if not isinstance(value, str) or not value:
-                raise OptionError(name, value, "give a text that is not empty")
+        _texts(
+            self,
+            required=("image", "prefix", "model", "device"),
+            optional=("root", "revision", "calibration", "answer_cache_dir"),
+        )
+        if self.calibration is not None and self.precision != "int8":
+            raise OptionError(
+                "calibration", self.calibration, "leave it out, or give precision='int8': no other uses it"
+            )
+        if self.answer_cache > _MOST_ANSWERS:
+            raise OptionError("answer_cache", self.answer_cache, f"give {_MOST_ANSWERS:,} at the most")
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """The schema of what comes out for tables of this schema; no image is read and no network loaded.
@@ -358,6 +368,14 @@ def rows_at(table: ArrowTable, rows: NDArray[np.integer[Any]]) -> ArrowTable:
 
 def _ignore(row: int, error: ImageError) -> None:
     """Under ``null`` and ``drop`` the answers tell of it."""
+
+
+def _texts(options: ClassifyEmotions, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+    for name in (*required, *optional):
+        value = getattr(options, name)
+        if (value is None and name in optional) or (isinstance(value, str) and value):
+            continue
+        raise OptionError(name, value, "give a text that is not empty")
 
 
 def _one_of(option: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from emotion_ops.models.engine import Engine, load
 from emotion_ops.models.int8 import Calibration
 from emotion_ops.models.spec import PixelSpec, architecture_of, labels_of, pixels_of, pixels_sha256, probe_pixels
 from emotion_ops.models.weights import Checkpoint, locate
-from emotion_ops.operators.calibration import calibration_of
+from emotion_ops.operators.calibration import calibration_of, calibration_stamp
 from emotion_ops.operators.stream import Flow
 from emotion_ops.schema import Labels, OutputColumns
 from emotion_ops.version import __version__
@@ -65,23 +66,30 @@ def engine_of(options: ClassifyEmotions) -> Engine:
         options.device,
         options.engine,
         options.precision,
-        lambda checkpoint: _calibration(options, checkpoint, checkpoint.stamp()),
+        lambda checkpoint: _calibration(options, checkpoint, (checkpoint.stamp(), calibration_stamp(options))),
     )
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=2)
 def _calibration(options: ClassifyEmotions, checkpoint: Checkpoint, stamp: object) -> Calibration:
     return calibration_of(options, loader_of(options, geometry_of(pixels_of(checkpoint))))
 
 
 def made_with(options: ClassifyEmotions) -> dict[str, str | None]:
-    """What these options leave to the machine, settled: engine, precision, and what int8 is calibrated on."""
+    """What these options leave to the machine, settled: all of it that changes a number.
+
+    In fp32 that is the engine; the coarser precisions round as a kind of device does, and int8 as its quantiser.
+    """
     checkpoint = locate(options.model, options.revision)
     chosen = choose(options.engine, options.device, options.precision, architecture_of(checkpoint))
-    calibration = None
+    made: dict[str, str | None] = {"engine": chosen.engine, "precision": chosen.precision, "calibration": None}
+    if chosen.precision != "fp32":
+        made["device"] = chosen.device.partition(":")[0]
     if chosen.precision == "int8":
-        calibration = _calibration(options, checkpoint, checkpoint.stamp()).digest
-    return {"engine": chosen.engine, "precision": chosen.precision, "calibration": calibration}
+        stamps = (checkpoint.stamp(), calibration_stamp(options))
+        made["calibration"] = _calibration(options, checkpoint, stamps).digest
+        made["quantiser"] = " ".join(f"{name} {importlib.metadata.version(name)}" for name in ("nncf", "openvino"))
+    return made
 
 
 def loader_of(options: ClassifyEmotions, geometry: Geometry, meter: Meter | None = None) -> ImageLoader:
@@ -115,7 +123,7 @@ def flow_of(options: ClassifyEmotions, engine: Engine) -> Flow:
     if batch_size == "auto":
         batch_size = engine.batch_size
         _tell_once("batch_size: %d, which suits %s on %s", batch_size, engine.name, engine.device)
-    return Flow(batch_size, threads, options.memory // 2)
+    return Flow(batch_size, threads, options.memory // 2, engine.at_once)
 
 
 @functools.lru_cache(maxsize=32)

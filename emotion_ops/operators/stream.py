@@ -1,14 +1,15 @@
 """The overlapped stream: while one batch is in the network, later rows are being fetched and decoded.
 
-    items ──▶ cells ──▶ [threads: fetch, decode, resize] ──▶ micro-batches ──▶ engine ──▶ answers, item by item
+    items ──▶ cells ──▶ [threads: fetch, decode, resize] ──▶ micro-batches ──▶ [engine] ──▶ answers, item by item
 
-The caller's thread pulls items, starts rows and runs the network; a thread pool loads images. Pillow and torch both
-let go of Python's lock while they compute, so that the two overlap. The network takes rows in order, so that equal
-runs form equal batches; where it would have to wait for a row that loads slowly, it takes those behind it that are
-ready. Answers are put in their rows' places, and items come out in order.
+The caller's thread pulls items and starts rows, threads load images, and a thread of its own runs the network, with
+the next batch at hand. Pillow and the engines let go of Python's lock while they compute, so that all overlap. The
+network takes rows in order, so that equal runs form equal batches; where it would have to wait for a row that loads
+slowly, it takes those behind it that are ready. Answers are put in their rows' places, and items come out in order.
 
-Memory is bounded by the rows that are loading or ready (each a picture of the network's size), by how far rows may
-run ahead of one that is slow, in number and in encoded bytes, and by the loader's own budget for decoded originals.
+Memory is bounded by the rows that are loading, ready or in the network (each a picture of the network's size), by how
+far rows may run ahead of one that is slow, in number and in encoded bytes, and by the loader's own budget for decoded
+originals.
 """
 
 from __future__ import annotations
@@ -70,16 +71,23 @@ class Flow:
         batch_size: Rows in one forward pass.
         threads: Images that are loaded at the same time.
         ahead_bytes: Encoded bytes of the rows from the first that is not loaded on; one row always may.
+        at_once: Batches that the network computes side by side.
     """
 
     batch_size: int
     threads: int
     ahead_bytes: int
+    at_once: int = 1
+
+    @property
+    def batches(self) -> int:
+        """Batches that are with the network: those that it computes, and the next."""
+        return self.at_once + 1
 
     @property
     def ahead_rows(self) -> int:
-        """Rows loading or ready: the next batch whole while this one is in the network, and work for each thread."""
-        return 2 * self.batch_size + 2 * self.threads
+        """Rows loading, ready or with the network: one more batch than it has, and work for each thread."""
+        return (self.batches + 1) * self.batch_size + 2 * self.threads
 
     @property
     def reach_rows(self) -> int:
@@ -170,7 +178,7 @@ def answer(
 
 
 class _Stream(Generic[T]):
-    """The state of ``answer``; the threads touch nothing of it but ``_loaded``."""
+    """The state of ``answer``; the threads touch nothing of it but ``_events``."""
 
     def __init__(
         self,
@@ -183,8 +191,11 @@ class _Stream(Generic[T]):
         self._engine, self._loader, self._flow = engine, loader, flow
         self._on_failure, self._recall, self._meter = on_failure, recall, loader.meter
         self._pool = ThreadPoolExecutor(flow.threads, thread_name_prefix="emotion-ops-load")
-        self._loaded: SimpleQueue[tuple[_Row[T], Future[NDArray[np.uint8] | None]]] = SimpleQueue()
+        self._network = ThreadPoolExecutor(flow.at_once, thread_name_prefix="emotion-ops-network")
+        self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()  # what the threads have done: how to go on
         self._loading = 0  # rows
+        self._computing = 0  # batches that are with the network
+        self._computing_rows = 0
         self._overtaking = 0  # rows that are ready, behind one that is not
         self._batch: list[_Row[T]] = []
         self._unsettled: deque[_Row[T]] = deque()  # every row that was started, from the first unsettled one on
@@ -198,25 +209,38 @@ class _Stream(Generic[T]):
         """See ``answer``."""
         coming = self._rows(source)
         ended = False
-        while not ended or self._loading or self._batch:
+        while not ended or self._loading or self._batch or self._computing:
             while not ended and self._has_room():
                 row = next(coming, None)
                 if row is None:
                     ended = True
                 else:
                     self._start(row)
-            if self._loading and len(self._batch) < self._flow.batch_size:
-                self._wait()
-            is_stuck = not self._loading and (ended or not self._has_room())  # no other row will fill the batch
-            if len(self._batch) >= self._flow.batch_size or (self._batch and is_stuck):
+                self._hand_over()
+            if self._is_due(ended):
                 self._predict()
+            elif self._loading or self._computing:
+                self._wait()
             while self._open and self._open[0].waiting == 0:
                 answered = self._open.popleft()
                 yield answered.item, answered.answers
 
+    def _hand_over(self) -> None:
+        """Give the network what is ready, without waiting: reading on may take long."""
+        while self._loading or self._computing:
+            try:
+                go_on = self._events.get_nowait()
+            except Empty:
+                return
+            go_on()
+            self._settle()
+            if self._is_due(ended=False):
+                self._predict()
+
     def end(self) -> None:
         """Stop what is under way."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._network.shutdown(cancel_futures=True)  # one batch at the most; a fork must not meet it half way
         self._loader.stop()
         if self._recall is not None:
             self._recall.close()
@@ -238,22 +262,31 @@ class _Stream(Generic[T]):
         return not rows or (rows < self._flow.reach_rows and size < self._flow.ahead_bytes)
 
     def _has_full_window(self) -> bool:
-        return self._loading + self._overtaking + len(self._batch) >= self._flow.ahead_rows
+        rows = self._loading + self._overtaking + len(self._batch) + self._computing_rows
+        return rows >= self._flow.ahead_rows
+
+    def _is_due(self, ended: bool) -> bool:
+        """Whether the network is to have the next batch: a whole one, or what is left when no row will fill it."""
+        if self._computing >= self._flow.batches:
+            return False
+        if len(self._batch) >= self._flow.batch_size:
+            return True
+        is_last = ended or (not self._computing and not self._has_room())
+        return bool(self._batch) and not self._loading and is_last
 
     def _wait(self) -> None:
-        """Wait for a row to be loaded; or, where that takes long, fill the batch from those that are ready."""
+        """Wait for a row or a batch; or, where a row takes long, fill the batch from those that are ready."""
         patience = None
-        if len(self._batch) + self._overtaking >= self._flow.batch_size:
+        if self._computing < self._flow.batches and len(self._batch) + self._overtaking >= self._flow.batch_size:
             has_idle_threads = self._has_full_window() and self._loading < self._flow.threads
             patience = 0.0 if has_idle_threads else _PATIENCE
         try:
-            with self._meter.time("wait"):
-                row, pixels = self._loaded.get(timeout=patience)
+            with self._meter.time("network" if self._computing else "wait"):
+                go_on = self._events.get(timeout=patience)
         except Empty:
             self._overtake()
         else:
-            self._loading -= 1
-            self._take(row, pixels)
+            go_on()
             self._settle()
 
     def _overtake(self) -> None:
@@ -284,7 +317,7 @@ class _Stream(Generic[T]):
         row.size = size_of(cell)
         self._loading += 1
         pixels = self._pool.submit(self._loader.load_unless, cell, known)
-        pixels.add_done_callback(lambda done: self._loaded.put((row, done)))
+        pixels.add_done_callback(lambda done: self._events.put(lambda: self._take(row, done)))
 
     def _known(self, row: _Row[T]) -> Known | None:
         """What a loading thread asks of an encoded image before it decodes it."""
@@ -304,6 +337,7 @@ class _Stream(Generic[T]):
         return known
 
     def _take(self, row: _Row[T], pixels: Future[NDArray[np.uint8] | None]) -> None:
+        self._loading -= 1
         error = pixels.exception()
         if isinstance(error, ImageError):
             self._fail(row, error)
@@ -343,8 +377,19 @@ class _Stream(Generic[T]):
     def _predict(self) -> None:
         size = self._flow.batch_size
         batch, self._batch = self._batch[:size], self._batch[size:]
-        with self._meter.time("network"):
-            probabilities = self._engine.predict(np.stack([row.pixels for row in batch if row.pixels is not None]))
+        self._computing += 1
+        self._computing_rows += len(batch)
+        computed = self._network.submit(self._compute, batch)
+        computed.add_done_callback(lambda done: self._events.put(lambda: self._receive(batch, done)))
+
+    def _compute(self, batch: list[_Row[T]]) -> NDArray[np.float32]:
+        with self._meter.time("compute", 1 / self._flow.at_once):
+            return self._engine.predict(np.stack([row.pixels for row in batch if row.pixels is not None]))
+
+    def _receive(self, batch: list[_Row[T]], computed: Future[NDArray[np.float32]]) -> None:
+        self._computing -= 1
+        self._computing_rows -= len(batch)
+        probabilities = computed.result()
         if not np.isfinite(probabilities).all():
             raise ModelError(
                 self._engine.checkpoint.model,

@@ -28,7 +28,8 @@ class Stages:
         other: All else.
         fetching_threads: Thread-seconds in which images were fetched from the paths in the table.
         decoding_threads: Thread-seconds in which images were decoded and resized.
-        computing_threads: Thread-seconds in which the network ran, also beside reading and writing.
+        computing_threads: Seconds in which the network ran, also beside reading and writing; where it computes two
+            batches side by side, half of each one's.
     """
 
     planning: float = 0.0
