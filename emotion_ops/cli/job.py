@@ -161,16 +161,10 @@ class _Progress:
         if now - self._said < _LEAST_PAUSE and progress.rows_done < progress.rows_total:
             return
         self._said = now
-        rate = (progress.rows_done - before) / (now - since) if now > since else 0.0
-        self._answer(
-            {
-                "event": "progress",
-                "rows": progress.rows_done,
-                "of": progress.rows_total,
-                "failed": progress.errors,
-                "images_per_second": round(rate, 1),
-            }
-        )
+        event: dict[str, Any] = {"rows": progress.rows_done, "of": progress.rows_total, "failed": progress.errors}
+        if now > since:
+            event["images_per_second"] = round((progress.rows_done - before) / (now - since), 1)
+        self._answer({"event": "progress", **event})
 
 
 class _Events(logging.Handler):
