@@ -13,8 +13,8 @@ quarantine collects the rows that failed, and more than one failed row in ten st
    `cp demo-output/faces.parquet "$EMOTION_OPS_HOME/faces/day=2026-01-01/"`. Without the variable it is
    `/tmp/emotion-ops`.
 2. Trigger `emotion_nightly` in the UI. The form shows its parameters.
-3. The task's log has one line of progress every ten seconds. Its XCom is the manifest, and its link *Report* leads to
-   the report of the run.
+3. The task's log has one line of progress every ten seconds. Its XCom is the manifest, in which `report` is the page
+   of the run; with `[emotion_ops] report_url` set, the link *Report* among its details opens it.
 4. Add another partition and trigger it again: that one alone is computed.
 
 ### Make it yours

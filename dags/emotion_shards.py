@@ -4,15 +4,16 @@
 
 `plan` cuts the dataset into shards. `enrich` runs once for each, as many at a time as the pool and
 `max_active_tis_per_dag` allow. `check` makes sure that together they did the whole, and only then tells of it: the
-asset `emotions` gets one event, with the manifest of all shards as its extra. `emotion_shards_consumer` runs once for
-that event and reads the manifest.
+asset `emotions` gets one event, with the manifest of all shards as its extra. `emotion_shards_consumer` runs for that
+event and reads the manifest; of events that gathered while it was paused it runs once, and reads the last.
 
 ### Try it
 
 1. Put Parquet files with an `image` column below `$EMOTION_OPS_HOME/faces`, as `emotion_nightly` says.
 2. For a GPU: `airflow pools set gpu 1 "GPU slots"`, and start Airflow with `EMOTION_OPS_POOL=gpu`. A task in a pool
-   that does not exist waits without a word.
-3. Trigger `emotion_shards`. The grid shows one square for each shard; the consumer starts by itself.
+   that does not exist waits, and only the scheduler's log says so.
+3. Switch `emotion_shards_consumer` on, and trigger `emotion_shards`. The run lists one task instance of `enrich` for
+   each shard; the consumer starts by itself.
 
 ### Make it yours
 
@@ -86,8 +87,9 @@ with DAG(
 
     @task
     def read(triggering_asset_events: Any = None) -> dict[str, Any]:
-        """The manifest that came with the event."""
-        (event,) = triggering_asset_events[EMOTIONS]
+        """The manifest that came with the last event."""
+        # one run may stand for several events: while this DAG is paused they gather
+        event = max(triggering_asset_events[EMOTIONS], key=lambda one: one.timestamp)
         manifest: dict[str, Any] = event.extra
         print(f"{manifest['rows'] + manifest['rows_skipped']:,} rows in {manifest['destination']}")
         return manifest

@@ -94,7 +94,7 @@ def _free_port() -> int:
 
 
 @contextmanager
-def running_airflow(home: Path, dags: Path, **more: str) -> Iterator[Cluster]:
+def running_airflow(home: Path, dags: Path, *, python: str = sys.executable, **more: str) -> Iterator[Cluster]:
     """Start it over an empty SQLite database, and end it with all that it started."""
     port = _free_port()
     base = f"http://127.0.0.1:{port}"
@@ -125,15 +125,15 @@ def running_airflow(home: Path, dags: Path, **more: str) -> Iterator[Cluster]:
         **more,
     }
     home.mkdir(parents=True, exist_ok=True)
-    airflow = str(BIN / "airflow")
-    subprocess.run([airflow, "db", "migrate"], env=environment, check=True, capture_output=True)
+    airflow = [python, "-m", "airflow"]
+    subprocess.run([*airflow, "db", "migrate"], env=environment, check=True, capture_output=True)
     processes = []
     try:
         for component in ("api-server", "dag-processor", "scheduler"):
             with (home / f"{component}.log").open("w") as log:
                 processes.append(
                     subprocess.Popen(
-                        [airflow, component], env=environment, cwd=home, stdout=log, stderr=log, start_new_session=True
+                        [*airflow, component], env=environment, cwd=home, stdout=log, stderr=log, start_new_session=True
                     )
                 )
         cluster = Cluster(base, home, environment)

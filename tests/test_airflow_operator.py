@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 from airflow_api import Api
 from held_images import Images, serving_images
+from hub_server import HubServer
 
 from emotion_ops import ClassifyEmotions, dataset_status, enrich_dataset
 from emotion_ops.testing import faces_table
@@ -190,8 +191,9 @@ def test_progress_and_warnings_stand_in_the_tasks_log_with_their_values(
     operator = make(source=str(source), destination=str(tmp_path / "out"), model=tiny_model, progress_seconds=0)
     assert Api().run(operator).state == "success"
     log = capfd.readouterr().out
-    (last,) = [line for line in log.splitlines() if " progress " in line and "rows=14" in line]
-    assert all(part in last for part in ("of=14", "failed=0", "images_per_second="))
+    first, *_, last = [line for line in log.splitlines() if " progress " in line]
+    assert "images_per_second" not in first  # one point in time has no rate, and 0 would be none
+    assert all(part in last for part in ("rows=14", "of=14", "failed=0", "images_per_second="))
     assert "notes.txt" in log
     assert "[warning" in log
 
@@ -224,6 +226,22 @@ def test_what_cannot_work_fails_before_any_work_and_says_what_to_do(
     assert api.states[-1]["state"] == ("up_for_retry" if "/no/such/output" in change.values() else "failed")
     assert not (tmp_path / "out" / "day=1").exists()
     assert not workers()
+
+
+@pytest.mark.parametrize(
+    ("fault", "text", "state"),
+    [(None, "the hub has no such model", "failed"), ("broken", "cannot be downloaded", "up_for_retry")],
+)
+def test_a_model_that_the_hub_does_not_have_burns_no_retry_and_a_hub_that_does_not_answer_is_asked_again(
+    fault: Any, text: str, state: str, source: Path, tmp_path: Path
+) -> None:
+    api = Api(retries=True)
+    with HubServer() as hub:
+        hub.fault = fault
+        env = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
+        done = api.run(make(source=str(source), destination=str(tmp_path / "out"), model="owner/misspelt", env=env))
+    assert text in str(done.error)
+    assert api.states[-1]["state"] == state
 
 
 def test_a_broken_source_fails_at_once_and_burns_no_retry(source: Path, tiny_model: str, tmp_path: Path) -> None:
@@ -437,6 +455,7 @@ class Missing:
 sys.meta_path.insert(0, Missing())
 sys.path[:0] = [{tests!r}]
 from airflow_api import Api
+from hub_server import HubServer
 from airflow.sdk import DAG
 from emotion_ops.airflow import EmotionEnrichOperator
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import airflow_home
@@ -99,6 +100,26 @@ def test_the_setting_of_the_report_makes_its_address(monkeypatch: pytest.MonkeyP
     assert address_of("/data/report.html") == "https://files.example.com/data/report.html"
 
 
+@pytest.mark.parametrize(
+    ("root", "page", "path"),
+    [
+        ("/data", "/data/out/report.html", "out/report.html"),
+        ("/data/", "/data/out/report.html", "out/report.html"),
+        ("/data", "/database/report.html", "database/report.html"),
+        ("s3://bucket/lake", "s3://bucket/lake/out/report.html", "out/report.html"),
+        ("s3://other", "s3://bucket/out/report.html", "bucket/out/report.html"),
+    ],
+)
+def test_the_folder_that_is_served_is_left_off_the_address_of_a_report(
+    root: str, page: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from emotion_ops.airflow.links import address_of
+
+    monkeypatch.setenv("AIRFLOW__EMOTION_OPS__REPORT_URL", "http://localhost:8000/{path}")
+    monkeypatch.setenv("AIRFLOW__EMOTION_OPS__REPORT_ROOT", root)
+    assert address_of(page) == f"http://localhost:8000/{path}"
+
+
 def test_the_setting_of_the_interpreter_holds_unless_the_task_says_another(monkeypatch: pytest.MonkeyPatch) -> None:
     from emotion_ops.airflow.worker import interpreter
 
@@ -170,6 +191,15 @@ def test_shards_are_mapped_and_one_event_tells_of_the_whole(dagbag: Any) -> None
         extra = event.extra
     assert (extra["rows"], extra["files"], extra["skipped"], extra["shard"]) == (9, 3, 0, None)
     assert extra["shards"] == len(extra["reports"])
+
+
+def test_a_consumer_that_was_paused_reads_the_last_of_the_events_that_gathered(dagbag: Any) -> None:
+    read = dagbag.get_dag("emotion_shards_consumer").get_task("read").python_callable
+    events = [
+        SimpleNamespace(timestamp=day, extra={"rows": day, "rows_skipped": 0, "destination": "out"})
+        for day in (1, 3, 2)
+    ]  # fmt: skip
+    assert read({read.__globals__["EMOTIONS"]: events})["rows"] == 3
 
 
 def test_the_pods_of_kubernetes_are_rendered_and_their_command_is_one_that_the_cli_takes(

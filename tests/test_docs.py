@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,7 +34,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A PATH with this environment's commands, and an empty cache of the hub."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     online = {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path_factory.mktemp("hub"))}
-    return {**os.environ, **online, "PATH": path}
+    return {**os.environ, **online, "PATH": path, "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))}
 
 
 @pytest.fixture
@@ -89,6 +91,36 @@ def test_no_block_escapes_the_tests_and_every_link_leads_somewhere(page: Path) -
     assert {kind for kind, _ in BLOCK.findall(text)} <= {"python", "sh", "text"}
     for target in re.findall(r"\]\(([^)#]+)", text):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_into_a_page_leads_to_a_heading(page: Path) -> None:
+    for name, heading in re.findall(r"\]\((?!https)([^)#]*)#([^)]+)\)", page.read_text()):
+        text = (page.parent / name if name else page).read_text()
+        titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, heading
+
+
+def test_every_message_of_the_troubleshooting_is_one_that_is_said() -> None:
+    """A value of a message is ``…`` on the page, and a formatted value in the code."""
+    import airflow.jobs.scheduler_job_runner as scheduler
+
+    files = [*(ROOT / "emotion_ops").rglob("*.py"), Path(scheduler.__file__)]
+    said = [text for file in files for text in texts(ast.parse(file.read_text()))]
+    table = (ROOT / "docs" / "airflow.md").read_text().partition("## Troubleshooting")[2]
+    messages = [one for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE) for one in re.findall("`(.+?)`", row)]
+    assert len(messages) > 30
+    for message in messages:
+        assert any(message.strip("…") in text for text in said), message
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Every text of a program; where it has a value in it, ``…``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
 
 
 def test_the_notebook_runs_and_its_stored_outputs_are_there_and_without_errors(environment: dict[str, str]) -> None:

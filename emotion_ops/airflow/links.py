@@ -10,7 +10,8 @@ from airflow.sdk.bases.operatorlink import BaseOperatorLink
 class EmotionReportLink(BaseOperatorLink):
     """The report that ``enrich_dataset`` writes beside its outputs.
 
-    Its address is the report's own path or URI, or what ``[emotion_ops] report_url`` makes of it.
+    Its address is what ``[emotion_ops] report_url`` makes of the report's path or URI; without that setting it is these
+    themselves, which Airflow's UI leaves out, for it shows http addresses alone.
     """
 
     name = "Report"
@@ -31,7 +32,9 @@ def address_of(page: str) -> str:
     from airflow.sdk.configuration import conf
 
     form = str(conf.get("emotion_ops", "report_url", fallback=""))
-    path = page.partition("://")[2] if "://" in page else page.lstrip("/")
+    root = str(conf.get("emotion_ops", "report_root", fallback="")).rstrip("/")
+    below = page.removeprefix(f"{root}/") if root else page
+    path = below.partition("://")[2] if "://" in below else below.lstrip("/")
     if form:
         return form.format(uri=page, path=path)
     return page if "://" in page else f"file://{page}"

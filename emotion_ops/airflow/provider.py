@@ -49,10 +49,18 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "report_url": {
                         "description": "Where a browser finds the report of a run: a format with {uri}, the report's "
-                        "path or URI, and {path}, the same without scheme. Empty: its path or URI as it is.",
+                        "path or URI, and {path}, the same without scheme and report_root. Empty: its path or URI as "
+                        "it is, which Airflow's UI does not show.",
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "https://files.example.com/{path}",
+                        "default": "",
+                    },
+                    "report_root": {
+                        "description": "The folder, or URI of one, that report_url serves: it is left off {path}.",
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "/data/lake",
                         "default": "",
                     },
                 },

@@ -54,6 +54,9 @@ _HOPELESS = (
 _PASSING = ("there is no such", "changed", "meanwhile", "fewer or more rows", "are not done")
 """What a dataset is told to be that it need not be the next time."""
 
+_UNREACHED = ("cannot be downloaded", "cannot be written")
+"""What a model is told to be where the network or the disk was in the way, and not its name."""
+
 _BROKEN = ("thrift", "Corrupt", "corruption", "CRC checksum", "page integrity", "decompress", "Unexpected end of")
 """What Arrow says of a broken file where it says it by an OSError, as it does of a broken connection too."""
 
@@ -161,16 +164,10 @@ class _Progress:
         if now - self._said < _LEAST_PAUSE and progress.rows_done < progress.rows_total:
             return
         self._said = now
-        rate = (progress.rows_done - before) / (now - since) if now > since else 0.0
-        self._answer(
-            {
-                "event": "progress",
-                "rows": progress.rows_done,
-                "of": progress.rows_total,
-                "failed": progress.errors,
-                "images_per_second": round(rate, 1),
-            }
-        )
+        event: dict[str, Any] = {"rows": progress.rows_done, "of": progress.rows_total, "failed": progress.errors}
+        if now > since:
+            event["images_per_second"] = round((progress.rows_done - before) / (now - since), 1)
+        self._answer({"event": "progress", **event})
 
 
 class _Events(logging.Handler):
@@ -199,7 +196,7 @@ def _failed(error: Exception) -> dict[str, Any]:
 def _is_hopeless(error: BaseException) -> bool:
     """Whether the same would come of trying again: not where a network, a store or another run was in the way."""
     if isinstance(error, ModelNotFoundError):
-        return "no folder" in error.what or "is a file" in error.what
+        return not any(sign in error.what for sign in _UNREACHED)
     if isinstance(error, _HOPELESS) or (isinstance(error, TypeError) and "unexpected keyword" in str(error)):
         return True
     if not isinstance(error, DatasetError) or isinstance(error, DestinationBusyError):
