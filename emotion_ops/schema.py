@@ -79,23 +79,31 @@ class OutputColumns:
     Attributes:
         labels: The label names, in the order of the model's ``id2label``.
         prefix: What every appended name starts with.
-        lineage: What made the numbers: model, revision, package version. Stored as JSON in the
-            metadata of the label field, so that it travels with Arrow and Parquet.
+        lineage: What made the numbers: model, revision, package version, and the thresholds of labels where
+            there are some. Stored as JSON in the metadata of the label field, so that it travels with Arrow and
+            Parquet.
+        lists_labels: Whether there is a column of all labels that reach their thresholds.
     """
 
     labels: tuple[str, ...]
     prefix: str = "emotion"
     lineage: Mapping[str, str] = field(default_factory=dict, hash=False)
+    lists_labels: bool = False
 
     @property
     def label(self) -> str:
-        """Name of the column with the label of the highest probability (string)."""
+        """Name of the column with the label of the highest probability (string; null where none is sure enough)."""
         return self.prefix
 
     @property
     def probabilities(self) -> tuple[str, ...]:
         """Names of the probability columns (float32, 0 to 1, a row sums to 1)."""
         return tuple(f"{self.prefix}_{label}" for label in self.labels)
+
+    @property
+    def listed(self) -> str:
+        """Name of the column with all labels that reach their thresholds, the highest first (list of string)."""
+        return f"{self.prefix}_labels"
 
     @property
     def error(self) -> str:
@@ -105,18 +113,22 @@ class OutputColumns:
     @property
     def names(self) -> tuple[str, ...]:
         """Every appended name, in order."""
-        return (self.label, *self.probabilities, self.error)
+        return tuple(name for name, _ in self._types())
 
     def fields(self) -> list[pa.Field]:
         """The appended columns as Arrow fields, in order; each is nullable."""
         import pyarrow as pa
 
         lineage = json.dumps(dict(self.lineage), sort_keys=True).encode()
-        return [
-            pa.field(self.label, pa.string(), metadata={METADATA_KEY: lineage}),
-            *(pa.field(name, pa.float32()) for name in self.probabilities),
-            pa.field(self.error, pa.string()),
-        ]
+        types = {"string": pa.string(), "float": pa.float32(), "list": pa.list_(pa.field("element", pa.string()))}
+        label, *others = (pa.field(name, types[kind]) for name, kind in self._types())
+        return [label.with_metadata({METADATA_KEY: lineage}), *others]
+
+    def _types(self) -> list[tuple[str, str]]:
+        """Every appended name with the kind of its column, in order; Arrow is not needed for them."""
+        listed = [(self.listed, "list")] if self.lists_labels else []
+        numbers = [(name, "float") for name in self.probabilities]
+        return [(self.label, "string"), *numbers, *listed, (self.error, "string")]
 
     def check_absent(self, existing: Sequence[str]) -> None:
         """Refuse to append over columns that are there already.

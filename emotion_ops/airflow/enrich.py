@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 OPERATOR_OPTIONS = (
     "image", "model", "revision", "device", "engine", "precision", "calibration", "batch_size", "on_error", "prefix",
-    "root", "allow", "allow_hosts", "channels", "max_bytes", "max_pixels", "max_side", "max_frames", "decode",
-    "isolation", "decode_timeout", "decode_memory", "threads", "memory", "answer_cache", "answer_cache_dir",
+    "labels_above", "min_probability", "root", "allow", "allow_hosts", "channels", "max_bytes", "max_pixels",
+    "max_side", "max_frames", "decode", "isolation", "decode_timeout", "decode_memory", "threads", "memory",
+    "answer_cache", "answer_cache_dir",
 )  # fmt: skip
 """The options of ``ClassifyEmotions``."""
 
@@ -104,6 +105,8 @@ class EmotionEnrichOperator(WorkerOperator):
         batch_size: int | Literal["auto"] | Template = "auto",
         on_error: str = "null",
         prefix: str = "emotion",
+        labels_above: float | Mapping[str, float] | Template | None = None,
+        min_probability: float | Template | None = None,
         root: Location | None = None,
         allow: Sequence[str] | Template = (),
         allow_hosts: Sequence[str] | Template = (),

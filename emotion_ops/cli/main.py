@@ -68,6 +68,10 @@ def enrich(
     batch_size: Annotated[str, typer.Option(help="Rows in one forward pass, or auto.")] = "auto",
     on_error: Annotated[str, typer.Option(help="What becomes of a row that fails: null, raise, drop.")] = "null",
     prefix: Annotated[str, typer.Option(help="What the appended columns' names start with.")] = "emotion",
+    labels_above: Annotated[
+        str | None, typer.Option(help="List labels of at least this probability: 0.3, or happy=0.4,sad=0.2.")
+    ] = None,
+    min_probability: Annotated[float | None, typer.Option(help="No label where the highest is lower.")] = None,
     root: Annotated[str | None, typer.Option(help="Folder that paths start from and may not leave.")] = None,
     allow: Allow = None,
     allow_hosts: AllowHosts = None,
@@ -124,6 +128,7 @@ def enrich(
     if len(source) < 2:
         raise typer.BadParameter("give SOURCE and DESTINATION")
     given["batch_size"], given["threads"] = _number_or_auto(batch_size), _number_or_auto(threads)
+    given["labels_above"] = _thresholds(labels_above)
     given["columns"] = columns if columns in ("all", "none") else _names(columns)
     given["retry_errors"], given["shard"] = _retry(retry_errors), _shard(shard)
     given["contact_sheet"] = "auto" if contact_sheet is None else contact_sheet
@@ -217,6 +222,16 @@ def job() -> None:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
+
+
+def _thresholds(text: str | None) -> float | dict[str, float] | None:
+    try:
+        if text is None or "=" not in text:
+            return None if text is None else float(text)
+        pairs = [name.rpartition("=") for name in _names(text)]
+        return {label: float(threshold) for label, _, threshold in pairs}
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no threshold; give 0.3, or happy=0.4,sad=0.2 say") from None
 
 
 def _retry(text: str | None) -> bool | list[str]:

@@ -20,7 +20,7 @@ class Picture:
     Attributes:
         image: The picture; None where there is none to show.
         title: A short line above it.
-        label: The label of the highest probability; None where the row failed.
+        label: The label of the highest probability; None where the row failed, or nothing is sure enough.
         probabilities: By label, 0 to 1, in the order of the bars; may be empty where the row failed.
         error: Why the row failed; shown in place of the bars.
     """
@@ -66,7 +66,7 @@ def _draw_card(sheet: Image.Image, picture: Picture, left: int, top: int, width:
     else:
         sheet.paste(ImageOps.fit(picture.image.convert("RGB"), (_SIDE, _SIDE)), (x, y))
     y += _SIDE + 8
-    if picture.error is not None or picture.label is None:
+    if picture.error is not None or not picture.probabilities:
         code, _, detail = (picture.error or "no answer").partition(": ")
         draw.text((x, y), code, font=_font(18), fill=_ALARM)
         draw.multiline_text(
@@ -74,7 +74,7 @@ def _draw_card(sheet: Image.Image, picture: Picture, left: int, top: int, width:
         )
         return
     best = max(picture.probabilities, key=lambda label: picture.probabilities[label])
-    draw.text((x, y), picture.label, font=_font(18), fill=_INK)
+    draw.text((x, y), picture.label or "unsure", font=_font(18), fill=_INK)
     draw.text((x + _SIDE, y + 2), f"{picture.probabilities[best]:.0%}", font=_font(16), fill=_INK, anchor="ra")
     y += 30
     for label, probability in picture.probabilities.items():

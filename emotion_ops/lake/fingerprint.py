@@ -12,6 +12,7 @@ from emotion_ops.images.location import redact_all, without_secrets
 from emotion_ops.lake.storage import Entry
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.labelling import as_json
 from emotion_ops.operators.session import made_with
 
 FORMAT_VERSION = 1
@@ -19,7 +20,7 @@ FORMAT_VERSION = 1
 
 # fmt: off
 _NUMBERS = (
-    "image", "on_error", "prefix", "channels", "root",
+    "image", "on_error", "prefix", "min_probability", "channels", "root",
     "max_bytes", "max_pixels", "max_side", "max_frames", "decode",
 )
 # fmt: on
@@ -89,6 +90,7 @@ class Recipe:
         return cls(
             {
                 **options,
+                "labels_above": as_json(operator.labels_above),
                 "labels": list(operator.output_columns().labels),
                 "weights_sha256": checkpoint.weights_sha256(),
                 "settings_sha256": checkpoint.settings_sha256(),

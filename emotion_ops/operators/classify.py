@@ -7,7 +7,7 @@ import itertools
 import numbers
 import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -26,6 +26,7 @@ from emotion_ops.images.scaled import Decode
 from emotion_ops.models.engine import ENGINES, PRECISIONS, EngineName, Precision
 from emotion_ops.models.weights import DEFAULT_MODEL
 from emotion_ops.operators.cached import recall_of
+from emotion_ops.operators.labelling import Labelling, probability_of, thresholds_of
 from emotion_ops.operators.session import columns_of, engine_of, flow_of, geometry_of, loader_of
 from emotion_ops.operators.stream import Answers, Rows, answer
 from emotion_ops.schema import OutputColumns
@@ -48,9 +49,10 @@ class ClassifyEmotions:
 
     Appended, in order: ``<prefix>`` (string, the label of the highest probability, the first of equals),
     ``<prefix>_<label>`` for each label in the order of the model's ``id2label`` (float32, 0 to 1, a row sums
-    to 1 ± 1e-5) and ``<prefix>_error`` (string, null where the row is good, else ``code: what happened``). A
-    row that failed is null in all of them but the error. Rows keep their order and number, but under
-    ``on_error="drop"``; the columns that were there pass through as they are, metadata too.
+    to 1 ± 1e-5), under ``labels_above`` ``<prefix>_labels`` (list of string), and ``<prefix>_error`` (string, null
+    where the row is good, else ``code: what happened``). A row that failed is null in all of them but the error. Rows
+    keep their order and number, but under ``on_error="drop"``; the columns that were there pass through as they are,
+    metadata too.
 
     Args:
         image: The column of images: paths (string), encoded images (binary), ``struct<bytes, path>``, Spark's
@@ -69,6 +71,11 @@ class ClassifyEmotions:
         on_error: ``"null"`` keeps a failed row, with its reason; ``"raise"`` stops at the first with
             ``RowFailedError``; ``"drop"`` leaves it out.
         prefix: What the names of the appended columns start with.
+        labels_above: Adds ``<prefix>_labels``: every label whose probability is at least so high, the highest first,
+            and an empty list where none is. A number from 0 to 1 for all labels, or numbers by label,
+            ``{"happy": 0.4, "sad": 0.2}``; a label that is not named is then never listed.
+        min_probability: A row whose highest probability is lower has no label, that is null, but its
+            probabilities; its error is null too. None tells every label.
         root: The folder (or URI) that relative paths start from and that no path may leave. None: the working
             directory, and any path that the process may read.
         allow: URL schemes that paths may use, by name: ``("s3", "https")``. None are allowed unless named.
@@ -116,6 +123,8 @@ class ClassifyEmotions:
     batch_size: int | Literal["auto"] = "auto"
     on_error: OnError = "null"
     prefix: str = "emotion"
+    labels_above: float | Mapping[str, float] | Sequence[tuple[str, float]] | None = None
+    min_probability: float | None = None
     root: str | os.PathLike[str] | None = None
     allow: Sequence[str] = ()
     allow_hosts: Sequence[str] = ()
@@ -141,6 +150,8 @@ class ClassifyEmotions:
             object.__setattr__(self, "answer_cache_dir", os.path.expanduser(self.answer_cache_dir))  # noqa: PTH111
         for name in ("allow", "allow_hosts"):
             object.__setattr__(self, name, _names(name, getattr(self, name)))
+        object.__setattr__(self, "labels_above", thresholds_of("labels_above", self.labels_above))
+        object.__setattr__(self, "min_probability", probability_of("min_probability", self.min_probability))
         _one_of("engine", self.engine, ("auto", *ENGINES))
         _one_of("precision", self.precision, ("auto", *PRECISIONS))
         _one_of("on_error", self.on_error, ("null", "raise", "drop"))
@@ -177,13 +188,14 @@ class ClassifyEmotions:
         Raises:
             ColumnError: The image column is missing or holds no images, or an appended name is taken.
             ModelError: The model cannot be found.
+            OptionError: ``labels_above`` names a label that the model does not have.
         """
         self._check_image(schema)
         return self.output_columns().append_to(schema)
 
     def output_columns(self) -> OutputColumns:
         """The names, types and lineage of the columns that are appended."""
-        return columns_of(self.model, self.revision, self.prefix)
+        return columns_of(self)
 
     def pinned(self) -> ClassifyEmotions:
         """The same options with ``revision`` at the commit that it stands for now.
@@ -241,7 +253,8 @@ class ClassifyEmotions:
             answered = self.answer_each((None, chunk) for chunk in images.chunks)
         else:
             rows = Rows(None, len(images), getter_of(images))
-            answered = ((None, _batch(answers, columns)) for _, answers in self._answers([rows]))
+            labelling = self.labelling(columns)
+            answered = ((None, _batch(answers, columns, labelling)) for _, answers in self._answers([rows]))
         return pa.Table.from_batches([batch for _, batch in answered], schema)
 
     def answer_each(
@@ -265,9 +278,10 @@ class ClassifyEmotions:
             RowFailedError: A row failed under ``on_error="raise"``; its row counts from the first array's start.
         """
         columns = self.output_columns()
+        labelling = self.labelling(columns)
         rows = (Rows(known, len(array), cells_of(array, self.image)) for known, array in images)
         for known, answers in self._answers(rows, meter):
-            yield known, _batch(answers, columns)
+            yield known, _batch(answers, columns, labelling)
 
     def stream(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Append the columns to each record batch, while later ones are already being decoded.
@@ -298,6 +312,11 @@ class ClassifyEmotions:
             schema = columns.append_to(batch.schema)
             out = pa.RecordBatch.from_arrays([*batch.columns, *appended.columns], schema=schema)
             yield self._kept(out, columns.error)
+
+    def labelling(self, columns: OutputColumns) -> Labelling:
+        """How these options make labels of the probabilities in such columns."""
+        assert self.labels_above is None or isinstance(self.labels_above, float | tuple)  # see __post_init__
+        return Labelling(columns.labels, self.labels_above, self.min_probability)
 
     @property
     def access(self) -> Access:
@@ -337,13 +356,14 @@ class ClassifyEmotions:
         raise RowFailedError(error.code, error.detail, self.image, row) from None
 
 
-def _batch(answers: Answers, columns: OutputColumns) -> pa.RecordBatch:
-    """The appended columns of some rows: label, one array a label's probability, error."""
+def _batch(answers: Answers, columns: OutputColumns, labelling: Labelling) -> pa.RecordBatch:
+    """The appended columns of some rows: label, one array a label's probability, all labels if wanted, error."""
     failed = np.array([error is not None for error in answers.errors], dtype=bool)
-    labels = np.array(columns.labels, dtype=object)
+    labels, is_sure = labelling.best(answers.probabilities)
     arrays = [
-        pa.array(labels[answers.probabilities.argmax(axis=1)], pa.string(), mask=failed),
+        pa.array(labels, pa.string(), mask=failed | ~is_sure),
         *(pa.array(column, pa.float32(), mask=failed) for column in answers.probabilities.T),
+        *([labelling.listed(answers.probabilities, failed)] if columns.lists_labels else []),
         pa.array([None if error is None else str(error) for error in answers.errors], pa.string()),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(columns.fields()))

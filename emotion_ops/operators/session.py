@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import json
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from emotion_ops.models.int8 import Calibration
 from emotion_ops.models.spec import PixelSpec, architecture_of, labels_of, pixels_of, pixels_sha256, probe_pixels
 from emotion_ops.models.weights import Checkpoint, locate
 from emotion_ops.operators.calibration import calibration_of, calibration_stamp
+from emotion_ops.operators.labelling import Thresholds, as_json, check_names
 from emotion_ops.operators.stream import Flow
 from emotion_ops.schema import Labels, OutputColumns
 from emotion_ops.version import __version__
@@ -32,14 +34,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger("emotion_ops")
 
 
-def columns_of(model: str, revision: str | None, prefix: str) -> OutputColumns:
-    """The columns that a model appends; of a hub model only the small files are fetched."""
-    checkpoint = locate(model, revision, config_only=True)
-    return _columns(checkpoint, checkpoint.stamp(), prefix)
+def columns_of(options: ClassifyEmotions) -> OutputColumns:
+    """The columns that these options append; of a hub model only the small files are fetched."""
+    checkpoint = locate(options.model, options.revision, config_only=True)
+    return _columns(checkpoint, checkpoint.stamp(), options.prefix, options.labels_above, options.min_probability)
 
 
 @functools.lru_cache(maxsize=64)
-def _columns(checkpoint: Checkpoint, stamp: object, prefix: str) -> OutputColumns:
+def _columns(
+    checkpoint: Checkpoint, stamp: object, prefix: str, above: Thresholds | None, min_probability: float | None
+) -> OutputColumns:
     labels = Labels.bind(labels_of(checkpoint))
     if labels.unknown:
         _log.warning(
@@ -47,14 +51,21 @@ def _columns(checkpoint: Checkpoint, stamp: object, prefix: str) -> OutputColumn
             checkpoint.model,
             ", ".join(repr(name) for name in labels.unknown),
         )
+    check_names("labels_above", above, labels.names)
+    thresholds = {"labels_above": as_json(above), "min_probability": min_probability}
     lineage = {"model": checkpoint.model, "revision": checkpoint.revision(), "version": __version__}
-    columns = OutputColumns(labels.names, prefix, lineage)
-    if columns.error in columns.probabilities:
-        raise UnsupportedModelError(
-            checkpoint.model,
-            f"its label 'error' would be a second column {columns.error!r}, which says why a row has no emotion",
-            "give that label another name in id2label of config.json",
-        )
+    lineage |= {name: json.dumps(value) for name, value in thresholds.items() if value is not None}
+    columns = OutputColumns(labels.names, prefix, lineage, lists_labels=above is not None)
+    taken = {columns.error: "says why a row has no emotion"}
+    if columns.lists_labels:
+        taken[columns.listed] = "has the labels that reach their thresholds"
+    for label, name in zip(labels.names, columns.probabilities, strict=True):
+        if name in taken:
+            raise UnsupportedModelError(
+                checkpoint.model,
+                f"its label {label!r} would be a second column {name!r}, which {taken[name]}",
+                "give that label another name in id2label of config.json",
+            )
     return columns
 
 

@@ -195,8 +195,9 @@ def _emotion_columns(schema: pa.Schema) -> tuple[int, OutputColumns] | None:
         if lineage is None or f"{prefix}_error" not in names[first:]:
             continue
         last = names.index(f"{prefix}_error", first)
-        labels = tuple(name.removeprefix(f"{prefix}_") for name in names[first + 1 : last])
-        columns = OutputColumns(labels, prefix, _json(lineage))
+        listed = names[last - 1] == f"{prefix}_labels" and pa.types.is_list(schema.field(last - 1).type)
+        labels = tuple(name.removeprefix(f"{prefix}_") for name in names[first + 1 : last - listed])
+        columns = OutputColumns(labels, prefix, _json(lineage), lists_labels=listed)
         if labels and columns.names == tuple(names[first : last + 1]):
             return first, columns
     return None
