@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         UnsafeWeightsError,
         UnsupportedModelError,
     )
+    from emotion_ops.faces.detector import find_faces
     from emotion_ops.integrations.frames import classify_emotions
     from emotion_ops.lake.audit.clean import CleanReport, clean_destination
     from emotion_ops.lake.audit.diff import DiffReport, diff_datasets
@@ -72,6 +73,7 @@ _HOMES = {
     "ClassifyEmotions": "emotion_ops.operators.classify",
     "EmotionClassifier": "emotion_ops.operators.classifier",
     "classify_emotions": "emotion_ops.integrations.frames",
+    "find_faces": "emotion_ops.faces.detector",
     "enrich_dataset": "emotion_ops.lake.enrich",
     "EnrichReport": "emotion_ops.lake.reports.report",
     "diff_datasets": "emotion_ops.lake.audit.diff",
@@ -121,6 +123,7 @@ __all__ = [
     "dataset_status",
     "diff_datasets",
     "enrich_dataset",
+    "find_faces",
     "verify_dataset",
 ]
 
