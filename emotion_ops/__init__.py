@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from emotion_ops.lake.reports.report import EnrichReport
     from emotion_ops.operators.classifier import EmotionClassifier
     from emotion_ops.operators.classify import ClassifyEmotions
+    from emotion_ops.operators.face_columns import explode_faces
     from emotion_ops.schema import EMOTIONS
 
 _ERRORS = (
@@ -73,6 +74,7 @@ _HOMES = {
     "ClassifyEmotions": "emotion_ops.operators.classify",
     "EmotionClassifier": "emotion_ops.operators.classifier",
     "classify_emotions": "emotion_ops.integrations.frames",
+    "explode_faces": "emotion_ops.operators.face_columns",
     "find_faces": "emotion_ops.faces.detector",
     "enrich_dataset": "emotion_ops.lake.enrich",
     "EnrichReport": "emotion_ops.lake.reports.report",
@@ -123,6 +125,7 @@ __all__ = [
     "dataset_status",
     "diff_datasets",
     "enrich_dataset",
+    "explode_faces",
     "find_faces",
     "verify_dataset",
 ]

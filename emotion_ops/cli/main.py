@@ -72,6 +72,12 @@ def enrich(
         str | None, typer.Option(help="List labels of at least this probability: 0.3, or happy=0.4,sad=0.2.")
     ] = None,
     min_probability: Annotated[float | None, typer.Option(help="No label where the highest is lower.")] = None,
+    faces: Annotated[str, typer.Option(help="none (the image is a face), or look for faces: largest, all.")] = "none",
+    detector: Annotated[str | None, typer.Option(help="A YuNet file; else it is fetched from the hub.")] = None,
+    face_threshold: Annotated[float | None, typer.Option(help="Least probability of a face.")] = None,
+    min_face_size: Annotated[float | None, typer.Option(help="Least shorter side of a face, in pixels.")] = None,
+    face_margin: Annotated[float | None, typer.Option(help="Part of a face's side that is added on each side.")] = None,
+    max_faces: Annotated[int | None, typer.Option(help="Most faces of an image that are classified.")] = None,
     root: Annotated[str | None, typer.Option(help="Folder that paths start from and may not leave.")] = None,
     allow: Allow = None,
     allow_hosts: AllowHosts = None,

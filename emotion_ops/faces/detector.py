@@ -14,7 +14,7 @@ from PIL import Image
 
 from emotion_ops.errors import ModelError
 from emotion_ops.faces.runtime import installed, open_session
-from emotion_ops.faces.weights import locate
+from emotion_ops.faces.weights import locate, sha256_of
 from emotion_ops.faces.yunet import YuNet
 
 Detector: TypeAlias = Callable[[NDArray[np.uint8]], Any]
@@ -80,6 +80,25 @@ def yunet(detector: str | None, threshold: float) -> YuNet:
     path = locate(detector)
     status = path.stat()
     return _yunet(path, (status.st_size, status.st_mtime_ns, status.st_ino), installed(), threshold)
+
+
+def prepare(detector: str | Detector | None, threshold: float) -> None:
+    """Load a detector, so that what cannot be used is told before any picture; raises as ``find_faces`` does."""
+    if detector is None or isinstance(detector, str):
+        yunet(detector, threshold)
+
+
+def identity_of(detector: str | Detector | None) -> str:
+    """What a detector's faces depend on, as text: the hash of its weights, or the name of a callable.
+
+    Raises:
+        ModelError: Its file is not there.
+    """
+    if detector is None or isinstance(detector, str):
+        return f"yunet sha256:{sha256_of(locate(detector))}"
+    named = detector if hasattr(detector, "__qualname__") else type(detector)
+    said = "" if named is detector or " at 0x" in repr(detector) else f" {detector!r}"
+    return f"{named.__module__}.{named.__qualname__}{said}"
 
 
 @functools.lru_cache(maxsize=4)

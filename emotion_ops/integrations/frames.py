@@ -84,6 +84,8 @@ def _pandas(frame: pd.DataFrame, operator: ClassifyEmotions) -> pd.DataFrame:
             result[name] = pd.array(column, dtype=pd.ArrowDtype(column.type))
         elif pa.types.is_string(column.type):
             result[name] = pd.array(column.to_pylist(), dtype="str")
+        elif pa.types.is_integer(column.type):
+            result[name] = pd.array(column.to_pylist(), dtype="Int32")
         elif pa.types.is_nested(column.type):
             result[name] = pd.Series(column.to_pylist(), index=result.index, dtype=object)
         else:

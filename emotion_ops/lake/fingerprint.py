@@ -13,7 +13,7 @@ from emotion_ops.lake.storage import Entry
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify import ClassifyEmotions
 from emotion_ops.operators.labelling import as_json
-from emotion_ops.operators.session import made_with
+from emotion_ops.operators.session import made_with, search_of
 
 FORMAT_VERSION = 1
 """Raised whenever this package writes other numbers or other columns for equal options."""
@@ -64,6 +64,12 @@ class Fingerprint:
         ]
 
 
+def _faces(operator: ClassifyEmotions) -> dict[str, Any]:
+    """Whether faces are looked for; where they are, what decides which are found."""
+    search = search_of(operator)
+    return {"faces": operator.faces} if search is None else {"faces": operator.faces, **search.identity()}
+
+
 def _names(columns: str | Sequence[str]) -> str | list[str]:
     """One spelling for equal choices, as JSON gives it back."""
     return sorted({columns} if isinstance(columns, str) else set(columns)) or "none"
@@ -90,6 +96,7 @@ class Recipe:
         return cls(
             {
                 **options,
+                **_faces(operator),
                 "labels_above": as_json(operator.labels_above),
                 "labels": list(operator.output_columns().labels),
                 "weights_sha256": checkpoint.weights_sha256(),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from emotion_ops.errors import RowErrorCode
 from emotion_ops.lake.audit.equality import Mask, equal_rows
 from emotion_ops.operators.labelling import Labelling
-from emotion_ops.schema import OutputColumns
+from emotion_ops.schema import FACE, OutputColumns
 
 SUM_TOLERANCE = 1e-5
 """How far the probabilities of a row may be from summing to 1."""
@@ -52,8 +52,9 @@ def wrong_answers(batch: pa.RecordBatch, columns: OutputColumns, labelling: Labe
     total = numbers.sum(axis=1)
     summing = np.abs(total - 1) <= SUM_TOLERANCE
     wrong_label = np.where(is_sure, labels != highest, ~unlabelled)
-    badly_failed = ~unlabelled | ~null.all(axis=1) | ~_known(error) | ~nothing_listed
-    badly_answered = ~possible.all(axis=1) | ~summing | wrong_label | ~listed
+    wrong_face = _wrong_faces(batch, columns, failed)
+    badly_failed = ~unlabelled | ~null.all(axis=1) | ~_known(error) | ~nothing_listed | wrong_face
+    badly_answered = ~possible.all(axis=1) | ~summing | wrong_label | ~listed | wrong_face
     for row in map(int, np.flatnonzero(np.where(failed, badly_failed, badly_answered))):
         if failed[row]:
             code = str(error[row].as_py()).partition(":")[0]
@@ -74,9 +75,35 @@ def wrong_answers(batch: pa.RecordBatch, columns: OutputColumns, labelling: Labe
         elif wrong_label[row]:
             least = labelling.min_probability
             yield row, f"{columns.label} is {labels[row]!r}, but no probability reaches min_probability={least}"
+        elif wrong_face[row]:
+            yield row, "its faces are not those of its label, probabilities and error"
         else:
             there = batch.column(columns.listed)[row].as_py()
             yield row, f"{columns.listed} is {there}, which is not what the probabilities make it"
+
+
+def _wrong_faces(batch: pa.RecordBatch, columns: OutputColumns, failed: Mask) -> Mask:
+    """Rows whose face columns contradict the others: a face where there is an answer, none where there is not."""
+    wrong = np.zeros(batch.num_rows, dtype=bool)
+    if columns.faces == "none":
+        return wrong
+    errors = batch.column(columns.error).to_pylist()
+    boxes, counts = (batch.column(name).to_pylist() for name in (columns.face, columns.face_count))
+    lists = batch.column(columns.all_faces).to_pylist() if columns.faces == "all" else None
+    flat = [batch.column(name).to_pylist() for name in (columns.label, *columns.probabilities)]
+    for row, (error, box, count) in enumerate(zip(errors, boxes, counts, strict=True)):
+        is_faceless = str(error).partition(":")[0] == RowErrorCode.NO_FACE
+        none = 0 if is_faceless else None
+        wrong[row] = (box is not None or count != none) if failed[row] else (box is None or not (count or 0) >= 1)
+        if lists is not None:
+            told = lists[row]
+            if failed[row]:
+                wrong[row] |= told != ([] if is_faceless else None)
+            else:
+                largest = list(told[0].values()) if told else []
+                answered = [None if box is None else list(box.values()), [column[row] for column in flat]]
+                wrong[row] |= [largest[: len(FACE)], largest[len(FACE) :]] != answered or len(told) > (count or 0)
+    return wrong
 
 
 def _floats(column: pa.Array) -> NDArray[np.float64]:

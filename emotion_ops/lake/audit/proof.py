@@ -125,7 +125,8 @@ class Proof:
         if (schema.metadata or {}) != (source.schema.metadata or {}):
             yield self._problem(Check.SCHEMA, "the schema's metadata is not that of the source")
         labels, lists = tuple(self.parts.get("labels") or ()), self.parts.get("labels_above") is not None
-        wanted = OutputColumns(labels, str(self.parts.get("prefix")), lists_labels=lists).fields()
+        prefix, faces = str(self.parts.get("prefix")), self.parts.get("faces", "none")
+        wanted = OutputColumns(labels, prefix, lists_labels=lists, faces=faces).fields()
         here, there = ([(one.name, one.type) for one in fields] for fields in (list(schema)[first:], wanted))
         if here != there:
             names = [f"{name}: {kind}" for name, kind in here]
