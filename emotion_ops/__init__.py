@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         UnsupportedModelError,
     )
     from emotion_ops.faces.detector import find_faces
-    from emotion_ops.integrations.frames import classify_emotions
+    from emotion_ops.integrations.frames import classify_emotions, preview
     from emotion_ops.lake.audit.clean import CleanReport, clean_destination
     from emotion_ops.lake.audit.diff import DiffReport, diff_datasets
     from emotion_ops.lake.audit.status import DatasetStatus, dataset_status
@@ -76,6 +76,7 @@ _HOMES = {
     "classify_emotions": "emotion_ops.integrations.frames",
     "explode_faces": "emotion_ops.operators.face_columns",
     "find_faces": "emotion_ops.faces.detector",
+    "preview": "emotion_ops.integrations.frames",
     "enrich_dataset": "emotion_ops.lake.enrich",
     "EnrichReport": "emotion_ops.lake.reports.report",
     "diff_datasets": "emotion_ops.lake.audit.diff",
@@ -127,6 +128,7 @@ __all__ = [
     "enrich_dataset",
     "explode_faces",
     "find_faces",
+    "preview",
     "verify_dataset",
 ]
 

@@ -196,6 +196,33 @@ def inspect_(
 
 
 @app.command()
+def preview(
+    source: Annotated[str, typer.Argument(help="Parquet file, folder or glob.")],
+    rows: Annotated[int, typer.Option("--rows", "-n", help="Rows that are drawn, from the first on.", min=1)] = 12,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture that is written.")] = Path("preview.png"),
+    image: Image = "image",
+    model: Model = DEFAULT_MODEL,
+    revision: Revision = None,
+    device: Device = "auto",
+    root: Annotated[str | None, typer.Option(help="Folder that paths start from and may not leave.")] = None,
+    allow: Allow = None,
+    allow_hosts: AllowHosts = None,
+    faces: Annotated[str, typer.Option(help="none (the image is a face), or look for faces: largest, all.")] = "none",
+    detector: Annotated[str | None, typer.Option(help="A YuNet file; else it is fetched from the hub.")] = None,
+    min_probability: Annotated[float | None, typer.Option(help="No label where the highest is lower.")] = None,
+) -> None:
+    """Draw the first images with their face boxes, labels and probabilities, as one picture.
+
+    emotion-ops preview faces.parquet --model demo -n 7
+    """
+    from emotion_ops.cli.preview import preview as command
+
+    operator = {"image": image, "model": model, "revision": revision, "device": device, "root": root, "faces": faces}
+    access = {"allow": tuple(allow or ()), "allow_hosts": tuple(allow_hosts or ())}
+    command(source, {**operator, **access, "detector": detector, "min_probability": min_probability}, rows, output)
+
+
+@app.command()
 def doctor(
     model: Model = DEFAULT_MODEL,
     revision: Revision = None,
