@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from emotion_ops.errors import ColumnExistsError
 
@@ -33,6 +33,9 @@ ALIASES: Mapping[str, str] = {
     "joy": "happy",
 }
 """Other names under which published checkpoints list the same seven emotions."""
+
+FACE = ("x", "y", "width", "height", "probability")
+"""What is told of a face's box, float32, in pixels of the upright image."""
 
 METADATA_KEY = b"emotion_ops"
 """Key of the lineage (JSON) in the metadata of the appended label field."""
@@ -79,23 +82,63 @@ class OutputColumns:
     Attributes:
         labels: The label names, in the order of the model's ``id2label``.
         prefix: What every appended name starts with.
-        lineage: What made the numbers: model, revision, package version. Stored as JSON in the
-            metadata of the label field, so that it travels with Arrow and Parquet.
+        lineage: What made the numbers: model, revision, package version, and the thresholds of labels where
+            there are some. Stored as JSON in the metadata of the label field, so that it travels with Arrow and
+            Parquet.
+        lists_labels: Whether there is a column of all labels that reach their thresholds.
+        faces: ``largest`` adds where the face was and how many there were, ``all`` a list of all faces too.
     """
 
     labels: tuple[str, ...]
     prefix: str = "emotion"
     lineage: Mapping[str, str] = field(default_factory=dict, hash=False)
+    lists_labels: bool = False
+    faces: Literal["none", "largest", "all"] = "none"
 
     @property
     def label(self) -> str:
-        """Name of the column with the label of the highest probability (string)."""
+        """Name of the column with the label of the highest probability (string; null where none is sure enough)."""
         return self.prefix
 
     @property
     def probabilities(self) -> tuple[str, ...]:
         """Names of the probability columns (float32, 0 to 1, a row sums to 1)."""
         return tuple(f"{self.prefix}_{label}" for label in self.labels)
+
+    @property
+    def listed(self) -> str:
+        """Name of the column with all labels that reach their thresholds, the highest first (list of string)."""
+        return f"{self.prefix}_labels"
+
+    @property
+    def face(self) -> str:
+        """Name of the column with the box that was classified (see ``FACE``), in pixels of the upright image."""
+        return f"{self.prefix}_face"
+
+    @property
+    def face_count(self) -> str:
+        """Name of the column that says how many faces were found (int32; 0 beside the error ``no_face``)."""
+        return f"{self.prefix}_face_count"
+
+    @property
+    def all_faces(self) -> str:
+        """Name of the column of all faces, the largest first (list of struct; empty beside ``no_face``)."""
+        return f"{self.prefix}_faces"
+
+    @property
+    def added(self) -> dict[str, str]:
+        """Names of the columns between the probabilities and the error, in order, each with the kind of its type."""
+        listed = {self.listed: "list"} if self.lists_labels else {}
+        largest = {self.face: "face", self.face_count: "count"} if self.faces != "none" else {}
+        return {**listed, **largest, **({self.all_faces: "faces"} if self.faces == "all" else {})}
+
+    def face_type(self, *, answered: bool) -> pa.DataType:
+        """The type of a face: its box, and where it is one of many its label and probabilities too."""
+        import pyarrow as pa
+
+        label = {"emotion": pa.string()} if answered else {}
+        names = (*FACE, *label, *(self.labels if answered else ()))
+        return pa.struct([pa.field(name, label.get(name, pa.float32())) for name in names])
 
     @property
     def error(self) -> str:
@@ -105,18 +148,28 @@ class OutputColumns:
     @property
     def names(self) -> tuple[str, ...]:
         """Every appended name, in order."""
-        return (self.label, *self.probabilities, self.error)
+        return tuple(name for name, _ in self._types())
 
     def fields(self) -> list[pa.Field]:
         """The appended columns as Arrow fields, in order; each is nullable."""
         import pyarrow as pa
 
         lineage = json.dumps(dict(self.lineage), sort_keys=True).encode()
-        return [
-            pa.field(self.label, pa.string(), metadata={METADATA_KEY: lineage}),
-            *(pa.field(name, pa.float32()) for name in self.probabilities),
-            pa.field(self.error, pa.string()),
-        ]
+        types = {
+            "string": pa.string(),
+            "float": pa.float32(),
+            "list": pa.list_(pa.field("element", pa.string())),  # as Parquet gives it back
+            "count": pa.int32(),
+            "face": self.face_type(answered=False),
+            "faces": pa.list_(pa.field("element", self.face_type(answered=True))),
+        }
+        label, *others = (pa.field(name, types[kind]) for name, kind in self._types())
+        return [label.with_metadata({METADATA_KEY: lineage}), *others]
+
+    def _types(self) -> list[tuple[str, str]]:
+        """Every appended name with the kind of its column, in order; Arrow is not needed for them."""
+        numbers = [(name, "float") for name in self.probabilities]
+        return [(self.label, "string"), *numbers, *self.added.items(), (self.error, "string")]
 
     def check_absent(self, existing: Sequence[str]) -> None:
         """Refuse to append over columns that are there already.

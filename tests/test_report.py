@@ -462,9 +462,10 @@ def test_more_images_than_are_remembered_make_the_number_a_lower_bound(monkeypat
 
 def test_findings_of_parts_add_up_to_those_of_the_whole(operator: ClassifyEmotions) -> None:
     answers = operator.columns_for(pa.chunked_array([pa.array(CELLS * 3, pa.binary())]))
-    whole, parts = Findings.of(answers, "s", 0, 0), Findings()
+    columns = operator.output_columns()
+    whole, parts = Findings.of(answers, columns, "s", 0, 0), Findings()
     for start in range(0, 54, 7):
-        parts.add(Findings.of(answers.slice(start, 7), "s", 0, start))
+        parts.add(Findings.of(answers.slice(start, 7), columns, "s", 0, start))
     assert dataclasses.replace(parts, totals=whole.totals) == whole
     assert parts.totals == pytest.approx(whole.totals)
     assert pickle.loads(pickle.dumps(whole)) == whole  # other processes can tell of theirs

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 OPERATOR_OPTIONS = (
     "image", "model", "revision", "device", "engine", "precision", "calibration", "batch_size", "on_error", "prefix",
-    "root", "allow", "allow_hosts", "channels", "max_bytes", "max_pixels", "max_side", "max_frames", "decode",
-    "isolation", "decode_timeout", "decode_memory", "threads", "memory", "answer_cache", "answer_cache_dir",
+    "labels_above", "min_probability", "faces", "detector", "face_threshold", "min_face_size", "face_margin",
+    "max_faces", "root", "allow", "allow_hosts", "channels", "max_bytes", "max_pixels",
+    "max_side", "max_frames", "decode", "isolation", "decode_timeout", "decode_memory", "threads", "memory",
+    "answer_cache", "answer_cache_dir",
 )  # fmt: skip
 """The options of ``ClassifyEmotions``."""
 
@@ -104,6 +106,14 @@ class EmotionEnrichOperator(WorkerOperator):
         batch_size: int | Literal["auto"] | Template = "auto",
         on_error: str = "null",
         prefix: str = "emotion",
+        labels_above: float | Mapping[str, float] | Template | None = None,
+        min_probability: float | Template | None = None,
+        faces: str = "none",
+        detector: Location | None = None,
+        face_threshold: float | Template = 0.7,
+        min_face_size: float | Template = 0.0,
+        face_margin: float | Template = 0.0,
+        max_faces: int | Template = 64,
         root: Location | None = None,
         allow: Sequence[str] | Template = (),
         allow_hosts: Sequence[str] | Template = (),

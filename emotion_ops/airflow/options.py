@@ -42,6 +42,8 @@ def as_typed(name: str, value: Any, hint: Any) -> Any:
     Raises:
         AirflowFailException: The text stands for none.
     """
+    if isinstance(value, Mapping):
+        return dict(value)
     if isinstance(value, tuple | list):
         return [item if isinstance(item, str | int | float) else str(item) for item in value]
     if not isinstance(value, str):

@@ -102,7 +102,7 @@ def _labels(report: EnrichReport) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("label", "rows", "share", ""):
         table.add_column(name, justify="left" if name in ("label", "") else "right", overflow="fold")
-    most = max(report.labels.values())
+    most = max(1, *report.labels.values())
     ranked = sorted(report.labels.items(), key=lambda item: -item[1])
     for label, rows in ranked[:_LABELS_SHOWN]:
         bar = "█" * round(_BAR * rows / most)
@@ -110,6 +110,8 @@ def _labels(report: EnrichReport) -> Table:
     if len(ranked) > _LABELS_SHOWN:
         rest = sum(rows for _, rows in ranked[_LABELS_SHOWN:])
         table.add_row(f"{len(ranked) - _LABELS_SHOWN} more", f"{rest:,}", in_percent(rest / report.images), "")
+    if report.unsure:
+        table.add_row("unsure", f"{report.unsure:,}", in_percent(report.unsure / report.images), "")
     return table
 
 

@@ -68,6 +68,16 @@ def enrich(
     batch_size: Annotated[str, typer.Option(help="Rows in one forward pass, or auto.")] = "auto",
     on_error: Annotated[str, typer.Option(help="What becomes of a row that fails: null, raise, drop.")] = "null",
     prefix: Annotated[str, typer.Option(help="What the appended columns' names start with.")] = "emotion",
+    labels_above: Annotated[
+        str | None, typer.Option(help="List labels of at least this probability: 0.3, or happy=0.4,sad=0.2.")
+    ] = None,
+    min_probability: Annotated[float | None, typer.Option(help="No label where the highest is lower.")] = None,
+    faces: Annotated[str, typer.Option(help="none (the image is a face), or look for faces: largest, all.")] = "none",
+    detector: Annotated[str | None, typer.Option(help="A YuNet file; else it is fetched from the hub.")] = None,
+    face_threshold: Annotated[float | None, typer.Option(help="Least probability of a face.")] = None,
+    min_face_size: Annotated[float | None, typer.Option(help="Least shorter side of a face, in pixels.")] = None,
+    face_margin: Annotated[float | None, typer.Option(help="Part of a face's side that is added on each side.")] = None,
+    max_faces: Annotated[int | None, typer.Option(help="Most faces of an image that are classified.")] = None,
     root: Annotated[str | None, typer.Option(help="Folder that paths start from and may not leave.")] = None,
     allow: Allow = None,
     allow_hosts: AllowHosts = None,
@@ -124,6 +134,7 @@ def enrich(
     if len(source) < 2:
         raise typer.BadParameter("give SOURCE and DESTINATION")
     given["batch_size"], given["threads"] = _number_or_auto(batch_size), _number_or_auto(threads)
+    given["labels_above"] = _thresholds(labels_above)
     given["columns"] = columns if columns in ("all", "none") else _names(columns)
     given["retry_errors"], given["shard"] = _retry(retry_errors), _shard(shard)
     given["contact_sheet"] = "auto" if contact_sheet is None else contact_sheet
@@ -185,6 +196,33 @@ def inspect_(
 
 
 @app.command()
+def preview(
+    source: Annotated[str, typer.Argument(help="Parquet file, folder or glob.")],
+    rows: Annotated[int, typer.Option("--rows", "-n", help="Rows that are drawn, from the first on.", min=1)] = 12,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture that is written.")] = Path("preview.png"),
+    image: Image = "image",
+    model: Model = DEFAULT_MODEL,
+    revision: Revision = None,
+    device: Device = "auto",
+    root: Annotated[str | None, typer.Option(help="Folder that paths start from and may not leave.")] = None,
+    allow: Allow = None,
+    allow_hosts: AllowHosts = None,
+    faces: Annotated[str, typer.Option(help="none (the image is a face), or look for faces: largest, all.")] = "none",
+    detector: Annotated[str | None, typer.Option(help="A YuNet file; else it is fetched from the hub.")] = None,
+    min_probability: Annotated[float | None, typer.Option(help="No label where the highest is lower.")] = None,
+) -> None:
+    """Draw the first images with their face boxes, labels and probabilities, as one picture.
+
+    emotion-ops preview faces.parquet --model demo -n 7
+    """
+    from emotion_ops.cli.preview import preview as command
+
+    operator = {"image": image, "model": model, "revision": revision, "device": device, "root": root, "faces": faces}
+    access = {"allow": tuple(allow or ()), "allow_hosts": tuple(allow_hosts or ())}
+    command(source, {**operator, **access, "detector": detector, "min_probability": min_probability}, rows, output)
+
+
+@app.command()
 def doctor(
     model: Model = DEFAULT_MODEL,
     revision: Revision = None,
@@ -217,6 +255,16 @@ def job() -> None:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
+
+
+def _thresholds(text: str | None) -> float | dict[str, float] | None:
+    try:
+        if text is None or "=" not in text:
+            return None if text is None else float(text)
+        pairs = [name.rpartition("=") for name in _names(text)]
+        return {label: float(threshold) for label, _, threshold in pairs}
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no threshold; give 0.3, or happy=0.4,sad=0.2 say") from None
 
 
 def _retry(text: str | None) -> bool | list[str]:

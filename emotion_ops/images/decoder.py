@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_ops.errors import ImageError, RowErrorCode
+from emotion_ops.errors import EmotionOpsError, ImageError, RowErrorCode
 from emotion_ops.images.decode import AT_ONCE, open_encoded, orientation_of, upright_rgb
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import reason
@@ -78,7 +78,7 @@ def resized(picture: Image.Image, geometry: Geometry | None) -> NDArray[np.uint8
         return np.asarray(picture)
     try:
         return geometry(picture)
-    except ImageError:
+    except EmotionOpsError:  # the picture's own error, or one of what the geometry is made of
         raise
     except Exception as error:  # a checkpoint's own processor raises what it likes
         code = RowErrorCode.TOO_LARGE if isinstance(error, MemoryError) else RowErrorCode.UNDECODABLE

@@ -10,7 +10,10 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 _PAPER, _CARD, _INK, _SOFT, _TRACK = "#f4f4f1", "#ffffff", "#22252a", "#6d7278", "#e6e7e9"
 _BAR, _BEST, _ALARM = "#9db2c9", "#0b63a5", "#a4262c"  # told apart by lightness too
-_SIDE, _PAD, _GAP, _ROW = 200, 14, 16, 19
+_PAD, _GAP, _ROW = 14, 16, 19
+
+SIDE = 200
+"""Width and height of the picture on a card."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Picture:
     Attributes:
         image: The picture; None where there is none to show.
         title: A short line above it.
-        label: The label of the highest probability; None where the row failed.
+        label: The label of the highest probability; None where the row failed, or nothing is sure enough.
         probabilities: By label, 0 to 1, in the order of the bars; may be empty where the row failed.
         error: Why the row failed; shown in place of the bars.
     """
@@ -43,7 +46,7 @@ def contact_sheet(pictures: Sequence[Picture], *, columns: int = 7) -> Image.Ima
         An RGB picture; a blank card's size for no pictures.
     """
     bars = max((len(picture.probabilities) for picture in pictures), default=1)
-    width, height = _SIDE + 2 * _PAD, _SIDE + 2 * _PAD + 54 + bars * _ROW
+    width, height = SIDE + 2 * _PAD, SIDE + 2 * _PAD + 54 + bars * _ROW
     columns = max(1, min(columns, len(pictures)))
     rows = -(-max(1, len(pictures)) // columns)
     sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP), _PAPER)
@@ -61,12 +64,12 @@ def _draw_card(sheet: Image.Image, picture: Picture, left: int, top: int, width:
     draw.text((x, y - 3), _shortened(picture.title, 30), font=_font(12), fill=_SOFT)
     y += 16
     if picture.image is None:
-        draw.rectangle((x, y, x + _SIDE, y + _SIDE), fill=_TRACK)
-        draw.text((x + _SIDE // 2, y + _SIDE // 2), "no picture", font=_font(13), fill=_SOFT, anchor="mm")
+        draw.rectangle((x, y, x + SIDE, y + SIDE), fill=_TRACK)
+        draw.text((x + SIDE // 2, y + SIDE // 2), "no picture", font=_font(13), fill=_SOFT, anchor="mm")
     else:
-        sheet.paste(ImageOps.fit(picture.image.convert("RGB"), (_SIDE, _SIDE)), (x, y))
-    y += _SIDE + 8
-    if picture.error is not None or picture.label is None:
+        sheet.paste(ImageOps.fit(picture.image.convert("RGB"), (SIDE, SIDE)), (x, y))
+    y += SIDE + 8
+    if picture.error is not None or not picture.probabilities:
         code, _, detail = (picture.error or "no answer").partition(": ")
         draw.text((x, y), code, font=_font(18), fill=_ALARM)
         draw.multiline_text(
@@ -74,12 +77,12 @@ def _draw_card(sheet: Image.Image, picture: Picture, left: int, top: int, width:
         )
         return
     best = max(picture.probabilities, key=lambda label: picture.probabilities[label])
-    draw.text((x, y), picture.label, font=_font(18), fill=_INK)
-    draw.text((x + _SIDE, y + 2), f"{picture.probabilities[best]:.0%}", font=_font(16), fill=_INK, anchor="ra")
+    draw.text((x, y), picture.label or "unsure", font=_font(18), fill=_INK)
+    draw.text((x + SIDE, y + 2), f"{picture.probabilities[best]:.0%}", font=_font(16), fill=_INK, anchor="ra")
     y += 30
     for label, probability in picture.probabilities.items():
         draw.text((x, y), _shortened(label, 11), font=_font(12), fill=_INK if label == best else _SOFT)
-        start, end = x + 66, x + _SIDE
+        start, end = x + 66, x + SIDE
         draw.rounded_rectangle((start, y + 3, end, y + 12), 3, fill=_TRACK)
         filled = start + round((end - start) * min(1.0, max(0.0, probability)))
         if filled - start >= 2:

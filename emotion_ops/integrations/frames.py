@@ -13,10 +13,12 @@ import pyarrow as pa
 
 from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, FrameTypeError, OptionError
 from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.preview import preview_sheet
 from emotion_ops.schema import METADATA_KEY
 
 if TYPE_CHECKING:
     import pandas as pd
+    from PIL import Image
 
 Frame = TypeVar("Frame")
 
@@ -59,6 +61,39 @@ def classify_emotions(frame: Frame, image: str = "image", **options: Any) -> Fra
     return native
 
 
+def preview(frame: Any, image: str = "image", *, n: int = 12, **options: Any) -> Image.Image:
+    """Draw the first rows of a dataframe with their face boxes, labels and bars of their probabilities.
+
+    Args:
+        frame: As ``classify_emotions`` takes it, but for record batch readers.
+        image: The column of images.
+        n: How many rows.
+        **options: Those of ``ClassifyEmotions`` but ``on_error``; rows that fail are shown.
+
+    Returns:
+        A picture, which a notebook shows and ``save`` writes.
+
+    Raises:
+        EmotionOpsError: As ``classify_emotions`` does.
+    """
+    import narwhals.stable.v2 as nw
+
+    operator = ClassifyEmotions(image, **options)
+    if isinstance(frame, pa.RecordBatch):
+        frame = pa.table(frame)
+    try:
+        table = nw.from_native(frame, eager_only=True)
+    except TypeError:
+        table = nw.from_native(_arrow_table(frame), eager_only=True)
+    if image not in table.columns:
+        raise ColumnNotFoundError(image, table.columns)
+    if _is_pandas(frame):
+        return preview_sheet(operator, _pandas_cells(frame[image].head(n), image))
+    series = table.get_column(image).head(n)
+    cells = series.to_list() if series.dtype == nw.Object else series.to_arrow()
+    return preview_sheet(operator, pa.chunked_array([cells]) if isinstance(cells, pa.Array) else cells)
+
+
 def _is_pandas(frame: object) -> bool:
     """Without importing pandas; subclasses that live in packages of their own count."""
     return any(base.__module__.partition(".")[0] == "pandas" for base in type(frame).__mro__)
@@ -84,6 +119,10 @@ def _pandas(frame: pd.DataFrame, operator: ClassifyEmotions) -> pd.DataFrame:
             result[name] = pd.array(column, dtype=pd.ArrowDtype(column.type))
         elif pa.types.is_string(column.type):
             result[name] = pd.array(column.to_pylist(), dtype="str")
+        elif pa.types.is_integer(column.type):
+            result[name] = pd.array(column.to_pylist(), dtype="Int32")
+        elif pa.types.is_nested(column.type):
+            result[name] = pd.Series(column.to_pylist(), index=result.index, dtype=object)
         else:
             result[name] = column.to_numpy()
     result.attrs = {**frame.attrs, METADATA_KEY.decode(): dict(columns.lineage)}

@@ -12,14 +12,15 @@ from emotion_ops.images.location import redact_all, without_secrets
 from emotion_ops.lake.storage import Entry
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify import ClassifyEmotions
-from emotion_ops.operators.session import made_with
+from emotion_ops.operators.labelling import as_json
+from emotion_ops.operators.session import made_with, search_of
 
 FORMAT_VERSION = 1
 """Raised whenever this package writes other numbers or other columns for equal options."""
 
 # fmt: off
 _NUMBERS = (
-    "image", "on_error", "prefix", "channels", "root",
+    "image", "on_error", "prefix", "min_probability", "channels", "root",
     "max_bytes", "max_pixels", "max_side", "max_frames", "decode",
 )
 # fmt: on
@@ -63,6 +64,12 @@ class Fingerprint:
         ]
 
 
+def _faces(operator: ClassifyEmotions) -> dict[str, Any]:
+    """Whether faces are looked for; where they are, what decides which are found."""
+    search = search_of(operator)
+    return {"faces": operator.faces} if search is None else {"faces": operator.faces, **search.identity()}
+
+
 def _names(columns: str | Sequence[str]) -> str | list[str]:
     """One spelling for equal choices, as JSON gives it back."""
     return sorted({columns} if isinstance(columns, str) else set(columns)) or "none"
@@ -89,6 +96,8 @@ class Recipe:
         return cls(
             {
                 **options,
+                **_faces(operator),
+                "labels_above": as_json(operator.labels_above),
                 "labels": list(operator.output_columns().labels),
                 "weights_sha256": checkpoint.weights_sha256(),
                 "settings_sha256": checkpoint.settings_sha256(),

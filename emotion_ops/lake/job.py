@@ -90,7 +90,7 @@ class Job:
                     missing[plan.key].add(group)
                     continue
                 first_row = sum(before.rows for before in plan.row_groups[:group])
-                self.findings.add(Findings.of(answers, plan.source_path, group, first_row))
+                self.findings.add(Findings.of(answers, self._appended, plan.source_path, group, first_row))
                 self.rows_from_journal += plan.row_groups[group].rows
         self.rows = self.rows_from_journal
         self._check_budget(last=self.rows == total)

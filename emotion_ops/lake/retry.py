@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -59,12 +60,10 @@ def asked(errors: pa.ChunkedArray, codes: Sequence[str]) -> pa.ChunkedArray:
 
 def merged(standing: pa.Table, again: pa.Array, answers: pa.Table) -> pa.Table:
     """What stands, with the answers to the rows that were asked again in their places."""
-    answers = answers.combine_chunks()
-    columns = [
-        pc.replace_with_mask(old.combine_chunks(), again, new.combine_chunks())
-        for old, new in zip(standing.columns, answers.columns, strict=True)
-    ]
-    return pa.Table.from_arrays(columns, schema=standing.schema)
+    is_new = again.to_numpy(zero_copy_only=False)
+    rows = np.arange(len(is_new))
+    rows[is_new] = len(is_new) + np.arange(answers.num_rows)
+    return pa.concat_tables([standing, answers.cast(standing.schema)]).take(pa.array(rows)).combine_chunks()
 
 
 def read_errors(folder: Folder, key: str, error_column: str) -> pa.ChunkedArray:

@@ -114,7 +114,8 @@ class LocalRunner:
                     unit.check_unchanged()  # the journal is for answers to what was planned alone
                     with meter.time("journal"):
                         unit.journal.write(unit.row_group, table)
-                    found = Findings.of(table, unit.source.path(unit.key), unit.row_group, unit.first_row)
+                    columns, path = unit.operator.output_columns(), unit.source.path(unit.key)
+                    found = Findings.of(table, columns, path, unit.row_group, unit.first_row)
                     yield UnitDone(unit, asked.rows, found, meter.take())
         except RowFailedError as error:
             raise _located(error, units) from error

@@ -32,8 +32,8 @@ def recall_of(options: ClassifyEmotions, engine: Engine) -> Recall | None:
         OptionError: The file of ``answer_cache_dir`` cannot be used.
     """
     folder = options.answer_cache_dir
-    if not options.answer_cache and folder is None:
-        return None
+    if options.faces != "none" or (not options.answer_cache and folder is None):
+        return None  # what is remembered is one answer an image
     labels = len(engine.labels)
     memory = memory_of(engine, (options.decode, options.limits), options.answer_cache, labels)
     if folder is None:

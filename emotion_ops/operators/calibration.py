@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from emotion_ops.errors import ImageError, OptionError
 from emotion_ops.images.cells import Cell, cells_of
 from emotion_ops.images.loader import ImageLoader
 from emotion_ops.models.int8 import Calibration
+from emotion_ops.operators.regions import Crops, FaceLoader
 
 if TYPE_CHECKING:
     from emotion_ops.operators.classify import ClassifyEmotions
@@ -30,24 +32,28 @@ _TABLES = (".parquet", ".parq", ".pq")
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 
 
-def calibration_of(options: ClassifyEmotions, loader: ImageLoader) -> Calibration:
+def calibration_of(options: ClassifyEmotions, loader: ImageLoader | FaceLoader) -> Calibration:
     """Up to 256 pictures, spread evenly over what ``options.calibration`` names: images, or 16 row groups.
 
     Args:
         options: What is calibrated on, and which column of a table holds the images.
-        loader: Brings an image to the network's size.
+        loader: Brings an image, or the faces in it, to the network's size.
 
     Raises:
         OptionError: Nothing is named, or it holds too few images that can be read.
     """
     if options.calibration is None:
         raise OptionError("precision", "int8", "say what it is calibrated on: calibration='images/'")
-    pictures = []
+    pictures: list[NDArray[np.uint8]] = []
     for cell in _cells(options):
         try:
-            pictures.append(loader.load(cell))
+            loaded = loader.load_unless(cell, None)
         except ImageError:  # a broken image calibrates nothing; the others are enough, or it is told below
             continue
+        if isinstance(loaded, Crops):
+            pictures.extend(loaded.pixels)
+        elif loaded is not None:
+            pictures.append(loaded)
     if len(pictures) < _FEWEST:
         cure = f"it holds {len(pictures)} images that can be read, and {_FEWEST} are the fewest: give a few hundred"
         raise OptionError("calibration", options.calibration, cure)

@@ -7,7 +7,7 @@ import itertools
 import numbers
 import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emotion_ops.errors import ColumnNotFoundError, FrameTypeError, ImageError, OptionError, RowFailedError
+from emotion_ops.faces.detector import Detector
 from emotion_ops.images.cells import cells_of, getter_of, kind_of
 from emotion_ops.images.decode import Channels
 from emotion_ops.images.limits import Limits
@@ -26,7 +27,10 @@ from emotion_ops.images.scaled import Decode
 from emotion_ops.models.engine import ENGINES, PRECISIONS, EngineName, Precision
 from emotion_ops.models.weights import DEFAULT_MODEL
 from emotion_ops.operators.cached import recall_of
-from emotion_ops.operators.session import columns_of, engine_of, flow_of, geometry_of, loader_of
+from emotion_ops.operators.face_columns import face_columns
+from emotion_ops.operators.labelling import Labelling, probability_of, thresholds_of
+from emotion_ops.operators.regions import FacesMode, detector_of
+from emotion_ops.operators.session import columns_of, engine_of, flow_of, geometry_of, pictures_of
 from emotion_ops.operators.stream import Answers, Rows, answer
 from emotion_ops.schema import OutputColumns
 
@@ -48,9 +52,10 @@ class ClassifyEmotions:
 
     Appended, in order: ``<prefix>`` (string, the label of the highest probability, the first of equals),
     ``<prefix>_<label>`` for each label in the order of the model's ``id2label`` (float32, 0 to 1, a row sums
-    to 1 ± 1e-5) and ``<prefix>_error`` (string, null where the row is good, else ``code: what happened``). A
-    row that failed is null in all of them but the error. Rows keep their order and number, but under
-    ``on_error="drop"``; the columns that were there pass through as they are, metadata too.
+    to 1 ± 1e-5), under ``labels_above`` ``<prefix>_labels`` (list of string), and ``<prefix>_error`` (string, null
+    where the row is good, else ``code: what happened``). A row that failed is null in all of them but the error. Rows
+    keep their order and number, but under ``on_error="drop"``; the columns that were there pass through as they are,
+    metadata too.
 
     Args:
         image: The column of images: paths (string), encoded images (binary), ``struct<bytes, path>``, Spark's
@@ -69,6 +74,22 @@ class ClassifyEmotions:
         on_error: ``"null"`` keeps a failed row, with its reason; ``"raise"`` stops at the first with
             ``RowFailedError``; ``"drop"`` leaves it out.
         prefix: What the names of the appended columns start with.
+        labels_above: Adds ``<prefix>_labels``: every label whose probability is at least so high, the highest first,
+            and an empty list where none is. A number from 0 to 1 for all labels, or numbers by label,
+            ``{"happy": 0.4, "sad": 0.2}``; a label that is not named is then never listed.
+        faces: ``"none"``: the image is a crop of a face already. ``"largest"`` looks for faces and classifies the
+            largest; a picture without one is ``no_face``. ``"all"`` classifies every face. Either adds
+            ``<prefix>_face`` (the box) and ``<prefix>_face_count``, ``"all"`` ``<prefix>_faces`` too. Then no
+            answers are remembered, and ``decode="fast"`` decodes exactly.
+        detector: What looks for them: None is YuNet from the hub, a path is a YuNet file, and a picklable, hashable
+            callable is one of your own (see ``emotion_ops.find_faces``). Extra ``faces``.
+        face_threshold: The least probability of a face.
+        min_face_size: The least length of a face box's shorter side, in pixels of the image.
+        face_margin: What is added on each side of the square that is cut out, as a part of its side.
+        max_faces: Faces of one image that ``"all"`` classifies at the most, the largest; all are counted. So many
+            pictures of the network's size, twice ``threads``, may come on top of ``memory``.
+        min_probability: A row whose highest probability is lower has no label, that is null, but its
+            probabilities; its error is null too. None tells every label.
         root: The folder (or URI) that relative paths start from and that no path may leave. None: the working
             directory, and any path that the process may read.
         allow: URL schemes that paths may use, by name: ``("s3", "https")``. None are allowed unless named.
@@ -116,6 +137,14 @@ class ClassifyEmotions:
     batch_size: int | Literal["auto"] = "auto"
     on_error: OnError = "null"
     prefix: str = "emotion"
+    labels_above: float | Mapping[str, float] | Sequence[tuple[str, float]] | None = None
+    min_probability: float | None = None
+    faces: FacesMode = "none"
+    detector: str | os.PathLike[str] | Detector | None = None
+    face_threshold: float = 0.7
+    min_face_size: float = 0.0
+    face_margin: float = 0.0
+    max_faces: int = 64
     root: str | os.PathLike[str] | None = None
     allow: Sequence[str] = ()
     allow_hosts: Sequence[str] = ()
@@ -141,6 +170,9 @@ class ClassifyEmotions:
             object.__setattr__(self, "answer_cache_dir", os.path.expanduser(self.answer_cache_dir))  # noqa: PTH111
         for name in ("allow", "allow_hosts"):
             object.__setattr__(self, name, _names(name, getattr(self, name)))
+        object.__setattr__(self, "labels_above", thresholds_of("labels_above", self.labels_above))
+        object.__setattr__(self, "min_probability", probability_of("min_probability", self.min_probability))
+        self._check_faces()
         _one_of("engine", self.engine, ("auto", *ENGINES))
         _one_of("precision", self.precision, ("auto", *PRECISIONS))
         _one_of("on_error", self.on_error, ("null", "raise", "drop"))
@@ -166,6 +198,16 @@ class ClassifyEmotions:
         if self.answer_cache > _MOST_ANSWERS:
             raise OptionError("answer_cache", self.answer_cache, f"give {_MOST_ANSWERS:,} at the most")
 
+    def _check_faces(self) -> None:
+        _one_of("faces", self.faces, ("none", "largest", "all"))
+        if not (self.detector is None or isinstance(self.detector, str | os.PathLike) or callable(self.detector)):
+            raise OptionError("detector", self.detector, "give a path of a YuNet file, or a callable")
+        object.__setattr__(self, "detector", detector_of(self.detector))
+        object.__setattr__(self, "face_threshold", probability_of("face_threshold", self.face_threshold) or 0.0)
+        for name in ("min_face_size", "face_margin"):
+            object.__setattr__(self, name, _size(name, getattr(self, name)))
+        object.__setattr__(self, "max_faces", _positive("max_faces", self.max_faces))
+
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """The schema of what comes out for tables of this schema; no image is read and no network loaded.
 
@@ -177,13 +219,14 @@ class ClassifyEmotions:
         Raises:
             ColumnError: The image column is missing or holds no images, or an appended name is taken.
             ModelError: The model cannot be found.
+            OptionError: ``labels_above`` names a label that the model does not have.
         """
         self._check_image(schema)
         return self.output_columns().append_to(schema)
 
     def output_columns(self) -> OutputColumns:
         """The names, types and lineage of the columns that are appended."""
-        return columns_of(self.model, self.revision, self.prefix)
+        return columns_of(self)
 
     def pinned(self) -> ClassifyEmotions:
         """The same options with ``revision`` at the commit that it stands for now.
@@ -241,7 +284,8 @@ class ClassifyEmotions:
             answered = self.answer_each((None, chunk) for chunk in images.chunks)
         else:
             rows = Rows(None, len(images), getter_of(images))
-            answered = ((None, _batch(answers, columns)) for _, answers in self._answers([rows]))
+            labelling = self.labelling(columns)
+            answered = ((None, _batch(answers, columns, labelling)) for _, answers in self._answers([rows]))
         return pa.Table.from_batches([batch for _, batch in answered], schema)
 
     def answer_each(
@@ -265,9 +309,10 @@ class ClassifyEmotions:
             RowFailedError: A row failed under ``on_error="raise"``; its row counts from the first array's start.
         """
         columns = self.output_columns()
+        labelling = self.labelling(columns)
         rows = (Rows(known, len(array), cells_of(array, self.image)) for known, array in images)
         for known, answers in self._answers(rows, meter):
-            yield known, _batch(answers, columns)
+            yield known, _batch(answers, columns, labelling)
 
     def stream(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Append the columns to each record batch, while later ones are already being decoded.
@@ -299,6 +344,11 @@ class ClassifyEmotions:
             out = pa.RecordBatch.from_arrays([*batch.columns, *appended.columns], schema=schema)
             yield self._kept(out, columns.error)
 
+    def labelling(self, columns: OutputColumns) -> Labelling:
+        """How these options make labels of the probabilities in such columns."""
+        assert self.labels_above is None or isinstance(self.labels_above, float | tuple)  # see __post_init__
+        return Labelling(columns.labels, self.labels_above, self.min_probability)
+
     @property
     def access(self) -> Access:
         """What paths in the table may reach."""
@@ -314,8 +364,8 @@ class ClassifyEmotions:
         meter = meter or Meter()
         with meter.time("load"):
             engine = engine_of(self)
-            loader, flow = loader_of(self, geometry_of(engine.pixels), meter), flow_of(self, engine)
-            recall = recall_of(self, engine)
+            loader = pictures_of(self, geometry_of(engine.pixels), meter)
+            flow, recall = flow_of(self, engine), recall_of(self, engine)
         return answer(rows, engine, loader, flow, self._raise_row if self.on_error == "raise" else _ignore, recall)
 
     def _check_image(self, schema: pa.Schema) -> None:
@@ -337,13 +387,15 @@ class ClassifyEmotions:
         raise RowFailedError(error.code, error.detail, self.image, row) from None
 
 
-def _batch(answers: Answers, columns: OutputColumns) -> pa.RecordBatch:
-    """The appended columns of some rows: label, one array a label's probability, error."""
+def _batch(answers: Answers, columns: OutputColumns, labelling: Labelling) -> pa.RecordBatch:
+    """The appended columns of some rows: label, one array a label's probability, all labels if wanted, error."""
     failed = np.array([error is not None for error in answers.errors], dtype=bool)
-    labels = np.array(columns.labels, dtype=object)
+    labels, is_sure = labelling.best(answers.probabilities)
     arrays = [
-        pa.array(labels[answers.probabilities.argmax(axis=1)], pa.string(), mask=failed),
+        pa.array(labels, pa.string(), mask=failed | ~is_sure),
         *(pa.array(column, pa.float32(), mask=failed) for column in answers.probabilities.T),
+        *([labelling.listed(answers.probabilities, failed)] if columns.lists_labels else []),
+        *(face_columns(answers, columns, labelling) if columns.faces != "none" else []),
         pa.array([None if error is None else str(error) for error in answers.errors], pa.string()),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(columns.fields()))
@@ -381,6 +433,12 @@ def _texts(options: ClassifyEmotions, required: tuple[str, ...], optional: tuple
 def _one_of(option: str, value: Any, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise OptionError(option, value, f"give one of {', '.join(repr(choice) for choice in choices)}")
+
+
+def _size(option: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < 1e6:
+        raise OptionError(option, value, "give a number of at least 0")
+    return float(value)
 
 
 def _seconds(option: str, value: Any) -> float:

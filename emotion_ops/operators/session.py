@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import json
 import logging
 import os
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from emotion_ops.errors import UnsupportedModelError
@@ -21,8 +23,10 @@ from emotion_ops.models.int8 import Calibration
 from emotion_ops.models.spec import PixelSpec, architecture_of, labels_of, pixels_of, pixels_sha256, probe_pixels
 from emotion_ops.models.weights import Checkpoint, locate
 from emotion_ops.operators.calibration import calibration_of, calibration_stamp
+from emotion_ops.operators.labelling import Thresholds, as_json, check_names
+from emotion_ops.operators.regions import FaceLoader, FaceSearch, FacesMode, detector_of
 from emotion_ops.operators.stream import Flow
-from emotion_ops.schema import Labels, OutputColumns
+from emotion_ops.schema import FACE, Labels, OutputColumns
 from emotion_ops.version import __version__
 
 if TYPE_CHECKING:
@@ -32,14 +36,23 @@ if TYPE_CHECKING:
 _log = logging.getLogger("emotion_ops")
 
 
-def columns_of(model: str, revision: str | None, prefix: str) -> OutputColumns:
-    """The columns that a model appends; of a hub model only the small files are fetched."""
-    checkpoint = locate(model, revision, config_only=True)
-    return _columns(checkpoint, checkpoint.stamp(), prefix)
+def columns_of(options: ClassifyEmotions) -> OutputColumns:
+    """The columns that these options append; of a hub model only the small files are fetched."""
+    checkpoint = locate(options.model, options.revision, config_only=True)
+    return _columns(
+        checkpoint, checkpoint.stamp(), options.prefix, options.labels_above, options.min_probability, options.faces
+    )
 
 
 @functools.lru_cache(maxsize=64)
-def _columns(checkpoint: Checkpoint, stamp: object, prefix: str) -> OutputColumns:
+def _columns(
+    checkpoint: Checkpoint,
+    stamp: object,
+    prefix: str,
+    above: Thresholds | None,
+    min_probability: float | None,
+    faces: FacesMode,
+) -> OutputColumns:
     labels = Labels.bind(labels_of(checkpoint))
     if labels.unknown:
         _log.warning(
@@ -47,14 +60,24 @@ def _columns(checkpoint: Checkpoint, stamp: object, prefix: str) -> OutputColumn
             checkpoint.model,
             ", ".join(repr(name) for name in labels.unknown),
         )
+    check_names("labels_above", above, labels.names)
+    thresholds = {"labels_above": as_json(above), "min_probability": min_probability}
     lineage = {"model": checkpoint.model, "revision": checkpoint.revision(), "version": __version__}
-    columns = OutputColumns(labels.names, prefix, lineage)
-    if columns.error in columns.probabilities:
-        raise UnsupportedModelError(
-            checkpoint.model,
-            f"its label 'error' would be a second column {columns.error!r}, which says why a row has no emotion",
-            "give that label another name in id2label of config.json",
-        )
+    lineage |= {name: json.dumps(value) for name, value in thresholds.items() if value is not None}
+    columns = OutputColumns(labels.names, prefix, lineage, lists_labels=above is not None, faces=faces)
+    if faces == "all" and {"emotion", *FACE} & set(labels.names):
+        cure = "give that label another name in id2label of config.json"
+        raise UnsupportedModelError(checkpoint.model, f"one of its labels is called as a face is told: {FACE}", cure)
+    taken = {columns.error: "says why a row has no emotion"}
+    for name in columns.added:
+        taken[name] = "these options append"
+    for label, name in zip(labels.names, columns.probabilities, strict=True):
+        if name in taken:
+            raise UnsupportedModelError(
+                checkpoint.model,
+                f"its label {label!r} would be a second column {name!r}, which {taken[name]}",
+                "give that label another name in id2label of config.json",
+            )
     return columns
 
 
@@ -72,7 +95,7 @@ def engine_of(options: ClassifyEmotions) -> Engine:
 
 @functools.lru_cache(maxsize=2)
 def _calibration(options: ClassifyEmotions, checkpoint: Checkpoint, stamp: object) -> Calibration:
-    return calibration_of(options, loader_of(options, geometry_of(pixels_of(checkpoint))))
+    return calibration_of(options, pictures_of(options, geometry_of(pixels_of(checkpoint))))
 
 
 def made_with(options: ClassifyEmotions) -> dict[str, str | None]:
@@ -92,18 +115,21 @@ def made_with(options: ClassifyEmotions) -> dict[str, str | None]:
     return made
 
 
-def loader_of(options: ClassifyEmotions, geometry: Geometry, meter: Meter | None = None) -> ImageLoader:
+def loader_of(
+    options: ClassifyEmotions, geometry: Geometry, meter: Meter | None = None, *, whole: bool = False
+) -> ImageLoader:
     """What the threads do with a cell, under these options.
 
     Args:
         options: What may be reached, and what an image may cost.
         geometry: An RGB picture → uint8 (height, width, 3).
         meter: Told what it takes; None measures for nobody.
+        whole: Have the geometry see each picture as it is, which processes then hand over whole.
     """
     limits, pool = options.limits, None
     if options.isolation == "process":
         memory = limits.memory if options.decode_memory == "auto" else options.decode_memory
-        pool = pool_for(limits, geometry, options.decode_timeout, memory, options.decode)
+        pool = pool_for(limits, np.asarray if whole else geometry, options.decode_timeout, memory, options.decode)
     return ImageLoader(
         access=options.access,
         limits=limits,
@@ -116,6 +142,38 @@ def loader_of(options: ClassifyEmotions, geometry: Geometry, meter: Meter | None
     )
 
 
+def pictures_of(options: ClassifyEmotions, geometry: Geometry, meter: Meter | None = None) -> ImageLoader | FaceLoader:
+    """What gives the pictures that the network takes of a cell: the image itself, or the faces in it.
+
+    Args:
+        options: See ``loader_of``.
+        geometry: Likewise; of a face it is given the crop.
+        meter: Likewise.
+
+    Raises:
+        ModelError: The detector cannot be used.
+        MissingDependencyError: No runtime for it is installed.
+    """
+    search = search_of(options)
+    if search is None:
+        return loader_of(options, geometry, meter)
+    search.prepare()
+    return FaceLoader(loader_of(options, geometry, meter, whole=True), search)
+
+
+def search_of(options: ClassifyEmotions) -> FaceSearch | None:
+    """Which faces these options look for; None where a picture is a face already."""
+    if options.faces == "none":
+        return None
+    size, margin = options.min_face_size, options.face_margin
+    return FaceSearch(detector_of(options.detector), options.face_threshold, size, margin, _most_pictures(options))
+
+
+def _most_pictures(options: ClassifyEmotions) -> int:
+    """How many pictures of one image go to the network at the most."""
+    return options.max_faces if options.faces == "all" else 1
+
+
 def flow_of(options: ClassifyEmotions, engine: Engine) -> Flow:
     """How much happens at once, under these options."""
     threads = max(4, os.cpu_count() or 1) if options.threads == "auto" else options.threads
@@ -123,7 +181,7 @@ def flow_of(options: ClassifyEmotions, engine: Engine) -> Flow:
     if batch_size == "auto":
         batch_size = engine.batch_size
         _tell_once("batch_size: %d, which suits %s on %s", batch_size, engine.name, engine.device)
-    return Flow(batch_size, threads, options.memory // 2, engine.at_once)
+    return Flow(batch_size, threads, options.memory // 2, engine.at_once, _most_pictures(options))
 
 
 @functools.lru_cache(maxsize=32)

@@ -7,7 +7,9 @@ the next batch at hand. Pillow and the engines let go of Python's lock while the
 network takes rows in order, so that equal runs form equal batches; where it would have to wait for a row that loads
 slowly, it takes those behind it that are ready. Answers are put in their rows' places, and items come out in order.
 
-Memory is bounded by the rows that are loading, ready or in the network (each a picture of the network's size), by how
+A row is one picture, or one for each face in it, which all go to the network with those of the rows beside it.
+
+Memory is bounded by the rows that are loading, ready or in the network (pictures of the network's size), by how
 far rows may run ahead of one that is slow, in number and in encoded bytes, and by the loader's own budget for decoded
 originals.
 """
@@ -29,6 +31,7 @@ from emotion_ops.images.cells import CellGetter, size_of
 from emotion_ops.images.loader import ImageLoader, Known
 from emotion_ops.models.engine import Engine
 from emotion_ops.operators.recall import Recall
+from emotion_ops.operators.regions import Crops, FaceLoader
 
 T = TypeVar("T")
 
@@ -51,16 +54,34 @@ class Rows(Generic[T]):
 
 
 @dataclass(frozen=True)
+class FaceAnswers:
+    """What the network says of one picture's faces.
+
+    Attributes:
+        boxes: See ``Crops``.
+        count: See ``Crops``.
+        probabilities: float32 (faces, labels).
+    """
+
+    boxes: NDArray[np.float32]
+    count: int
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Answers:
     """What the network says of some rows.
 
     Attributes:
-        probabilities: float32 (rows, labels); the rows that failed are undefined.
+        probabilities: float32 (rows, labels); the rows that failed are undefined. Where faces were looked for, those
+            of the largest.
         errors: For each row None, or why it has no probabilities.
+        faces: For each row its faces, where they were looked for and found.
     """
 
     probabilities: NDArray[np.float32]
     errors: list[ImageError | None]
+    faces: list[FaceAnswers | None]
 
 
 @dataclass(frozen=True)
@@ -72,12 +93,14 @@ class Flow:
         threads: Images that are loaded at the same time.
         ahead_bytes: Encoded bytes of the rows from the first that is not loaded on; one row always may.
         at_once: Batches that the network computes side by side.
+        most_pictures: Pictures that one row may bring.
     """
 
     batch_size: int
     threads: int
     ahead_bytes: int
     at_once: int = 1
+    most_pictures: int = 1
 
     @property
     def batches(self) -> int:
@@ -86,7 +109,11 @@ class Flow:
 
     @property
     def ahead_rows(self) -> int:
-        """Rows loading, ready or with the network: one more batch than it has, and work for each thread."""
+        """Rows loading, and pictures ready or with the network: one more batch than it has, and work for each thread.
+
+        Where a row may bring many pictures, only so many rows load that each thread has its next, so that no more than
+        ``most_pictures`` of each of these come on top.
+        """
         return (self.batches + 1) * self.batch_size + 2 * self.threads
 
     @property
@@ -124,7 +151,8 @@ class _Row(Generic[T]):
         owner: The rows that it came with.
         row: Its position among them.
         size: Encoded bytes that it keeps alive.
-        pixels: What the network takes, once it is loaded.
+        pixels: What the network takes, once it is loaded: (pictures, height, width, 3).
+        crops: Where these pictures are the faces of one.
         error: Why it has no answer.
         digest: The hash of its encoded image, once it is known.
         answer: Its answer, where an equal image had one.
@@ -136,6 +164,7 @@ class _Row(Generic[T]):
     row: int
     size: int = 0
     pixels: NDArray[np.uint8] | None = None
+    crops: Crops | None = None
     error: ImageError | None = None
     digest: bytes | None = None
     answer: NDArray[np.float32] | None = None
@@ -146,7 +175,7 @@ class _Row(Generic[T]):
 def answer(
     source: Iterable[Rows[T]],
     engine: Engine,
-    loader: ImageLoader,
+    loader: ImageLoader | FaceLoader,
     flow: Flow,
     on_failure: Callable[[int, ImageError], None] = lambda row, error: None,
     recall: Recall | None = None,
@@ -162,7 +191,7 @@ def answer(
         on_failure: Told of each row that fails, in order, by its position in the whole source and why; what
             it raises ends the stream.
         recall: Gives the answers of images that were met before, and is told of new ones. It serves this stream
-            alone, and is closed at its end. None computes every row.
+            alone, and is closed at its end. None computes every row; rows of many pictures need that.
 
     Yields:
         Each item with its answers, in the order of ``source``. A row that fails costs that row only.
@@ -183,7 +212,7 @@ class _Stream(Generic[T]):
     def __init__(
         self,
         engine: Engine,
-        loader: ImageLoader,
+        loader: ImageLoader | FaceLoader,
         flow: Flow,
         on_failure: Callable[[int, ImageError], None],
         recall: Recall | None,
@@ -195,9 +224,10 @@ class _Stream(Generic[T]):
         self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()  # what the threads have done: how to go on
         self._loading = 0  # rows
         self._computing = 0  # batches that are with the network
-        self._computing_rows = 0
-        self._overtaking = 0  # rows that are ready, behind one that is not
+        self._computing_pictures = 0
+        self._overtaking = 0  # pictures of rows that are ready, behind one that is not
         self._batch: list[_Row[T]] = []
+        self._queued = 0  # pictures of the rows in it
         self._unsettled: deque[_Row[T]] = deque()  # every row that was started, from the first unsettled one on
         self._unsettled_bytes = 0
         self._ready: set[bytes] = set()  # digests of rows that are ready
@@ -248,7 +278,7 @@ class _Stream(Generic[T]):
     def _rows(self, source: Iterable[Rows[T]]) -> Iterator[_Row[T]]:
         first, labels = 0, len(self._engine.labels)
         for rows in self._meter.timed("read", source):
-            answers = Answers(np.empty((rows.count, labels), np.float32), [None] * rows.count)
+            answers = Answers(np.empty((rows.count, labels), np.float32), [None] * rows.count, [None] * rows.count)
             owner = _Open(rows.item, rows.cell, first, answers, rows.count, rows.count)
             self._open.append(owner)
             first += rows.count
@@ -262,14 +292,16 @@ class _Stream(Generic[T]):
         return not rows or (rows < self._flow.reach_rows and size < self._flow.ahead_bytes)
 
     def _has_full_window(self) -> bool:
-        rows = self._loading + self._overtaking + len(self._batch) + self._computing_rows
-        return rows >= self._flow.ahead_rows
+        if self._flow.most_pictures > 1 and self._loading >= 2 * self._flow.threads:
+            return True
+        pictures = self._loading + self._overtaking + self._queued + self._computing_pictures
+        return pictures >= self._flow.ahead_rows
 
     def _is_due(self, ended: bool) -> bool:
         """Whether the network is to have the next batch: a whole one, or what is left when no row will fill it."""
         if self._computing >= self._flow.batches:
             return False
-        if len(self._batch) >= self._flow.batch_size:
+        if self._queued >= self._flow.batch_size:
             return True
         is_last = ended or (not self._computing and not self._has_room())
         return bool(self._batch) and not self._loading and is_last
@@ -277,7 +309,7 @@ class _Stream(Generic[T]):
     def _wait(self) -> None:
         """Wait for a row or a batch; or, where a row takes long, fill the batch from those that are ready."""
         patience = None
-        if self._computing < self._flow.batches and len(self._batch) + self._overtaking >= self._flow.batch_size:
+        if self._computing < self._flow.batches and self._queued + self._overtaking >= self._flow.batch_size:
             has_idle_threads = self._has_full_window() and self._loading < self._flow.threads
             patience = 0.0 if has_idle_threads else _PATIENCE
         try:
@@ -291,14 +323,16 @@ class _Stream(Generic[T]):
 
     def _overtake(self) -> None:
         for row in self._unsettled:
-            if len(self._batch) >= self._flow.batch_size:
+            if self._queued >= self._flow.batch_size:
                 return
             if row.pixels is not None and not row.queued:
-                self._overtaking -= 1
                 self._queue(row)
 
     def _queue(self, row: _Row[T]) -> None:
+        assert row.pixels is not None
         row.queued = True
+        self._overtaking -= len(row.pixels)
+        self._queued += len(row.pixels)
         self._batch.append(row)
 
     def _start(self, row: _Row[T]) -> None:
@@ -336,7 +370,7 @@ class _Stream(Generic[T]):
 
         return known
 
-    def _take(self, row: _Row[T], pixels: Future[NDArray[np.uint8] | None]) -> None:
+    def _take(self, row: _Row[T], pixels: Future[NDArray[np.uint8] | Crops | None]) -> None:
         self._loading -= 1
         error = pixels.exception()
         if isinstance(error, ImageError):
@@ -344,8 +378,10 @@ class _Stream(Generic[T]):
         elif error is not None:
             raise error
         elif (loaded := pixels.result()) is not None:
-            row.pixels, row.settled = loaded, True
-            self._overtaking += 1
+            row.crops = loaded if isinstance(loaded, Crops) else None
+            row.pixels = loaded.pixels if isinstance(loaded, Crops) else loaded[np.newaxis]
+            row.settled = True
+            self._overtaking += len(row.pixels)
             if self._recall is not None and row.digest is not None:
                 self._ready.add(row.digest)
                 for follower in self._followers.get(row.digest, ()):
@@ -375,21 +411,32 @@ class _Stream(Generic[T]):
         return rows
 
     def _predict(self) -> None:
-        size = self._flow.batch_size
-        batch, self._batch = self._batch[:size], self._batch[size:]
+        batch: list[_Row[T]] = []
+        pictures = 0
+        for row in self._batch:
+            if pictures >= self._flow.batch_size:
+                break
+            assert row.pixels is not None
+            pictures += len(row.pixels)
+            batch.append(row)
+        self._batch = self._batch[len(batch) :]
+        self._queued -= pictures
         self._computing += 1
-        self._computing_rows += len(batch)
+        self._computing_pictures += pictures
         computed = self._network.submit(self._compute, batch)
         computed.add_done_callback(lambda done: self._events.put(lambda: self._receive(batch, done)))
 
     def _compute(self, batch: list[_Row[T]]) -> NDArray[np.float32]:
         with self._meter.time("compute", 1 / self._flow.at_once):
-            return self._engine.predict(np.stack([row.pixels for row in batch if row.pixels is not None]))
+            pictures = np.concatenate([row.pixels for row in batch if row.pixels is not None])
+            size = self._flow.batch_size
+            parts = [self._engine.predict(pictures[first : first + size]) for first in range(0, len(pictures), size)]
+            return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _receive(self, batch: list[_Row[T]], computed: Future[NDArray[np.float32]]) -> None:
         self._computing -= 1
-        self._computing_rows -= len(batch)
         probabilities = computed.result()
+        self._computing_pictures -= len(probabilities)
         if not np.isfinite(probabilities).all():
             raise ModelError(
                 self._engine.checkpoint.model,
@@ -399,10 +446,16 @@ class _Stream(Generic[T]):
                 if self._engine.precision != "fp32"
                 else "its weights are broken or overflow; choose another checkpoint",
             )
-        for row, found in zip(batch, probabilities, strict=True):
-            row.pixels = None
-            self._answer(row, found)
-        if self._recall is not None:
+        first = 0
+        for row in batch:
+            assert row.pixels is not None
+            found = probabilities[first : first + len(row.pixels)]
+            first += len(found)
+            if row.crops is not None:
+                row.owner.answers.faces[row.row] = FaceAnswers(row.crops.boxes, row.crops.count, found)
+            row.pixels = row.crops = None
+            self._answer(row, found[0])
+        if self._recall is not None:  # every row is one picture
             new = {row.digest: found for row, found in zip(batch, probabilities, strict=True) if row.digest is not None}
             self._recall.keep(new)
             self._ready.difference_update(new)
@@ -436,7 +489,6 @@ class _Stream(Generic[T]):
             if not row.owner.unsettled:
                 row.owner.cell = None
             if row.pixels is not None and not row.queued:
-                self._overtaking -= 1
                 self._queue(row)
             if row.error is not None:
                 self._on_failure(row.owner.first + row.row, row.error)

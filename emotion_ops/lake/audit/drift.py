@@ -22,6 +22,9 @@ from emotion_ops.lake.sources import SourceFile
 NO_ANSWER = "no answer"
 """The label, in the matrix of flips, of a row that failed."""
 
+UNSURE = "unsure"
+"""The label, likewise, of a row whose highest probability is below ``min_probability``."""
+
 Floats = NDArray[np.float64]
 
 
@@ -148,7 +151,11 @@ class Comparison:
         a: tuple[pa.RecordBatch, Output],
         b: tuple[pa.RecordBatch, Output],
     ) -> None:
-        label_a, label_b = (batch.column(0).cast(pa.string()).fill_null(NO_ANSWER) for batch, _ in (a, b))
+        here, there = (_answered(batch) for batch, _ in (a, b))
+        label_a, label_b = (
+            batch.column(0).cast(pa.string()).fill_null(pc.if_else(pa.array(answered), UNSURE, NO_ANSWER))
+            for (batch, _), answered in zip((a, b), (here, there), strict=True)
+        )
         pairs = pa.table({"a": label_a, "b": label_b}).group_by(["a", "b"]).aggregate([([], "count_all")])
         for one, other, count in zip(
             *(column.to_pylist() for column in pairs.select(["a", "b", "count_all"])), strict=True
@@ -156,7 +163,6 @@ class Comparison:
             self.labels[one, other] += count
         for errors, (batch, _) in zip(self.errors, (a, b), strict=True):
             errors.update(errors_of(pa.Table.from_batches([batch])))
-        here, there = (pc.is_valid(batch.column(0)).to_numpy(zero_copy_only=False) for batch, _ in (a, b))
         both = here & there
         self.answered += int(both.sum())
         self.answered_only[0] += int((here & ~there).sum())
@@ -182,6 +188,14 @@ class Comparison:
             heapq.heappush(self._largest, entry)
         else:
             heapq.heappushpop(self._largest, entry)
+
+
+def _answered(batch: pa.RecordBatch) -> NDArray[np.bool_]:
+    """Which rows have an answer: a label, or probabilities that are not high enough for one."""
+    label, probability, error = (batch.column(place) for place in (0, 1, batch.num_columns - 1))
+    has_one = pc.or_(pc.is_valid(label), pc.and_(pc.is_valid(probability), pc.is_null(error)))
+    answered: NDArray[np.bool_] = has_one.to_numpy(zero_copy_only=False)
+    return answered
 
 
 def _drift(a: tuple[pa.RecordBatch, Output], b: tuple[pa.RecordBatch, Output], label: str) -> Floats:

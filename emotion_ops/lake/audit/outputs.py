@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -195,8 +197,16 @@ def _emotion_columns(schema: pa.Schema) -> tuple[int, OutputColumns] | None:
         if lineage is None or f"{prefix}_error" not in names[first:]:
             continue
         last = names.index(f"{prefix}_error", first)
-        labels = tuple(name.removeprefix(f"{prefix}_") for name in names[first + 1 : last])
-        columns = OutputColumns(labels, prefix, _json(lineage))
+        of_type = dict(
+            zip(names[first + 1 : last], [field.type for field in list(schema)[first + 1 : last]], strict=True)
+        )
+        lists = pa.types.is_list(of_type.get(f"{prefix}_labels", pa.null()))
+        faces: Literal["none", "largest", "all"] = "none"
+        if pa.types.is_struct(of_type.get(f"{prefix}_face", pa.null())):
+            faces = "all" if pa.types.is_list(of_type.get(f"{prefix}_faces", pa.null())) else "largest"
+        empty = OutputColumns((), prefix, _json(lineage), lists_labels=lists, faces=faces)
+        labels = tuple(name.removeprefix(f"{prefix}_") for name in names[first + 1 : last - len(empty.added)])
+        columns = dataclasses.replace(empty, labels=labels)
         if labels and columns.names == tuple(names[first : last + 1]):
             return first, columns
     return None

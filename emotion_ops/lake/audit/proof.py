@@ -19,6 +19,7 @@ from emotion_ops.lake.commit import passing_columns
 from emotion_ops.lake.runner import errors_of, read_batches
 from emotion_ops.lake.sources import SourceFile
 from emotion_ops.lake.storage import Folder
+from emotion_ops.operators.labelling import Labelling, thresholds_of
 from emotion_ops.schema import OutputColumns
 
 DROPPED = "which rows on_error='drop' left out: the rows that stand are source rows in their order, and no more"
@@ -123,7 +124,9 @@ class Proof:
                 yield self._problem(Check.SCHEMA, f"column {name!r} is {_told(here)}, in the source {_told(there)}")
         if (schema.metadata or {}) != (source.schema.metadata or {}):
             yield self._problem(Check.SCHEMA, "the schema's metadata is not that of the source")
-        wanted = OutputColumns(tuple(self.parts.get("labels") or ()), str(self.parts.get("prefix"))).fields()
+        labels, lists = tuple(self.parts.get("labels") or ()), self.parts.get("labels_above") is not None
+        prefix, faces = str(self.parts.get("prefix")), self.parts.get("faces", "none")
+        wanted = OutputColumns(labels, prefix, lists_labels=lists, faces=faces).fields()
         here, there = ([(one.name, one.type) for one in fields] for fields in (list(schema)[first:], wanted))
         if here != there:
             names = [f"{name}: {kind}" for name, kind in here]
@@ -192,9 +195,11 @@ class Proof:
             self.output.footer.schema.field(name).type for name in columns.names
         ]:
             return  # told as a problem of the schema
+        above = thresholds_of("labels_above", self.parts.get("labels_above"))
+        labelling = Labelling(columns.labels, above, self.parts.get("min_probability"))
         for batch in self.output.answers():
             self.errors += errors_of(pa.Table.from_batches([batch]))
-            for row, what in wrong_answers(batch, columns):
+            for row, what in wrong_answers(batch, columns, labelling):
                 yield self._problem(Check.ANSWERS, what, first + row)
             first += batch.num_rows
 

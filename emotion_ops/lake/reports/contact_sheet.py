@@ -21,6 +21,7 @@ from emotion_ops.lake.plan import FilePlan
 from emotion_ops.lake.runner import read_batches
 from emotion_ops.operators.classify import ClassifyEmotions
 from emotion_ops.operators.session import loader_of
+from emotion_ops.schema import OutputColumns
 
 ROWS = 24
 """Rows of a sheet at the most."""
@@ -37,7 +38,7 @@ class Card:
         source: The source file.
         key: Its place in the source, which is short.
         row: The row's position in it, from 0.
-        label: The label of the highest probability; None where the row failed.
+        label: The label of the highest probability; None where the row failed, or nothing is sure enough.
         probability: That probability; None where the row failed.
         error: ``code: what happened``; None where the row is good.
         picture: A JPEG, at most 96 pixels wide and high, as a ``data:`` URL; None where there is none to show.
@@ -126,19 +127,21 @@ class Sheet:
             DatasetError: A source cannot be read.
         """
         load = loader_of(operator, _small).load
-        return [card for key in self._answers for card in self._cards_of(key, operator.image, load)]
+        columns, image = operator.output_columns(), operator.image
+        return [card for key in self._answers for card in self._cards_of(key, image, columns, load)]
 
-    def _cards_of(self, key: str, image: str, load: Callable[[Cell], NDArray[np.uint8]]) -> Iterator[Card]:
+    def _cards_of(
+        self, key: str, image: str, columns: OutputColumns, load: Callable[[Cell], NDArray[np.uint8]]
+    ) -> Iterator[Card]:
         plan, picks = self.plans[key], self._picks[key]
         answers = self._answers[key].to_pylist()
-        label, *probabilities, error = self._answers[key].column_names
         for pick, answer, cell in zip(picks, answers, self._cells(plan, picks, image), strict=True):
-            picture = None
-            if answer[error] is None and not (self.only_cells and isinstance(cell, str)):
+            picture, error = None, answer[columns.error]
+            if error is None and not (self.only_cells and isinstance(cell, str)):
                 with contextlib.suppress(ImageError):  # it could be read when it was answered: the answer stands
                     picture = _data_url(load(cell))
-            best = None if answer[label] is None else max(answer[name] for name in probabilities)
-            yield Card(plan.source_path, plan.entry.key, pick.row, answer[label], best, answer[error], picture)
+            best = None if error is not None else max(answer[name] for name in columns.probabilities)
+            yield Card(plan.source_path, plan.entry.key, pick.row, answer[columns.label], best, error, picture)
 
     @staticmethod
     def _cells(plan: FilePlan, picks: Sequence[_Pick], image: str) -> Iterator[Cell]:

@@ -18,8 +18,8 @@ Manifest = dict[str, Any]
 
 _LONG = 500  # a source may be a list of thousands
 _SAME = ("destination", "fingerprint", "model", "revision", "weights_sha256", "columns")
-_SUMS = ("files", "skipped", "rows", "rows_skipped", "rows_from_journal", "rows_retried", "images", "bytes_read",
-         "bytes_written", "seconds")  # fmt: skip
+_SUMS = ("files", "skipped", "rows", "rows_skipped", "rows_from_journal", "rows_retried", "images", "unsure",
+         "bytes_read", "bytes_written", "seconds")  # fmt: skip
 
 
 def manifest_of(
@@ -52,6 +52,7 @@ def manifest_of(
             "rows_from_journal": report.rows_from_journal,
             "rows_retried": report.rows_retried,
             "images": report.images,
+            "unsure": report.unsure,
             "errors": dict(report.errors),
             "emotions": dict(report.labels),
             "columns": list(operator.output_columns().names),

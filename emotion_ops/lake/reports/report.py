@@ -64,6 +64,7 @@ class EnrichReport:
         errors: Rows without, by code.
         failed_rows: Of each code the first five rows.
         labels: Rows by the label of the highest probability, for all labels of the model in its own order.
+        unsure: Rows with probabilities and without a label, since none reaches ``min_probability``.
         mean_probabilities: Each label's probability averaged over the rows with probabilities; empty for none.
         winning_probabilities: Rows by their highest probability, in 20 bins of 0.05 from 0 to 1.
         duplicates: Rows that this run answered itself whose encoded image equals an earlier one's, byte for byte.
@@ -102,6 +103,7 @@ class EnrichReport:
     errors: Mapping[str, int]
     failed_rows: tuple[FailedRow, ...]
     labels: Mapping[str, int]
+    unsure: int
     mean_probabilities: Mapping[str, float]
     winning_probabilities: tuple[int, ...]
     duplicates: int

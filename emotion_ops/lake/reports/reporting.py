@@ -103,6 +103,7 @@ class Reporting:
             errors=dict(sorted(found.errors.items())),
             failed_rows=tuple(sorted(found.failed, key=lambda row: row.code)),
             labels={label: found.labels[label] for label in labels},
+            unsure=found.unsure,
             mean_probabilities={label: round(means[label], 6) for label in labels if label in means},
             winning_probabilities=tuple(found.winning),
             duplicates=measured.duplicates,

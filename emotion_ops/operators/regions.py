@@ -1,0 +1,124 @@
+"""One picture → the crops of its faces, at the network's size, in the thread that decoded it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from emotion_ops.errors import EmotionOpsError, ImageError, RowErrorCode
+from emotion_ops.faces.crops import crop
+from emotion_ops.faces.detector import Detector, Faces, find_faces, identity_of, prepare
+from emotion_ops.images.cells import Cell
+from emotion_ops.images.decoder import Geometry
+from emotion_ops.images.loader import ImageLoader, Known
+from emotion_ops.images.meter import Meter
+
+FacesMode = Literal["none", "largest", "all"]
+
+
+@dataclass(frozen=True)
+class FaceSearch:
+    """Which faces of a picture are looked at.
+
+    Attributes:
+        detector: As ``find_faces`` takes it.
+        threshold: The least probability of a face.
+        min_size: The least length of a box's shorter side.
+        margin: What is added around a box, as ``crop`` takes it.
+        most: How many faces go to the network, the largest.
+    """
+
+    detector: str | Detector | None
+    threshold: float
+    min_size: float
+    margin: float
+    most: int
+
+    def prepare(self) -> None:
+        """Load what is to be loaded, so that what cannot be used is told before any row."""
+        prepare(self.detector, self.threshold)
+
+    def identity(self) -> dict[str, object]:
+        """All that decides which faces are found and cut out, as JSON values."""
+        others = (self.threshold, self.min_size, self.margin, self.most)
+        return {"detector": identity_of(self.detector), "search": list(others)}
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The faces of a picture.
+
+    Attributes:
+        pixels: uint8 (faces, height, width, 3), at the network's size, the largest face first; one at the least.
+        boxes: Their boxes.
+        count: How many faces were found, also those beyond the most that are cut out.
+    """
+
+    pixels: NDArray[np.uint8]
+    boxes: Faces
+    count: int
+
+
+class FaceLoader:
+    """An ``ImageLoader`` whose pictures are cut into faces.
+
+    Args:
+        loader: What loads a picture; its geometry brings each crop to the network's size.
+        search: Which faces.
+    """
+
+    def __init__(self, loader: ImageLoader, search: FaceSearch) -> None:
+        self._loader, self._search = loader, search
+
+    @property
+    def meter(self) -> Meter:
+        """The loader's."""
+        return self._loader.meter
+
+    def stop(self) -> None:
+        """Stop what the loader has under way."""
+        self._loader.stop()
+
+    def load_unless(self, cell: Cell, known: Known | None) -> Crops | None:
+        """The crops of a cell's picture; raises as ``ImageLoader.load_unless`` does, and ``no_face``."""
+        cutting = _Cutting(self._search, self._loader.geometry)
+        pixels = dataclasses.replace(self._loader, geometry=cutting).load_unless(cell, known)
+        return None if pixels is None else Crops(pixels, cutting.boxes, cutting.count)
+
+
+class _Cutting:
+    """A geometry for one picture, which remembers where the faces were."""
+
+    def __init__(self, search: FaceSearch, resize: Geometry) -> None:
+        self._search, self._resize = search, resize
+        self.boxes: Faces = np.empty((0, 5), np.float32)
+        self.count = 0
+
+    def __call__(self, picture: Image.Image) -> NDArray[np.uint8]:
+        search = self._search
+        try:
+            found = find_faces(picture, search.detector, threshold=search.threshold, min_size=search.min_size)
+        except EmotionOpsError:
+            raise
+        except Exception as error:  # of a detector of the user's, or a runtime out of memory
+            what = f"the detector failed ({type(error).__name__}: {str(error)[:160]})"
+            raise ImageError(RowErrorCode.UNDECODABLE, what) from error
+        self.count, self.boxes = len(found), found[: search.most]
+        if not self.count:
+            what = (
+                f"no face of at least {search.threshold:g} was found in {picture.width:,} × {picture.height:,} pixels"
+            )
+            raise ImageError(RowErrorCode.NO_FACE, what)
+        return np.stack([self._resize(crop(picture, box, search.margin)) for box in self.boxes])
+
+
+def detector_of(value: str | os.PathLike[str] | Callable[..., object] | None) -> str | Detector | None:
+    """A detector as an option gives it: a path becomes text."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value

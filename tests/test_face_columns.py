@@ -1,0 +1,354 @@
+"""Faces in the table operator: one answer for each, in place, whatever a picture holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from enriched import rewrite, with_cell
+from faces_model import YUNET, Marked, needs_yunet, photograph
+from pictures import encode, photo
+from PIL import Image
+
+from emotion_ops import (
+    ClassifyEmotions,
+    EmotionClassifier,
+    ModelError,
+    OptionError,
+    RowFailedError,
+    classify_emotions,
+    diff_datasets,
+    enrich_dataset,
+    explode_faces,
+    verify_dataset,
+)
+from emotion_ops.faces.crops import crop
+from emotion_ops.images.cells import Cell
+from emotion_ops.images.decode import upright_rgb
+from emotion_ops.images.loader import Known
+from emotion_ops.lake.fingerprint import Recipe
+from emotion_ops.operators.regions import Crops, FaceLoader
+from emotion_ops.operators.session import engine_of, geometry_of, loader_of, search_of
+from emotion_ops.operators.stream import Flow, Rows, answer
+
+
+def canvas(faces: int, seed: int = 0, side: int = 20) -> Image.Image:
+    """Marked faces in a grid, each of its own size and with something drawn in it that the network can tell apart."""
+    columns = max(1, min(6, faces))
+    picture = photo(seed, 60 * columns, 60 * -(-max(1, faces) // columns)).convert("RGB")
+    pixels = np.asarray(picture).copy()
+    pixels[:, :, 0] = np.minimum(pixels[:, :, 0], 70)
+    for face in range(faces):
+        top, left = face // columns * 60 + 5, face % columns * 60 + 5
+        size = side + face
+        pixels[top : top + size, left : left + size] = (77, 255, face)
+        pixels[top + 3 : top + size - 3, left + 3 : left + size - 3] = np.random.default_rng(face).integers(0, 70, 3)
+    return Image.fromarray(pixels)
+
+
+COUNTS = [1, 0, 3, 30, 1, 2, 1, 1]
+CELLS = [*(encode(canvas(count, seed)) for seed, count in enumerate(COUNTS)), None, b"text"]
+TABLE = pa.table({"id": range(10), "image": pa.array(CELLS, pa.binary())})
+
+
+@pytest.fixture(scope="module")
+def operator(tiny_model: str) -> ClassifyEmotions:
+    return ClassifyEmotions(model=tiny_model, faces="all", detector=Marked(), batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def answered(operator: ClassifyEmotions) -> pa.Table:
+    return operator(TABLE)
+
+
+def test_every_face_has_the_answer_of_its_crop_alone_the_largest_first(
+    operator: ClassifyEmotions, answered: pa.Table
+) -> None:
+    alone = EmotionClassifier(model=operator.model)
+    assert answered.num_rows == TABLE.num_rows
+    for row, count in enumerate(COUNTS):
+        faces = answered.column("emotion_faces")[row].as_py()
+        assert len(faces) == count == answered.column("emotion_face_count")[row].as_py()
+        sides = [face["width"] for face in faces]
+        assert sides == [float(20 + face) for face in reversed(range(count))]
+        if faces:
+            picture = canvas(count, row)
+            crops = [
+                crop(picture, np.array([face[n] for n in ("x", "y", "width", "height")], np.float32), 0.0)
+                for face in faces
+            ]
+            expected = alone.predict(crops)
+            found = np.array([[face[label] for label in alone.labels] for face in faces])
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+            assert [face["emotion"] for face in faces] == [alone.labels[place] for place in expected.argmax(axis=1)]
+            flat = [answered.column(f"emotion_{label}")[row].as_py() for label in alone.labels]
+            assert flat == found[0].tolist()
+            assert answered.column("emotion_face")[row].as_py() == {
+                name: faces[0][name] for name in ("x", "y", "width", "height", "probability")
+            }
+
+
+def test_a_picture_without_a_face_is_no_face_and_others_that_fail_are_null(answered: pa.Table) -> None:
+    errors = answered.column("emotion_error").to_pylist()
+    assert [str(error).partition(":")[0] for error in errors] == [
+        "None",
+        "no_face",
+        *["None"] * 6,
+        "missing",
+        "unsupported",
+    ]
+    assert answered.column("emotion_faces").to_pylist()[1] == []
+    assert answered.column("emotion_faces").to_pylist()[8:] == [None, None]
+    assert answered.column("emotion_face_count").to_pylist() == [*COUNTS, None, None]
+    assert answered.column("emotion_face").is_null().to_pylist() == [False, True, *[False] * 6, True, True]
+
+
+def test_the_largest_face_alone_has_the_same_columns_without_the_list(
+    operator: ClassifyEmotions, answered: pa.Table
+) -> None:
+    largest = dataclasses.replace(operator, faces="largest")
+    out = largest(TABLE)
+    assert out.schema.equals(largest.output_schema(TABLE.schema))
+    numbers = [name for name in out.schema.names if pa.types.is_floating(out.schema.field(name).type)]
+    assert out.drop_columns(numbers).equals(answered.drop_columns(["emotion_faces", *numbers]))
+    for name in numbers:
+        np.testing.assert_allclose(out.column(name).to_numpy(), answered.column(name).to_numpy(), atol=1e-6)
+    with pytest.raises(RowFailedError, match="no_face"):
+        dataclasses.replace(largest, on_error="raise")(TABLE)
+    assert dataclasses.replace(largest, on_error="drop")(TABLE).num_rows == 7
+
+
+def test_options_choose_the_faces_and_the_count_tells_of_all(operator: ClassifyEmotions) -> None:
+    few = dataclasses.replace(operator, max_faces=2, min_face_size=21)(TABLE)
+    assert [len(faces or []) for faces in few.column("emotion_faces").to_pylist()] == [0, 0, 2, 2, 0, 1, 0, 0, 0, 0]
+    assert few.column("emotion_face_count").to_pylist() == [0, 0, 2, 29, 0, 1, 0, 0, None, None]
+    assert dataclasses.replace(operator, face_threshold=0.95)(TABLE).column("emotion_error").null_count == 0
+    wider = dataclasses.replace(operator, face_margin=0.5)(TABLE)
+    assert wider.column("emotion_sad").to_pylist()[0] != operator(TABLE).column("emotion_sad").to_pylist()[0]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"faces": "some"}, {"detector": 3}, {"face_threshold": 2}, {"max_faces": 0}, {"face_margin": -1}]
+)
+def test_an_option_that_cannot_work_is_refused_at_once(bad: dict[str, object]) -> None:
+    with pytest.raises(OptionError, match=next(iter(bad))):
+        ClassifyEmotions(**bad)  # type: ignore[arg-type]
+
+
+def test_the_options_are_a_value_that_travels(operator: ClassifyEmotions, tmp_path: Path) -> None:
+    assert pickle.loads(pickle.dumps(operator)) == operator
+    assert ClassifyEmotions(detector=tmp_path / "x.onnx").detector == str(tmp_path / "x.onnx")
+    with pytest.raises(ModelError, match="no such file"):
+        ClassifyEmotions(model=operator.model, faces="all", detector=tmp_path / "x.onnx")(TABLE)
+
+
+def broken_detector(pixels: np.ndarray) -> str:
+    return "faces"
+
+
+def failing_detector(pixels: np.ndarray) -> list[object]:
+    raise ValueError("out of luck")
+
+
+def test_a_detector_that_answers_nonsense_stops_the_job_and_one_that_raises_costs_the_row(
+    operator: ClassifyEmotions,
+) -> None:
+    with pytest.raises(ModelError, match="no array of faces"):
+        dataclasses.replace(operator, detector=broken_detector)(TABLE)
+    out = dataclasses.replace(operator, detector=failing_detector)(TABLE)
+    assert "the detector failed (ValueError: out of luck)" in out.column("emotion_error")[0].as_py()
+
+
+def test_batches_come_one_for_one_and_their_size_changes_nothing(
+    operator: ClassifyEmotions, answered: pa.Table
+) -> None:
+    batches = TABLE.to_batches(max_chunksize=3)
+    for size in (1, 64):
+        out = list(dataclasses.replace(operator, batch_size=size, threads=2).stream(batches))
+        assert [batch.num_rows for batch in out] == [3, 3, 3, 1]
+        whole = pa.Table.from_batches(out)
+        assert whole.column("emotion_face_count").equals(answered.column("emotion_face_count"))
+        np.testing.assert_allclose(
+            whole.column("emotion_sad").to_numpy(), answered.column("emotion_sad").to_numpy(), atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_boxes_are_in_the_pixels_of_the_upright_image(operator: ClassifyEmotions, isolation: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encode(canvas(3), "PNG", exif=exif)
+    out = dataclasses.replace(operator, isolation=isolation)(pa.table({"image": [turned]}))
+    upright = np.asarray(upright_rgb(Image.open(io.BytesIO(turned))))
+    wanted = [face[:4] for face in Marked()(upright)]
+    faces = out.column("emotion_faces")[0].as_py()
+    assert sorted([face["x"], face["y"], face["width"], face["height"]] for face in faces) == sorted(map(list, wanted))
+
+
+def test_exploding_gives_a_row_for_each_face_and_keeps_the_other_columns(answered: pa.Table) -> None:
+    rows = explode_faces(answered)
+    assert rows.column("id").to_pylist() == [row for row, count in enumerate(COUNTS) for _ in range(count)]
+    assert rows.schema.names == [
+        name for name in answered.schema.names if name not in ("emotion_faces", "emotion_error")
+    ]
+    assert rows.schema.field("emotion").metadata == answered.schema.field("emotion").metadata
+    flat = [
+        {
+            **row["emotion_face"],
+            **{
+                name.removeprefix("emotion_"): row[name]
+                for name in rows.schema.names
+                if name.startswith("emotion_") and "face" not in name
+            },
+            "emotion": row["emotion"],
+        }
+        for row in rows.to_pylist()
+    ]
+    assert flat == [face for faces in answered.column("emotion_faces").to_pylist() for face in faces or []]
+    assert explode_faces(answered.slice(1, 1)).num_rows == 0
+    assert explode_faces(answered.slice(2, 1)).column("id").to_pylist() == [2, 2, 2]
+
+
+def test_frames_have_faces_as_lists_of_dicts(operator: ClassifyEmotions, answered: pa.Table) -> None:
+    options = {"model": operator.model, "faces": "all", "detector": Marked()}
+    frame = classify_emotions(pd.DataFrame({"image": CELLS}), **options)
+    assert frame["emotion_face_count"].tolist()[:8] == COUNTS
+    assert [len(faces) for faces in frame["emotion_faces"][:8]] == COUNTS
+    polars = classify_emotions(pl.DataFrame({"image": CELLS}), **options)
+    assert polars["emotion_faces"].list.len().to_list()[:8] == COUNTS
+
+
+@pytest.fixture
+def dataset(operator: ClassifyEmotions, tmp_path: Path) -> tuple[Path, Path]:
+    source = tmp_path / "source.parquet"
+    pq.write_table(TABLE, source, row_group_size=4)
+    enrich_dataset(source, tmp_path / "out", operator)
+    return source, tmp_path / "out"
+
+
+def test_a_dataset_has_the_same_columns_is_proven_compared_and_retried(
+    operator: ClassifyEmotions, dataset: tuple[Path, Path], answered: pa.Table
+) -> None:
+    source, out = dataset
+    written = pq.read_table(out / "source.parquet")
+    assert written.schema.equals(answered.schema)
+    assert written.column("emotion_face_count").equals(answered.column("emotion_face_count"))
+    verified = verify_dataset(source, out)
+    assert verified.proven, verified.problems
+    assert enrich_dataset(source, out, operator).skipped == 1
+    again = enrich_dataset(source, out, operator, retry_errors="no_face")
+    assert (again.rows_retried, again.errors) == (1, {"missing": 1, "no_face": 1, "unsupported": 1})
+    assert verify_dataset(source, out).proven
+    assert diff_datasets(out, out).answered == 7
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value"),
+    [
+        ("emotion_face_count", 2, 0),
+        ("emotion_face_count", 1, 1),
+        ("emotion_face", 0, None),
+        ("emotion_faces", 2, []),
+        ("emotion_faces", 9, []),
+    ],
+)
+def test_verify_notices_faces_that_contradict_the_answer(
+    dataset: tuple[Path, Path], column: str, row: int, value: object
+) -> None:
+    source, out = dataset
+    rewrite(out / "source.parquet", with_cell(column, row, value))
+    assert [problem.row for problem in verify_dataset(source, out).problems] == [row]
+
+
+def test_what_finds_the_faces_is_part_of_the_fingerprint(operator: ClassifyEmotions) -> None:
+    parts = [
+        Recipe.of(dataclasses.replace(operator, **change), "all").parts
+        for change in ({}, {"faces": "largest"}, {"face_margin": 0.1}, {"max_faces": 3}, {"detector": failing_detector})
+    ]
+    assert len({str(one) for one in parts}) == len(parts)
+    plain = dataclasses.replace(operator, faces="none")
+    assert Recipe.of(plain, "all") == Recipe.of(dataclasses.replace(plain, max_faces=3, detector=None), "all")
+
+
+@needs_yunet
+def test_real_faces_in_real_photographs(tiny_model: str) -> None:
+    cells = [encode(photograph(name)) for name in ("astronaut", "coffee", "camera")]
+    out = ClassifyEmotions(model=tiny_model, faces="all", detector=YUNET)(pa.table({"image": cells}))
+    assert out.column("emotion_face_count").to_pylist() == [1, 0, 1]
+    box = out.column("emotion_face")[0].as_py()
+    np.testing.assert_allclose(
+        [box[name] for name in ("x", "y", "width", "height")], (178.2, 62.9, 89.9, 113.3), atol=1
+    )
+
+
+def test_however_many_faces_pictures_have_only_so_many_crops_wait_for_the_network(operator: ClassifyEmotions) -> None:
+    """A crowd in each picture: what was cut out and not yet computed never exceeds what the window allows."""
+    engine = engine_of(operator)
+    waiting = most = 0
+    counting = threading.Lock()
+
+    class Loader(FaceLoader):
+        def load_unless(self, cell: Cell, known: Known | None) -> Crops | None:
+            nonlocal waiting, most
+            crops = super().load_unless(cell, known)
+            with counting:
+                waiting += len(crops.pixels) if crops else 0
+                most = max(most, waiting)
+            return crops
+
+    class Slow:
+        labels, precision, device, checkpoint = engine.labels, engine.precision, engine.device, engine.checkpoint
+
+        def predict(self, pictures: np.ndarray) -> np.ndarray:
+            nonlocal waiting
+            assert len(pictures) <= 4
+            time.sleep(0.002)
+            with counting:
+                waiting -= len(pictures)
+            return engine.predict(pictures)
+
+    flow = Flow(batch_size=4, threads=2, ahead_bytes=2**28, most_pictures=30)
+    search = search_of(operator)
+    assert search is not None
+    loader = Loader(loader_of(operator, geometry_of(engine.pixels), whole=True), search)
+    crowd = CELLS[COUNTS.index(30)]
+    rows = Rows(None, 60, lambda row: crowd if row % 2 else CELLS[0])
+    ((_, answers),) = answer([rows], Slow(), loader, flow)  # type: ignore[arg-type]  # as much of one as is used
+    assert [len(faces.boxes) for faces in answers.faces if faces] == [1, 30] * 30
+    assert 30 < most <= flow.ahead_rows + 2 * flow.threads * 30
+    assert waiting == 0
+
+
+@needs_yunet
+def test_the_command_line_looks_for_faces(tiny_model: str, tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"image": [encode(photograph("astronaut")), encode(photograph("coffee"))]}), tmp_path / "a.parquet"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "emotion_ops",
+        "enrich",
+        str(tmp_path / "a.parquet"),
+        str(tmp_path / "out"),
+        "--model",
+        tiny_model,
+    ]
+    done = subprocess.run(
+        [*command, "--faces", "all", "--detector", str(YUNET)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no_face" in done.stdout
+    assert pq.read_table(tmp_path / "out" / "a.parquet").column("emotion_face_count").to_pylist() == [1, 0]

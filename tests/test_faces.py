@@ -1,0 +1,204 @@
+"""Faces in pictures: the decoder against OpenCV's, the rules of order and choice, and the squares that are cut out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from faces_model import FREE_SHAPE, YUNET, needs_yunet, photograph
+from hub_server import HubServer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from emotion_ops import ModelError, ModelNotFoundError, UnsafeWeightsError, find_faces
+from emotion_ops.faces import runtime, weights
+from emotion_ops.faces.crops import crop
+from emotion_ops.faces.decoding import without_overlaps
+from emotion_ops.faces.detector import in_order, yunet
+from emotion_ops.faces.yunet import YuNet
+
+ASTRONAUT = (178.2, 62.9, 89.9, 113.3)
+
+
+def collage(columns: int, rows: int, side: int = 200) -> Image.Image:
+    """The two photographs with a face in turns, and some without one."""
+    names = ["astronaut", "coffee", "camera", "rocket"]
+    sheet = Image.new("RGB", (columns * side, rows * side), "gray")
+    for place in range(columns * rows):
+        picture = ImageOps.fit(photograph(names[place % 4]), (side, side))
+        sheet.paste(picture, (place % columns * side, place // columns * side))
+    return sheet
+
+
+@needs_yunet
+@pytest.mark.parametrize("name", ["astronaut", "camera", "coffee", "rocket", "collage"])
+def test_the_decoder_finds_the_faces_that_opencv_finds_within_half_a_pixel(name: str) -> None:
+    import cv2
+
+    picture = collage(3, 2) if name == "collage" else photograph(name)
+    theirs = cv2.FaceDetectorYN.create(str(YUNET), "", picture.size, 0.7, 0.3, 5000)
+    _, found = theirs.detect(np.ascontiguousarray(np.asarray(picture)[:, :, ::-1]))
+    expected = np.empty((0, 15), np.float32) if found is None else found
+    ours = yunet(str(YUNET), 0.7)(picture)
+    assert len(ours) == len(expected) == {"astronaut": 1, "camera": 1, "collage": 3}.get(name, 0)
+    np.testing.assert_allclose(ours[:, :4], expected[:, :4], atol=0.5)
+    np.testing.assert_allclose(ours[:, 5:], expected[:, 4:14], atol=0.5)
+    np.testing.assert_allclose(ours[:, 4], expected[:, 14], atol=0.01)
+
+
+@needs_yunet
+def test_both_runtimes_and_both_shapes_of_the_network_find_the_same() -> None:
+    picture = collage(3, 2)
+    sessions = [runtime.open_session(path, name) for name in runtime.RUNTIMES for path in (YUNET, FREE_SHAPE)]
+    assert [session.shape for session in sessions] == [(640, 640), None, (640, 640), None]
+    first, *others = (YuNet(session, 0.7, "YuNet")(picture) for session in sessions)
+    assert len(first) == 3
+    for other in others:  # the free shape has another border
+        np.testing.assert_allclose(other, first, atol=0.5)
+    np.testing.assert_allclose(others[1], first, atol=0.01)
+    np.testing.assert_allclose(others[2], others[0], atol=0.01)
+
+
+@needs_yunet
+def test_boxes_are_in_the_pixels_of_a_huge_picture() -> None:
+    whole = photograph("astronaut")
+    huge = Image.new("RGB", (5000, 3000), "gray")
+    huge.paste(whole.resize((2048, 2048)), (1900, 500))
+    ((x, y, width, height, _),) = find_faces(huge, str(YUNET))
+    wanted = np.array(ASTRONAUT) * 4 + (1900, 500, 0, 0)
+    np.testing.assert_allclose((x, y, width, height), wanted, atol=30)  # 8 pixels of it are one of the network's
+
+
+@needs_yunet
+def test_a_threshold_a_least_size_and_a_number_choose_among_faces() -> None:
+    sheet = collage(3, 2)
+    found = find_faces(sheet, str(YUNET))
+    assert len(found) == 3
+    areas = found[:, 2] * found[:, 3]
+    assert list(areas) == sorted(areas, reverse=True)
+    assert np.array_equal(find_faces(sheet, str(YUNET), most=1), found[:1])
+    smallest = float(found[:, 2:4].min())
+    assert len(find_faces(sheet, str(YUNET), min_size=smallest + 0.1)) == 2
+    assert len(find_faces(sheet, str(YUNET), threshold=0.99)) == 0
+
+
+@needs_yunet
+def test_pictures_of_any_shape_are_looked_at() -> None:
+    for size in ((1, 1), (3, 900), (4000, 2), (33, 31)):
+        assert find_faces(Image.new("RGB", size, "white"), str(YUNET)).shape == (0, 5)
+
+
+@needs_yunet
+def test_weights_come_from_the_hub_and_no_others_than_those_that_are_known(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    for folder, content in ((good, YUNET.read_bytes()), (bad, FREE_SHAPE.read_bytes())):
+        folder.mkdir()
+        (folder / weights.FILE).write_bytes(content)
+    code = "from emotion_ops.faces.weights import locate, sha256_of; print(sha256_of(locate(None)))"
+    for folder, home in ((good, "a"), (bad, "b")):
+        with HubServer() as hub:
+            hub.add_commit(weights.REPOSITORY, folder, "a" * 40)
+            environment = {
+                "HF_ENDPOINT": hub.endpoint,
+                "HF_HUB_OFFLINE": "0",
+                "HF_HOME": str(tmp_path / home),
+                "HF_HUB_DISABLE_XET": "1",
+            }
+            done = run(code, environment)
+        if folder is good:
+            assert done.stdout.strip() == weights.SHA256, done.stderr
+            assert run(code, {**environment, "HF_HUB_OFFLINE": "1"}).stdout.strip() == weights.SHA256
+        else:
+            assert "UnsafeWeightsError" in done.stderr
+            assert weights.SHA256 in done.stderr
+
+
+def run(code: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, check=False
+    )
+
+
+def test_a_file_that_is_no_detector_is_refused_and_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match="no such file"):
+        find_faces(photograph("coffee"), str(tmp_path / "none.onnx"))
+    torn = tmp_path / "torn.onnx"
+    torn.write_bytes(b"no model")
+    with pytest.raises(ModelError, match="give a YuNet file"):
+        find_faces(photograph("coffee"), str(torn))
+    assert issubclass(UnsafeWeightsError, ModelError)
+
+
+@pytest.mark.parametrize("answer", [[(1.0, 2.0)], "faces", [[0, 0, float("nan"), 1, 1]], np.zeros((2, 3, 5)), None])
+def test_what_a_detector_of_ones_own_says_is_checked(answer: object) -> None:
+    with pytest.raises(ModelError, match="no array of faces"):
+        find_faces(photograph("coffee"), lambda pixels: answer)
+
+
+def test_a_detector_of_ones_own_is_given_rgb_and_may_find_nothing() -> None:
+    given: list[np.ndarray] = []
+    assert find_faces(photograph("coffee"), lambda pixels: given.append(pixels) or []).shape == (0, 5)
+    assert np.array_equal(given[0], np.asarray(photograph("coffee")))
+    (face,) = find_faces(photograph("coffee"), lambda pixels: [(590, -5, 100, 20, 0.8, 1, 2)])
+    np.testing.assert_allclose(face, (590, 0, 10, 15, 0.8), rtol=1e-6)
+
+
+boxes = st.lists(
+    st.tuples(
+        *[st.floats(-200, 400, width=32)] * 2,
+        *[st.floats(-10, 500, width=32)] * 2,
+        st.sampled_from([0.5, 0.7, 0.8, 1.0]),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(boxes, st.integers(1, 300), st.integers(1, 300), st.sampled_from([0.0, 0.1, 0.4]), st.randoms())
+def test_boxes_lie_inside_the_picture_in_a_stable_order_and_no_crop_is_empty(
+    found: list[tuple[float, ...]], width: int, height: int, margin: float, random: object
+) -> None:
+    array = np.array(found, np.float32).reshape(-1, 5)
+    faces = in_order(array, (width, height), 0.7, 0, None)
+    shuffled = array.copy()
+    random.shuffle(order := list(range(len(array))))  # type: ignore[attr-defined]
+    assert np.array_equal(in_order(shuffled[order], (width, height), 0.7, 0, None), faces)
+    assert (faces[:, :2] >= 0).all()
+    assert (faces[:, 0] + faces[:, 2] <= width * (1 + 1e-6)).all()
+    assert (faces[:, 1] + faces[:, 3] <= height * (1 + 1e-6)).all()
+    areas = (faces[:, 2] * faces[:, 3]).tolist()
+    assert areas == sorted(areas, reverse=True)
+    picture = Image.new("RGB", (width, height), (10, 20, 30))
+    for face in faces:
+        cut = crop(picture, face, margin)
+        assert cut.width == cut.height >= 1
+        assert abs(cut.width - face[2:4].max() * (1 + 2 * margin)) <= 1
+        assert np.unique(np.asarray(cut).reshape(-1, 3), axis=0).tolist() == [[10, 20, 30]]  # edges repeated, not black
+
+
+def test_a_crop_is_the_square_around_the_boxs_centre() -> None:
+    pixels = np.zeros((100, 200, 3), np.uint8)
+    pixels[:, :, 0], pixels[:, :, 1] = np.arange(200), np.arange(100)[:, np.newaxis]
+    picture = Image.fromarray(pixels)
+    inside = np.asarray(crop(picture, np.array([50, 40, 10, 20], np.float32), 0.0))
+    assert np.array_equal(inside, pixels[40:60, 45:65])
+    wider = np.asarray(crop(picture, np.array([50, 40, 10, 20], np.float32), 0.1))
+    assert np.array_equal(wider, pixels[38:62, 43:67])
+    corner = np.asarray(crop(picture, np.array([0, 0, 4, 10], np.float32), 0.0))
+    assert corner.shape == (10, 10, 3)
+    assert np.array_equal(corner[:, 3:], pixels[:10, :7])
+    assert np.array_equal(corner[:, :3], np.repeat(pixels[:10, :1], 3, axis=1))
+
+
+def test_of_boxes_that_overlap_the_most_probable_stays() -> None:
+    faces = np.zeros((4, 15), np.float32)
+    faces[:, :5] = [[0, 0, 10, 10, 0.8], [1, 0, 10, 10, 0.9], [20, 0, 10, 10, 0.7], [24.9, 0, 10, 10, 0.95]]
+    assert without_overlaps(faces, 0.3)[:, 4].tolist() == np.float32([0.95, 0.9]).tolist()
+    assert len(without_overlaps(faces, 0.35)) == 3
+    assert without_overlaps(faces[:0], 0.3).shape == (0, 15)
