@@ -97,6 +97,7 @@ def _rounds(
     rates: dict[str, list[float]] = {one.name: [] for one in chosen}
     answers = {}
     for number in range(rounds):
+        shutil.rmtree(folder / f"round-{number}", ignore_errors=True)  # of a run that was stopped
         source = write_table(folder / f"round-{number}", files, images, f"round-{number}")
         first = number * len(chosen) // rounds
         for contender in chosen[first:] + chosen[:first]:
