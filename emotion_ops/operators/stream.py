@@ -240,20 +240,25 @@ class _Stream(Generic[T]):
         coming = self._rows(source)
         ended = False
         while not ended or self._loading or self._batch or self._computing:
-            while not ended and self._has_room():
+            while not ended and self._has_room() and not self._has_answered():
                 row = next(coming, None)
                 if row is None:
                     ended = True
                 else:
                     self._start(row)
                 self._hand_over()
-            if self._is_due(ended):
-                self._predict()
-            elif self._loading or self._computing:
-                self._wait()
-            while self._open and self._open[0].waiting == 0:
+            if not self._has_answered():
+                if self._is_due(ended):
+                    self._predict()
+                elif self._loading or self._computing:
+                    self._wait()
+            while self._has_answered():
                 answered = self._open.popleft()
                 yield answered.item, answered.answers
+
+    def _has_answered(self) -> bool:
+        """Whether the first item is answered whole, and is to go before anything else comes."""
+        return bool(self._open) and self._open[0].waiting == 0
 
     def _hand_over(self) -> None:
         """Give the network what is ready, without waiting: reading on may take long."""
