@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import inspect
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -26,6 +28,15 @@ from held_images import Images, serving_images
 from hub_server import HubServer
 
 from emotion_ops import ClassifyEmotions, dataset_status, enrich_dataset
+from emotion_ops.cli.job import _failed
+from emotion_ops.errors import (
+    DatasetError,
+    DestinationBusyError,
+    DestinationConflictError,
+    ModelError,
+    ModelNotFoundError,
+)
+from emotion_ops.lake.sources import is_broken
 from emotion_ops.testing import faces_table
 
 HTTP = {"allow": ("http",), "allow_hosts": ("127.0.0.1",), "batch_size": 5, "threads": 4}
@@ -303,13 +314,72 @@ def test_a_worker_killed_for_memory_says_what_to_lower_and_is_retried(
     assert api.states[-1]["state"] == "up_for_retry"
 
 
-@pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")])
-def test_memory_that_ran_out_in_the_network_is_told_as_such(error: Exception) -> None:
-    from emotion_ops.cli.job import _failed
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
 
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("no"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        caused(DatasetError("rows.parquet", "cannot be read", "mend the file"), pa.ArrowMemoryError("malloc of size 9")),
+        caused(DatasetError("out", "cannot be written", "free some space"), OSError(errno.ENOMEM, "no memory")),
+        caused(ModelError("m", "there is not enough memory on cuda", "a smaller one"), MemoryError("2 GiB")),
+    ],
+)  # fmt: skip
+def test_memory_that_ran_out_is_told_as_such_wherever_it_ran_out(error: Exception) -> None:
     event = _failed(error)
     assert event["out_of_memory"]
     assert not event["hopeless"]
+    assert "mend the file" not in event["message"]
+
+
+@pytest.mark.parametrize("passing", [False, True])
+def test_whether_an_error_may_pass_is_said_where_it_is_raised_and_by_no_word_of_a_user(passing: bool) -> None:
+    told = {} if not passing else {"passing": True}
+    for error in (
+        DatasetError("/data/changed", "lies in the destination /data/changed-meanwhile", "give another", **told),
+        DestinationConflictError("p", "stands already: the weights changed", "overwrite", **told),
+        ModelNotFoundError("changed/meanwhile", "has no revision 'x'", "give a commit", **told),
+    ):
+        assert _failed(pickle.loads(pickle.dumps(error)))["hopeless"] is not passing
+    assert _failed(ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow"))["hopeless"]
+    assert not _failed(DestinationBusyError("p", "is written", "wait"))["hopeless"]
+
+
+def test_a_model_that_is_not_there_burns_no_retry_and_a_hub_that_does_not_answer_does() -> None:
+    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
+
+    from emotion_ops.models.hub import _explained
+
+    for error in (HFValidationError("no id"), OfflineModeIsEnabled("offline")):
+        assert _failed(_explained("owner/name", None, error))["hopeless"]
+    for error in (ConnectionError("refused"), TimeoutError("timed out"), OSError(errno.ENOSPC, "full")):
+        assert not _failed(_explained("owner/name", None, error))["hopeless"]
+
+
+def test_a_file_is_broken_by_what_arrow_says_of_it_and_not_by_its_name() -> None:
+    assert is_broken(OSError("Couldn't deserialize thrift: TProtocolException: Invalid data"))
+    assert is_broken(pa.ArrowInvalid("Parquet magic bytes not found in footer"))
+    assert not is_broken(OSError("When reading 'Corrupt/thrift.parquet': AWS Error NETWORK_CONNECTION: timed out"))
+    assert not is_broken(OSError(errno.EIO, "Corrupt"))
+
+
+def test_a_source_that_changes_while_it_is_read_is_retried(tiny_model: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    pq.write_table(faces_table(4), path, row_group_size=2)
+
+    def change(_: Any) -> None:
+        pq.write_table(faces_table(4, seed=9), path, row_group_size=2)
+
+    with pytest.raises(DatasetError, match="changed while it was read") as told:
+        enrich_dataset(path, tmp_path / "out", ClassifyEmotions(model=tiny_model), on_progress=change)
+    assert not _failed(told.value)["hopeless"]
 
 
 def test_an_interpreter_without_the_package_is_told_without_a_retry(source: Path, tmp_path: Path) -> None:

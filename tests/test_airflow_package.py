@@ -22,6 +22,16 @@ from airflow_api import Api
 from s3_server import running_server
 
 from emotion_ops import ClassifyEmotions, diff_datasets, enrich_dataset
+from emotion_ops.errors import (
+    DatasetError,
+    DestinationBusyError,
+    DestinationConflictError,
+    GateClosedError,
+    OptionError,
+)
+from emotion_ops.lake import lease
+from emotion_ops.lake.gate import Gate, enrich_behind
+from emotion_ops.lake.storage import Folder
 from emotion_ops.testing import faces_table, save_tiny_model
 
 HOME = airflow_home.HOME / "data"
@@ -396,17 +406,119 @@ def test_a_check_of_shards_holds_the_whole_against_a_previous_output_and_emits_n
 
 
 def test_a_gate_killed_while_it_lets_files_through_goes_on(tiny_model: str, tmp_path: Path) -> None:
-    from emotion_ops.lake.gate import promote
-    from emotion_ops.lake.storage import Folder
+    """The first output ever: half of it stands when the run dies, and is no previous output for the next try."""
+    source, out = write_days(tmp_path / "in", 3), tmp_path / "out"
+    gate = Gate(compare_to=str(out), candidate=str(tmp_path / "candidate"), min_coverage=1.0)
+    operator = ClassifyEmotions(model=tiny_model)
+    (out / "day=1").mkdir(parents=True)
+    (out / "day=1" / "rows.parquet").mkdir()  # nothing can be published there
+    with pytest.raises(DatasetError, match="day=1/rows"):
+        enrich_behind(gate, str(source), str(out), operator)
+    assert [path.parent.name for path in out.glob("*/*.parquet") if path.is_file()] == ["day=0"]
+    (out / "day=1" / "rows.parquet").rmdir()
+    report, difference = enrich_behind(gate, str(source), str(out), operator)
+    assert (report.skipped, difference) == (3, None)
+    assert pq.read_table(out).num_rows == 9
+    _, difference = enrich_behind(gate, str(source), str(out), operator)  # by now there is a previous output
+    assert difference is not None
 
-    source = write_days(tmp_path / "in", 3)
-    report = enrich_dataset(source, tmp_path / "candidate", ClassifyEmotions(model=tiny_model))
-    candidate, out = Folder(str(tmp_path / "candidate")), Folder(str(tmp_path / "out"))
-    assert promote(report, candidate, out) == 3
-    (tmp_path / "out" / "day=1" / "rows.parquet").unlink()
-    assert promote(report, candidate, out) == 1
-    assert promote(report, candidate, out) == 0
-    assert pq.read_table(tmp_path / "out").num_rows == 9
+
+def test_what_passed_is_held_against_the_previous_output_again_if_it_or_the_limit_changed(
+    tiny_model: str, other_model: str, tmp_path: Path
+) -> None:
+    source, out, candidate = write_days(tmp_path / "in", 2), tmp_path / "out", tmp_path / "candidate"
+    enrich_dataset(source, out, ClassifyEmotions(model=tiny_model))
+    places = {"compare_to": str(out), "candidate": str(candidate)}
+    operator = ClassifyEmotions(model=other_model)
+    with lease.hold(Folder(str(out)), ""), pytest.raises(DestinationBusyError):
+        enrich_behind(Gate(**places, max_flip_rate=1.0), str(source), str(out), operator, overwrite=True)
+    with pytest.raises(GateClosedError):
+        enrich_behind(Gate(**places, max_drift=0.0), str(source), str(out), operator, overwrite=True)
+
+
+def test_a_gate_replaces_nothing_that_another_run_published_meanwhile(tiny_model: str, tmp_path: Path) -> None:
+    source, out = write_days(tmp_path / "in", 2), tmp_path / "out"
+    gate = Gate(candidate=str(tmp_path / "candidate"))
+    other = ClassifyEmotions(model=tiny_model, prefix="other")
+
+    def publish(_: Any) -> None:
+        if not (out / "day=1").exists():
+            enrich_dataset(source, out, other)
+
+    with pytest.raises(DestinationConflictError, match="changed since this run planned to replace it") as told:
+        enrich_behind(gate, str(source), str(out), ClassifyEmotions(model=tiny_model), on_progress=publish)
+    assert told.value.passing
+    assert "other_happy" in pq.read_schema(out / "day=0" / "rows.parquet").names
+    with pytest.raises(DestinationConflictError, match="stands already, made otherwise"):
+        enrich_behind(gate, str(source), str(out), ClassifyEmotions(model=tiny_model))
+
+
+def test_a_candidate_is_apart_from_the_destination_and_from_what_it_is_held_against(
+    tiny_model: str, other_model: str, tmp_path: Path
+) -> None:
+    source, out, old = write_days(tmp_path / "in", 1), tmp_path / "lake" / "out", tmp_path / "lake" / "old"
+    for place in (out, old):
+        enrich_dataset(source, place, ClassifyEmotions(model=tiny_model))
+    before = {path: path.read_bytes() for path in (tmp_path / "lake").rglob("*.parquet")}
+    operator = ClassifyEmotions(model=other_model)
+    for candidate, compare_to in (
+        (out, None), (old, old), (out, out), (out / "candidate", None), (out / "_candidate", None), (old / "new", old),
+        (tmp_path / "lake", None), (tmp_path / "lake", old), (old / "day=0", f"{old}/*/rows.parquet"),
+        (tmp_path / "candidate.parquet", None),
+    ):  # fmt: skip
+        limits = {} if compare_to is None else {"compare_to": str(compare_to), "max_flips": 9}
+        with pytest.raises(OptionError, match="candidate"):
+            enrich_behind(Gate(candidate=str(candidate), **limits), str(source), str(out), operator, overwrite=True)
+    with pytest.raises(OptionError, match="destination"):
+        enrich_behind(Gate(candidate=str(tmp_path / "c")), str(source), str(tmp_path / "x.parquet"), operator)
+    for compare_to in (out, out / "day=0", tmp_path / "lake"):
+        with pytest.raises(OptionError, match="held against itself"):
+            enrich_behind(Gate(compare_to=str(compare_to), max_flips=9), str(source), str(out), operator)
+    assert {path: path.read_bytes() for path in (tmp_path / "lake").rglob("*.parquet")} == before
+    assert not (tmp_path / "x.parquet").exists()
+
+
+def test_a_candidate_replaces_no_file_that_no_gate_put_there(tiny_model: str, tmp_path: Path) -> None:
+    source, candidate, foreign = write_days(tmp_path / "in", 1), tmp_path / "candidate", tmp_path / "foreign"
+    operator = ClassifyEmotions(model=tiny_model)
+    for folder in (candidate, foreign):
+        write_days(folder, 1)
+        before = (folder / "day=0" / "rows.parquet").read_bytes()
+        with pytest.raises(DestinationConflictError, match="that are no candidate's"):
+            enrich_behind(Gate(candidate=str(folder)), str(source), str(tmp_path / "out"), operator)
+        assert (folder / "day=0" / "rows.parquet").read_bytes() == before
+    (candidate / "day=0" / "rows.parquet").unlink()
+    enrich_behind(Gate(candidate=str(candidate)), str(source), str(tmp_path / "out"), operator)
+    with pytest.raises(DestinationConflictError, match="candidate of another destination"):
+        enrich_behind(Gate(candidate=str(candidate)), str(source), str(tmp_path / "elsewhere"), operator)
+    write_days(candidate, 1)
+    with pytest.raises(DestinationConflictError, match="was not written by this package"):
+        enrich_behind(Gate(candidate=str(candidate)), str(source), str(tmp_path / "out"), operator)
+    assert pq.read_table(tmp_path / "out").num_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("limit", 0), ("limit", 1), ("retry_errors", True), ("prune", True), ("dry_run", True)]
+)
+def test_what_would_publish_a_part_or_nothing_goes_with_no_candidate(
+    option: str, value: Any, tiny_model: str, tmp_path: Path
+) -> None:
+    source, gate = write_days(tmp_path / "in", 2), Gate(candidate=str(tmp_path / "candidate"))
+    operator = ClassifyEmotions(model=tiny_model)
+    with pytest.raises(OptionError, match=option):
+        enrich_behind(gate, str(source), str(tmp_path / "out"), operator, **{option: value})
+    assert not (tmp_path / "candidate").exists()
+
+
+def test_a_check_of_shards_against_their_own_output_is_refused_before_any_work(
+    sharded: tuple[Path, Path, list[dict[str, Any]]],
+) -> None:
+    source, out, manifests = sharded
+    options = {"source": str(source), "destination": str(out), "compare_to": str(out), "manifests": manifests[:1]}
+    api = Api(retries=True)
+    done = api.run(make("EmotionCheckOperator", **options, max_flips=0))
+    assert "held against itself" in str(done.error)
+    assert api.states[-1]["state"] == "failed"
 
 
 def test_what_a_destination_refuses_a_gate_refuses_before_any_work(
