@@ -91,7 +91,7 @@ def is_broken(error: Exception) -> bool:
     """
     if not isinstance(error, OSError):
         return isinstance(error, ValueError)
-    text = re.sub("'[^']*'", "", str(error))
+    text = re.sub(r"(?<!\w)'[^']*'", "", str(error))
     return error.errno is None and any(sign in text for sign in _BROKEN)
 
 
