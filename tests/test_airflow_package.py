@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
@@ -611,6 +611,149 @@ def test_a_password_in_a_uri_is_masked_as_soon_as_it_is_rendered() -> None:
     operator.render_template_fields({"where": "s3://key:a-password-of-a-uri@bucket/in"})
     assert operator.source == ["s3://key:a-password-of-a-uri@bucket/in", "in/"]
     assert "a-password-of-a-uri" not in str(redact(f"reading {operator.source}"))
+
+
+def test_a_password_and_a_token_of_a_mapped_task_are_masked_too() -> None:
+    from types import SimpleNamespace
+
+    from airflow.sdk import DAG
+    from airflow.sdk._shared.secrets_masker import redact
+
+    from emotion_ops.airflow import EmotionEnrichOperator
+
+    with DAG("d") as dag:
+        mapped = EmotionEnrichOperator.partial(
+            task_id="enrich", source="s3://key:password-of-a-mapped-task@bucket/in", destination="out/",
+            env={"HF_TOKEN": "token-of-a-mapped-task", "HF_HOME": "/hub"},
+        ).expand(shard=[[0, 2], [1, 2]])  # fmt: skip
+    ti = SimpleNamespace(map_index=0, task=mapped, is_mapped=True)
+    context: Any = {
+        "ti": ti, "task_instance": ti, "task": mapped, "expanded_ti_count": 2, "params": {}, "run_id": "r", "dag": dag,
+        "dag_run": SimpleNamespace(conf={}),
+    }  # fmt: skip
+    mapped.render_template_fields(context)
+    said = str(redact(f"reading {context['ti'].task.source} with {context['ti'].task.env}"))
+    assert "password-of-a-mapped-task" not in said
+    assert "token-of-a-mapped-task" not in said
+    assert "/hub" in said
+
+
+def test_nothing_of_the_workers_own_credentials_is_mixed_with_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk import BaseHook, Connection
+
+    from emotion_ops.airflow.stores import environment_of
+
+    connection = Connection(conn_id="lake", conn_type="aws", login="key", password=SECRET)
+    monkeypatch.setattr(BaseHook, "get_connection", lambda name: connection)
+    found = environment_of([("s3", "lake")])
+    assert (found["AWS_ACCESS_KEY_ID"], found["AWS_SECRET_ACCESS_KEY"]) == ("key", SECRET)
+    for away in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        assert found[away] is None
+    connection.login = connection.password = None  # by which Airflow too takes the worker's own
+    assert "AWS_SESSION_TOKEN" not in environment_of([("s3", "lake")])
+
+
+@pytest.mark.parametrize(
+    ("uri", "plain", "connection"),
+    [
+        ("s3://lake@bucket/in", "s3://bucket/in", "lake"),
+        ("abfss://container@account.dfs.core.windows.net/in", None, None),
+        ("sftp://me@host/in", None, None),
+        ("gs://anonymous@bucket/in", None, None),
+        ("s3://key:password@bucket/in", None, None),
+    ],
+)
+def test_what_stands_before_an_at_is_a_connection_only_where_it_can_be_no_user(
+    uri: str, plain: str | None, connection: str | None
+) -> None:
+    from emotion_ops.airflow.stores import without_connection
+
+    assert without_connection(uri) == (plain or uri, connection)
+
+
+# --- templates ----------------------------------------------------------------------------------------------------
+
+
+def test_lists_sets_and_nothing_come_through_templates_as_what_they_are(tmp_path: Path) -> None:
+    lists = {"allow": ["http", "https"], "days": ["in/a", "in/b"], "columns": ["id", "-image"], "shard": (0, 2)}
+    operator = make(
+        source="{{ params.days }}", destination="out/", python="{{ none }}", conn_id="{{ none }}",
+        allow="{{ params.allow }}", allow_hosts="{{ 'here' }}", columns="{{ params.columns }}",
+        shard="{{ params.shard }}", retry_errors={"unreadable"}, candidate="{{ none }}",
+    )  # fmt: skip
+    operator.render_template_fields({"params": lists})
+    request, environment = operator._request()
+    assert request["source"] == ["in/a", "in/b"]
+    assert request["operator"] == {"allow": ["http", "https"], "allow_hosts": ["here"]}
+    expected = {"columns": ["id", "-image"], "shard": [0, 2], "retry_errors": ["unreadable"]}
+    assert {name: request["options"][name] for name in expected} == expected
+    assert (environment, request["gate"]) == ({}, None)
+
+    class Lazy(Sequence[str]):
+        """What mapped tasks returned, as Airflow hands it over."""
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: Any) -> Any:
+            return ["in/a", "in/b"][index]
+
+    operator.source = Lazy()
+    assert operator._request()[0]["source"] == ["in/a", "in/b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "text"),
+    [
+        ("EmotionEnrichOperator", {"allow": "{{ '[http' }}"}, "it is no list"),
+        ("EmotionEnrichOperator", {"progress_seconds": "often"}, "progress_seconds='often' cannot be used"),
+        ("EmotionEnrichOperator", {"env": {"A=B": "c"}}, "check the names and values in env="),
+        ("EmotionEnrichOperator", {"env": {"A": "b\0"}}, "check the names and values in env="),
+        ("EmotionEnrichOperator", {"python": ["python"]}, "give a text"),
+        ("EmotionCheckOperator", {"manifests": [{}, None]}, "a task that was skipped returned none"),
+        ("EmotionCheckOperator", {"manifests": None}, "a task that was skipped returned none"),
+        ("EmotionCheckOperator", {"manifests": {"shard": None, "destination": "o", "emotions": {}}}, "not the parts"),
+    ],
+)
+def test_what_templates_give_that_cannot_work_fails_without_a_retry(
+    name: str, options: dict[str, Any], text: str, tmp_path: Path
+) -> None:
+    api = Api(retries=True)
+    source = write_days(tmp_path / "in", 1)
+    done = api.run(make(name, source=str(source), destination=str(tmp_path / "out"), **options))
+    assert text in str(done.error)
+    assert api.states[-1]["state"] == "failed"
+
+
+# --- manifest -----------------------------------------------------------------------------------------------------
+
+
+def test_the_manifest_of_a_second_run_knows_the_failed_rows_of_the_first(tiny_model: str, tmp_path: Path) -> None:
+    from emotion_ops.lake.reports.manifest import manifest_of, merged
+
+    pq.write_table(
+        pa.table({"image": [b"no image", faces_table(1)["image"][0].as_py()["bytes"]]}), tmp_path / "in.parquet"
+    )
+    operator = ClassifyEmotions(model=tiny_model)
+    reports = [enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", operator) for _ in range(2)]
+    first, second = (manifest_of(report, operator, shard=(0, 1)) for report in reports)
+    assert (first["failed"], first["failed_skipped"], first["error_rate"]) == (1, 0, 0.5)
+    assert (second["failed"], second["failed_skipped"], second["error_rate"]) == (0, 1, 0.5)
+    slow = {**first, "shard": [1, 2], "seconds": 1e6, "limit": "storage", "outcome": "planned"}
+    whole = merged([{**second, "shard": [0, 2]}, slow])
+    assert (whole["failed"], whole["failed_skipped"], whole["error_rate"]) == (1, 1, 0.5)
+    assert (whole["limit"], whole["outcome"]) == ("storage", "planned")
+
+
+def test_the_consumer_takes_several_events_and_none(dagbag: Any) -> None:
+    from types import SimpleNamespace
+
+    read = dagbag.dags["emotion_shards_consumer"].get_task("read").python_callable
+    asset = read.__globals__["EMOTIONS"]
+    events = [SimpleNamespace(timestamp=n, extra={"rows": n, "rows_skipped": 0, "destination": "out"}) for n in (1, 2)]
+    assert read({asset: events}) == events[1].extra
+    assert read({}) == {}
+    assert read(None) == {}
 
 
 # --- docs ---------------------------------------------------------------------------------------------------------
