@@ -613,6 +613,7 @@ def test_the_folder_that_a_task_runs_in_is_not_where_its_program_comes_from(
 # --- another environment ------------------------------------------------------------------------------------------
 
 BARE = """
+import builtins
 import sys
 
 class Missing:
@@ -620,6 +621,16 @@ class Missing:
         if name.partition(".")[0] in {missing!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
+import_ = builtins.__import__
+
+def watched(name, globals=None, locals=None, fromlist=(), level=0):
+    if (globals or {{}}).get("__name__", "").startswith("emotion_ops"):
+        top = name.partition(".")[0]
+        if not level and top not in {{"airflow", "emotion_ops", "openlineage", *sys.stdlib_module_names}}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}, said to emotion_ops", name=name)
+    return import_(name, globals, locals, fromlist, level)
+
+builtins.__import__ = watched
 sys.meta_path.insert(0, Missing())
 sys.path[:0] = [{tests!r}]
 from airflow_api import Api
@@ -640,7 +651,9 @@ print("loaded:", sorted(name for name in {missing!r} if name in sys.modules))
 def test_with_another_interpreter_airflow_needs_this_package_without_its_dependencies(
     source: Path, tiny_model: str, tmp_path: Path
 ) -> None:
-    """What Airflow itself does not bring can't be imported there; the other interpreter has it all."""
+    """What Airflow itself does not bring can't be imported there, and by this package nothing but Airflow, whose own
+    packages (rich, fsspec) may be other ones some day; the other interpreter has it all.
+    """
     missing = (
         "torch", "transformers", "safetensors", "huggingface_hub", "tokenizers", "pandas", "pyarrow", "numpy", "PIL",
         "narwhals", "polars", "boto3", "botocore", "s3fs",
