@@ -560,6 +560,15 @@ def test_openlineage_is_told_the_datasets_the_columns_and_the_numbers(tiny_model
     assert statistics.size > 0
 
 
+def test_a_name_with_signs_of_urls_in_it_is_told_whole_and_linked_to() -> None:
+    from emotion_ops.airflow.lineage import dataset_of
+    from emotion_ops.airflow.links import address_of
+
+    assert dataset_of("/data/a#1?/in") == ("file", "/data/a#1?/in")
+    assert dataset_of("s3://key:password@lake/in?region=x") == ("s3://lake", "in")
+    assert address_of("/data/a#1 b/report.html") == "file:///data/a%231%20b/report.html"
+
+
 # --- connections --------------------------------------------------------------------------------------------------
 
 SECRET = "a-secret-of-the-tests"
