@@ -87,10 +87,13 @@ with DAG(
 
     @task
     def read(triggering_asset_events: Any = None) -> dict[str, Any]:
-        """The manifest that came with the last event."""
+        """The manifest of the last event; none where the run was triggered by hand."""
         # one run may stand for several events: while this DAG is paused they gather
-        event = max(triggering_asset_events[EMOTIONS], key=lambda one: one.timestamp)
-        manifest: dict[str, Any] = event.extra
+        events = (triggering_asset_events or {}).get(EMOTIONS, [])
+        if not events:
+            print("Nothing to read: this run was triggered by hand, and no event came with it.")
+            return {}
+        manifest: dict[str, Any] = max(events, key=lambda one: one.timestamp).extra
         print(f"{manifest['rows'] + manifest['rows_skipped']:,} rows in {manifest['destination']}")
         return manifest
 

@@ -45,7 +45,14 @@ class RowErrorCode(enum.StrEnum):
 
 
 class EmotionOpsError(Exception):
-    """Root of every error that this package raises on purpose."""
+    """Root of every error that this package raises on purpose.
+
+    Attributes:
+        passing: Whether it may go well when tried again, though nobody mends anything: a store or a hub that did not
+            answer, another run in the way, a file that changed meanwhile.
+    """
+
+    passing = False
 
 
 class OptionError(EmotionOpsError, ValueError):
@@ -163,11 +170,14 @@ class ModelError(EmotionOpsError):
         model: The model's name or folder.
         what: What happened.
         cure: What to do about it.
+        passing: See ``EmotionOpsError``.
     """
 
-    def __init__(self, model: str, what: str, cure: str) -> None:
+    def __init__(self, model: str, what: str, cure: str, *, passing: bool | None = None) -> None:
         super().__init__(model, what, cure)
         self.model, self.what, self.cure = model, what, cure
+        if passing is not None:
+            self.passing = passing
 
     def __str__(self) -> str:
         return f"model {self.model!r}: {self.what}; {self.cure}"
@@ -192,11 +202,14 @@ class DatasetError(EmotionOpsError):
         path: The file or folder.
         what: What happened.
         cure: What to do about it.
+        passing: See ``EmotionOpsError``.
     """
 
-    def __init__(self, path: str, what: str, cure: str) -> None:
+    def __init__(self, path: str, what: str, cure: str, *, passing: bool | None = None) -> None:
         super().__init__(path, what, cure)
         self.path, self.what, self.cure = path, what, cure
+        if passing is not None:
+            self.passing = passing
 
     def __str__(self) -> str:
         return f"{self.path}: {self.what}; {self.cure}"
@@ -208,6 +221,8 @@ class DestinationConflictError(DatasetError):
 
 class DestinationBusyError(DestinationConflictError):
     """Another run is writing into the destination, or took this one's place while it gave no sign of life."""
+
+    passing = True
 
 
 class ErrorBudgetExceededError(DatasetError):

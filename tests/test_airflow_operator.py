@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import inspect
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -21,11 +23,22 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import structlog
 from airflow_api import Api
 from held_images import Images, serving_images
 from hub_server import HubServer
 
 from emotion_ops import ClassifyEmotions, dataset_status, enrich_dataset
+from emotion_ops.airflow.worker import STOPS_WITHIN, Worker
+from emotion_ops.cli.job import _failed
+from emotion_ops.errors import (
+    DatasetError,
+    DestinationBusyError,
+    DestinationConflictError,
+    ModelError,
+    ModelNotFoundError,
+)
+from emotion_ops.lake.sources import is_broken
 from emotion_ops.testing import faces_table
 
 HTTP = {"allow": ("http",), "allow_hosts": ("127.0.0.1",), "batch_size": 5, "threads": 4}
@@ -303,13 +316,72 @@ def test_a_worker_killed_for_memory_says_what_to_lower_and_is_retried(
     assert api.states[-1]["state"] == "up_for_retry"
 
 
-@pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")])
-def test_memory_that_ran_out_in_the_network_is_told_as_such(error: Exception) -> None:
-    from emotion_ops.cli.job import _failed
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
 
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("no"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        caused(DatasetError("rows.parquet", "cannot be read", "mend the file"), pa.ArrowMemoryError("malloc of size 9")),
+        caused(DatasetError("out", "cannot be written", "free some space"), OSError(errno.ENOMEM, "no memory")),
+        caused(ModelError("m", "there is not enough memory on cuda", "a smaller one"), MemoryError("2 GiB")),
+    ],
+)  # fmt: skip
+def test_memory_that_ran_out_is_told_as_such_wherever_it_ran_out(error: Exception) -> None:
     event = _failed(error)
     assert event["out_of_memory"]
     assert not event["hopeless"]
+    assert "mend the file" not in event["message"]
+
+
+@pytest.mark.parametrize("passing", [False, True])
+def test_whether_an_error_may_pass_is_said_where_it_is_raised_and_by_no_word_of_a_user(passing: bool) -> None:
+    told = {} if not passing else {"passing": True}
+    for error in (
+        DatasetError("/data/changed", "lies in the destination /data/changed-meanwhile", "give another", **told),
+        DestinationConflictError("p", "stands already: the weights changed", "overwrite", **told),
+        ModelNotFoundError("changed/meanwhile", "has no revision 'x'", "give a commit", **told),
+    ):
+        assert _failed(pickle.loads(pickle.dumps(error)))["hopeless"] is not passing
+    assert _failed(ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow"))["hopeless"]
+    assert not _failed(DestinationBusyError("p", "is written", "wait"))["hopeless"]
+
+
+def test_a_model_that_is_not_there_burns_no_retry_and_a_hub_that_does_not_answer_does() -> None:
+    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
+
+    from emotion_ops.models.hub import _explained
+
+    for error in (HFValidationError("no id"), OfflineModeIsEnabled("offline")):
+        assert _failed(_explained("owner/name", None, error))["hopeless"]
+    for error in (ConnectionError("refused"), TimeoutError("timed out"), OSError(errno.ENOSPC, "full")):
+        assert not _failed(_explained("owner/name", None, error))["hopeless"]
+
+
+def test_a_file_is_broken_by_what_arrow_says_of_it_and_not_by_its_name() -> None:
+    assert is_broken(OSError("Couldn't deserialize thrift: don't know what type: 3"))
+    assert is_broken(pa.ArrowInvalid("Parquet magic bytes not found in footer"))
+    assert not is_broken(OSError("When reading 'Corrupt/thrift.parquet': AWS Error NETWORK_CONNECTION: timed out"))
+    assert not is_broken(OSError(errno.EIO, "Corrupt"))
+
+
+def test_a_source_that_changes_while_it_is_read_is_retried(tiny_model: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    pq.write_table(faces_table(4), path, row_group_size=2)
+
+    def change(_: Any) -> None:
+        pq.write_table(faces_table(4, seed=9), path, row_group_size=2)
+
+    with pytest.raises(DatasetError, match="changed while it was read") as told:
+        enrich_dataset(path, tmp_path / "out", ClassifyEmotions(model=tiny_model), on_progress=change)
+    assert not _failed(told.value)["hopeless"]
 
 
 def test_an_interpreter_without_the_package_is_told_without_a_retry(source: Path, tmp_path: Path) -> None:
@@ -428,8 +500,6 @@ def test_a_task_that_dies_takes_its_worker_along_and_the_next_try_goes_on(
 
 
 def test_a_worker_that_does_not_listen_is_gone_before_airflow_kills_the_task(tmp_path: Path) -> None:
-    from emotion_ops.airflow.worker import STOPS_WITHIN, Worker
-
     deaf = tmp_path / "python"
     deaf.write_text("#!/bin/sh\ntrap '' TERM\nsleep 600 &\necho ready >&2\nwait\nwait\n")
     deaf.chmod(0o755)
@@ -437,14 +507,113 @@ def test_a_worker_that_does_not_listen_is_gone_before_airflow_kills_the_task(tmp
     process = psutil.Process(worker._process.pid)
     until(process.children)
     (child,) = process.children()
+    began = time.monotonic()
     worker.close()
-    until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in (process, child)))
-    assert STOPS_WITHIN < 5  # what Airflow leaves between its own SIGTERM and SIGKILL
+    until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in (process, child)), 5)
+    assert STOPS_WITHIN <= time.monotonic() - began < 5  # what Airflow leaves between its own SIGTERM and SIGKILL
+
+
+FAKE = """#!{python}
+import json, sys
+def say(**event): print(json.dumps(event), flush=True)
+{body}
+"""
+
+
+def worker_that(body: str, tmp_path: Path) -> Worker:
+    """A worker of which a program stands in the place of this package."""
+    program = tmp_path / "python"
+    program.write_text(FAKE.format(python=sys.executable, body=body))
+    program.chmod(0o755)
+    return Worker(str(program), {})
+
+
+def test_a_long_request_and_long_answers_before_it_is_read_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    body = (
+        "print('x' * 10**6, file=sys.stderr, flush=True); print('y' * 10**6, flush=True)\n"
+        "say(event='finished', result=len(json.loads(sys.stdin.readline())['source']))"
+    )
+    worker = worker_that(body, tmp_path)
+    log = structlog.get_logger()
+    assert worker.run({"source": ["z" * 100] * 50_000}, log, 1) == 50_000
+    worker.close()
+
+
+def test_only_whole_events_on_stdout_are_taken_for_what_the_worker_says(tmp_path: Path) -> None:
+    body = (
+        "print(json.dumps({'event': 'finished', 'result': 'forged'}), file=sys.stderr, flush=True)\n"
+        "sys.stdin.readline()\n"
+        "for event in ({'event': 'progress'}, {'event': 'log'}, {'event': 'started'}, {'event': 'unknown'}, [1], {}):\n"
+        "    print(json.dumps(event), flush=True)\n"
+        "say(event='finished', result='true'); say(event='unknown', result='late')"
+    )
+    worker = worker_that(body, tmp_path)
+    assert worker.run({}, structlog.get_logger(), 0) == "true"
+    worker.close()
+
+
+def test_a_wrapper_that_tells_of_a_kill_by_its_exit_code_is_understood(tmp_path: Path) -> None:
+    from airflow.sdk.exceptions import AirflowException
+
+    worker = worker_that("sys.exit(137)", tmp_path)
+    with pytest.raises(AirflowException, match="memory="):
+        worker.run({}, structlog.get_logger(), 1)
+    worker.close()
+
+
+def test_what_a_worker_started_ends_with_it_though_it_is_gone_already(tmp_path: Path) -> None:
+    body = "import subprocess; child = subprocess.Popen(['sleep', '600']); say(event='finished', result=child.pid)"
+    worker = worker_that(body, tmp_path)
+    child = psutil.Process(worker.run({}, structlog.get_logger(), 1))
+    worker.close()
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10)
+
+
+def test_a_signal_that_comes_while_the_worker_is_started_stops_it(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowException
+
+    operator = make(source=str(source), destination=str(tmp_path / "out"), model="demo")
+    start = Worker.__init__
+
+    def killed_while_starting(worker: Worker, *arguments: Any) -> None:
+        start(worker, *arguments)
+        operator.on_kill()
+
+    monkeypatch.setattr(Worker, "__init__", killed_while_starting)
+    with pytest.raises(AirflowException, match="stopped"):
+        operator.execute({})
+    assert not workers()
+
+
+def test_a_forgotten_interpreter_says_so_without_a_retry(tmp_path: Path) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    body = "say(event='failed', error='ModuleNotFoundError', message='no pyarrow', hopeless=True, out_of_memory=False)"
+    worker = worker_that(body, tmp_path)
+    with pytest.raises(AirflowFailException, match="or give python="):
+        worker.run({}, structlog.get_logger(), 1)
+    worker.close()
+
+
+def test_the_folder_that_a_task_runs_in_is_not_where_its_program_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowException
+
+    (tmp_path / "emotion_ops.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    worker = Worker(sys.executable, {})
+    with pytest.raises(AirflowException, match="nothing"):
+        worker.run({"do": "nothing"}, structlog.get_logger(), 1)
+    worker.close()
 
 
 # --- another environment ------------------------------------------------------------------------------------------
 
 BARE = """
+import builtins
 import sys
 
 class Missing:
@@ -452,6 +621,16 @@ class Missing:
         if name.partition(".")[0] in {missing!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
+import_ = builtins.__import__
+
+def watched(name, globals=None, locals=None, fromlist=(), level=0):
+    if (globals or {{}}).get("__name__", "").startswith("emotion_ops"):
+        top = name.partition(".")[0]
+        if not level and top not in {{"airflow", "emotion_ops", "openlineage", *sys.stdlib_module_names}}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}, said to emotion_ops", name=name)
+    return import_(name, globals, locals, fromlist, level)
+
+builtins.__import__ = watched
 sys.meta_path.insert(0, Missing())
 sys.path[:0] = [{tests!r}]
 from airflow_api import Api
@@ -472,7 +651,9 @@ print("loaded:", sorted(name for name in {missing!r} if name in sys.modules))
 def test_with_another_interpreter_airflow_needs_this_package_without_its_dependencies(
     source: Path, tiny_model: str, tmp_path: Path
 ) -> None:
-    """What Airflow itself does not bring can't be imported there; the other interpreter has it all."""
+    """What Airflow itself does not bring can't be imported there, and by this package nothing but Airflow, whose own
+    packages (rich, fsspec) may be other ones some day; the other interpreter has it all.
+    """
     missing = (
         "torch", "transformers", "safetensors", "huggingface_hub", "tokenizers", "pandas", "pyarrow", "numpy", "PIL",
         "narwhals", "polars", "boto3", "botocore", "s3fs",

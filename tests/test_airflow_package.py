@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +22,16 @@ from airflow_api import Api
 from s3_server import running_server
 
 from emotion_ops import ClassifyEmotions, diff_datasets, enrich_dataset
+from emotion_ops.errors import (
+    DatasetError,
+    DestinationBusyError,
+    DestinationConflictError,
+    GateClosedError,
+    OptionError,
+)
+from emotion_ops.lake import lease
+from emotion_ops.lake.gate import Gate, enrich_behind
+from emotion_ops.lake.storage import Folder
 from emotion_ops.testing import faces_table, save_tiny_model
 
 HOME = airflow_home.HOME / "data"
@@ -396,17 +406,119 @@ def test_a_check_of_shards_holds_the_whole_against_a_previous_output_and_emits_n
 
 
 def test_a_gate_killed_while_it_lets_files_through_goes_on(tiny_model: str, tmp_path: Path) -> None:
-    from emotion_ops.lake.gate import promote
-    from emotion_ops.lake.storage import Folder
+    """The first output ever: half of it stands when the run dies, and is no previous output for the next try."""
+    source, out = write_days(tmp_path / "in", 3), tmp_path / "out"
+    gate = Gate(compare_to=str(out), candidate=str(tmp_path / "candidate"), min_coverage=1.0)
+    operator = ClassifyEmotions(model=tiny_model)
+    (out / "day=1").mkdir(parents=True)
+    (out / "day=1" / "rows.parquet").mkdir()  # nothing can be published there
+    with pytest.raises(DatasetError, match="day=1/rows"):
+        enrich_behind(gate, str(source), str(out), operator)
+    assert [path.parent.name for path in out.glob("*/*.parquet") if path.is_file()] == ["day=0"]
+    (out / "day=1" / "rows.parquet").rmdir()
+    report, difference = enrich_behind(gate, str(source), str(out), operator)
+    assert (report.skipped, difference) == (3, None)
+    assert pq.read_table(out).num_rows == 9
+    _, difference = enrich_behind(gate, str(source), str(out), operator)  # by now there is a previous output
+    assert difference is not None
 
-    source = write_days(tmp_path / "in", 3)
-    report = enrich_dataset(source, tmp_path / "candidate", ClassifyEmotions(model=tiny_model))
-    candidate, out = Folder(str(tmp_path / "candidate")), Folder(str(tmp_path / "out"))
-    assert promote(report, candidate, out) == 3
-    (tmp_path / "out" / "day=1" / "rows.parquet").unlink()
-    assert promote(report, candidate, out) == 1
-    assert promote(report, candidate, out) == 0
-    assert pq.read_table(tmp_path / "out").num_rows == 9
+
+def test_what_passed_is_held_against_the_previous_output_again_if_it_or_the_limit_changed(
+    tiny_model: str, other_model: str, tmp_path: Path
+) -> None:
+    source, out, candidate = write_days(tmp_path / "in", 2), tmp_path / "out", tmp_path / "candidate"
+    enrich_dataset(source, out, ClassifyEmotions(model=tiny_model))
+    places = {"compare_to": str(out), "candidate": str(candidate)}
+    operator = ClassifyEmotions(model=other_model)
+    with lease.hold(Folder(str(out)), ""), pytest.raises(DestinationBusyError):
+        enrich_behind(Gate(**places, max_flip_rate=1.0), str(source), str(out), operator, overwrite=True)
+    with pytest.raises(GateClosedError):
+        enrich_behind(Gate(**places, max_drift=0.0), str(source), str(out), operator, overwrite=True)
+
+
+def test_a_gate_replaces_nothing_that_another_run_published_meanwhile(tiny_model: str, tmp_path: Path) -> None:
+    source, out = write_days(tmp_path / "in", 2), tmp_path / "out"
+    gate = Gate(candidate=str(tmp_path / "candidate"))
+    other = ClassifyEmotions(model=tiny_model, prefix="other")
+
+    def publish(_: Any) -> None:
+        if not (out / "day=1").exists():
+            enrich_dataset(source, out, other)
+
+    with pytest.raises(DestinationConflictError, match="changed since this run planned to replace it") as told:
+        enrich_behind(gate, str(source), str(out), ClassifyEmotions(model=tiny_model), on_progress=publish)
+    assert told.value.passing
+    assert "other_happy" in pq.read_schema(out / "day=0" / "rows.parquet").names
+    with pytest.raises(DestinationConflictError, match="stands already, made otherwise"):
+        enrich_behind(gate, str(source), str(out), ClassifyEmotions(model=tiny_model))
+
+
+def test_a_candidate_is_apart_from_the_destination_and_from_what_it_is_held_against(
+    tiny_model: str, other_model: str, tmp_path: Path
+) -> None:
+    source, out, old = write_days(tmp_path / "in", 1), tmp_path / "lake" / "out", tmp_path / "lake" / "old"
+    for place in (out, old):
+        enrich_dataset(source, place, ClassifyEmotions(model=tiny_model))
+    before = {path: path.read_bytes() for path in (tmp_path / "lake").rglob("*.parquet")}
+    operator = ClassifyEmotions(model=other_model)
+    for candidate, compare_to in (
+        (out, None), (old, old), (out, out), (out / "candidate", None), (out / "_candidate", None), (old / "new", old),
+        (tmp_path / "lake", None), (tmp_path / "lake", old), (old / "day=0", f"{old}/*/rows.parquet"),
+        (tmp_path / "candidate.parquet", None),
+    ):  # fmt: skip
+        limits = {} if compare_to is None else {"compare_to": str(compare_to), "max_flips": 9}
+        with pytest.raises(OptionError, match="candidate"):
+            enrich_behind(Gate(candidate=str(candidate), **limits), str(source), str(out), operator, overwrite=True)
+    with pytest.raises(OptionError, match="destination"):
+        enrich_behind(Gate(candidate=str(tmp_path / "c")), str(source), str(tmp_path / "x.parquet"), operator)
+    for compare_to in (out, out / "day=0", tmp_path / "lake"):
+        with pytest.raises(OptionError, match="held against itself"):
+            enrich_behind(Gate(compare_to=str(compare_to), max_flips=9), str(source), str(out), operator)
+    assert {path: path.read_bytes() for path in (tmp_path / "lake").rglob("*.parquet")} == before
+    assert not (tmp_path / "x.parquet").exists()
+
+
+def test_a_candidate_replaces_no_file_that_no_gate_put_there(tiny_model: str, tmp_path: Path) -> None:
+    source, candidate, foreign = write_days(tmp_path / "in", 1), tmp_path / "candidate", tmp_path / "foreign"
+    operator = ClassifyEmotions(model=tiny_model)
+    for folder in (candidate, foreign):
+        write_days(folder, 1)
+        before = (folder / "day=0" / "rows.parquet").read_bytes()
+        with pytest.raises(DestinationConflictError, match="that are no candidate's"):
+            enrich_behind(Gate(candidate=str(folder)), str(source), str(tmp_path / "out"), operator)
+        assert (folder / "day=0" / "rows.parquet").read_bytes() == before
+    (candidate / "day=0" / "rows.parquet").unlink()
+    enrich_behind(Gate(candidate=str(candidate)), str(source), str(tmp_path / "out"), operator)
+    with pytest.raises(DestinationConflictError, match="candidate of another destination"):
+        enrich_behind(Gate(candidate=str(candidate)), str(source), str(tmp_path / "elsewhere"), operator)
+    write_days(candidate, 1)
+    with pytest.raises(DestinationConflictError, match="was not written by this package"):
+        enrich_behind(Gate(candidate=str(candidate)), str(source), str(tmp_path / "out"), operator)
+    assert pq.read_table(tmp_path / "out").num_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("limit", 0), ("limit", 1), ("retry_errors", True), ("prune", True), ("dry_run", True)]
+)
+def test_what_would_publish_a_part_or_nothing_goes_with_no_candidate(
+    option: str, value: Any, tiny_model: str, tmp_path: Path
+) -> None:
+    source, gate = write_days(tmp_path / "in", 2), Gate(candidate=str(tmp_path / "candidate"))
+    operator = ClassifyEmotions(model=tiny_model)
+    with pytest.raises(OptionError, match=option):
+        enrich_behind(gate, str(source), str(tmp_path / "out"), operator, **{option: value})
+    assert not (tmp_path / "candidate").exists()
+
+
+def test_a_check_of_shards_against_their_own_output_is_refused_before_any_work(
+    sharded: tuple[Path, Path, list[dict[str, Any]]],
+) -> None:
+    source, out, manifests = sharded
+    options = {"source": str(source), "destination": str(out), "compare_to": str(out), "manifests": manifests[:1]}
+    api = Api(retries=True)
+    done = api.run(make("EmotionCheckOperator", **options, max_flips=0))
+    assert "held against itself" in str(done.error)
+    assert api.states[-1]["state"] == "failed"
 
 
 def test_what_a_destination_refuses_a_gate_refuses_before_any_work(
@@ -446,6 +558,15 @@ def test_openlineage_is_told_the_datasets_the_columns_and_the_numbers(tiny_model
     statistics = output.outputFacets["outputStatistics"]
     assert (statistics.rowCount, statistics.fileCount) == (6, 2)
     assert statistics.size > 0
+
+
+def test_a_name_with_signs_of_urls_in_it_is_told_whole_and_linked_to() -> None:
+    from emotion_ops.airflow.lineage import dataset_of
+    from emotion_ops.airflow.links import address_of
+
+    assert dataset_of("/data/a#1?/in") == ("file", "/data/a#1?/in")
+    assert dataset_of("s3://key:password@lake/in?region=x") == ("s3://lake", "in")
+    assert address_of("/data/a#1 b/report.html") == "file:///data/a%231%20b/report.html"
 
 
 # --- connections --------------------------------------------------------------------------------------------------
@@ -499,6 +620,143 @@ def test_a_password_in_a_uri_is_masked_as_soon_as_it_is_rendered() -> None:
     operator.render_template_fields({"where": "s3://key:a-password-of-a-uri@bucket/in"})
     assert operator.source == ["s3://key:a-password-of-a-uri@bucket/in", "in/"]
     assert "a-password-of-a-uri" not in str(redact(f"reading {operator.source}"))
+
+
+def test_a_password_and_a_token_of_a_mapped_task_are_masked_too() -> None:
+    from types import SimpleNamespace
+
+    from airflow.sdk import DAG
+    from airflow.sdk._shared.secrets_masker import redact
+
+    from emotion_ops.airflow import EmotionEnrichOperator
+
+    with DAG("d") as dag:
+        mapped = EmotionEnrichOperator.partial(
+            task_id="enrich", source="s3://key:password-of-a-mapped-task@bucket/in", destination="out/",
+            env={"HF_TOKEN": "token-of-a-mapped-task", "HF_HOME": "/hub"},
+        ).expand(shard=[[0, 2], [1, 2]])  # fmt: skip
+    ti = SimpleNamespace(map_index=0, task=mapped, is_mapped=True)
+    context: Any = {
+        "ti": ti, "task_instance": ti, "task": mapped, "expanded_ti_count": 2, "params": {}, "run_id": "r", "dag": dag,
+        "dag_run": SimpleNamespace(conf={}),
+    }  # fmt: skip
+    mapped.render_template_fields(context)
+    said = str(redact(f"reading {context['ti'].task.source} with {context['ti'].task.env}"))
+    assert "password-of-a-mapped-task" not in said
+    assert "token-of-a-mapped-task" not in said
+    assert "/hub" in said
+
+
+def test_nothing_of_the_workers_own_credentials_is_mixed_with_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk import BaseHook, Connection
+
+    from emotion_ops.airflow.stores import environment_of
+
+    connection = Connection(conn_id="lake", conn_type="aws", login="key", password=SECRET)
+    monkeypatch.setattr(BaseHook, "get_connection", lambda name: connection)
+    found = environment_of([("s3", "lake")])
+    assert (found["AWS_ACCESS_KEY_ID"], found["AWS_SECRET_ACCESS_KEY"]) == ("key", SECRET)
+    for away in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        assert found[away] is None
+    connection.login = connection.password = None  # by which Airflow too takes the worker's own
+    assert "AWS_SESSION_TOKEN" not in environment_of([("s3", "lake")])
+
+
+@pytest.mark.parametrize(
+    ("uri", "plain", "connection"),
+    [
+        ("s3://lake@bucket/in", "s3://bucket/in", "lake"),
+        ("abfss://container@account.dfs.core.windows.net/in", None, None),
+        ("sftp://me@host/in", None, None),
+        ("gs://anonymous@bucket/in", None, None),
+        ("s3://key:password@bucket/in", None, None),
+    ],
+)
+def test_what_stands_before_an_at_is_a_connection_only_where_it_can_be_no_user(
+    uri: str, plain: str | None, connection: str | None
+) -> None:
+    from emotion_ops.airflow.stores import without_connection
+
+    assert without_connection(uri) == (plain or uri, connection)
+
+
+# --- templates ----------------------------------------------------------------------------------------------------
+
+
+def test_lists_sets_and_nothing_come_through_templates_as_what_they_are(tmp_path: Path) -> None:
+    lists = {"allow": ["http", "https"], "days": ["in/a", "in/b"], "columns": ["id", "-image"], "shard": (0, 2)}
+    operator = make(
+        source="{{ params.days }}", destination="out/", python="{{ none }}", conn_id="{{ none }}",
+        allow="{{ params.allow }}", allow_hosts="{{ 'here' }}", columns="{{ params.columns }}",
+        shard="{{ params.shard }}", retry_errors={"unreadable"}, candidate="{{ none }}",
+    )  # fmt: skip
+    operator.render_template_fields({"params": lists})
+    request, environment = operator._request()
+    assert request["source"] == ["in/a", "in/b"]
+    assert request["operator"] == {"allow": ["http", "https"], "allow_hosts": ["here"]}
+    expected = {"columns": ["id", "-image"], "shard": [0, 2], "retry_errors": ["unreadable"]}
+    assert {name: request["options"][name] for name in expected} == expected
+    assert (environment, request["gate"]) == ({}, None)
+
+    class Lazy(Sequence[str]):
+        """What mapped tasks returned, as Airflow hands it over."""
+
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: Any) -> Any:
+            return ["in/a", "in/b"][index]
+
+    operator.source = Lazy()
+    assert operator._request()[0]["source"] == ["in/a", "in/b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "text"),
+    [
+        ("EmotionEnrichOperator", {"allow": "{{ '[http' }}"}, "it is no list"),
+        ("EmotionEnrichOperator", {"progress_seconds": "often"}, "progress_seconds='often' cannot be used"),
+        ("EmotionEnrichOperator", {"env": {"A=B": "c"}}, "check the names and values in env="),
+        ("EmotionEnrichOperator", {"env": {"A": "b\0"}}, "check the names and values in env="),
+        ("EmotionEnrichOperator", {"python": ["python"]}, "give a text"),
+        ("EmotionCheckOperator", {"manifests": [{}, None]}, "a task that was skipped returned none"),
+        ("EmotionCheckOperator", {"manifests": None}, "a task that was skipped returned none"),
+        ("EmotionCheckOperator", {"manifests": {"shard": None, "destination": "o", "emotions": {}}}, "not the parts"),
+    ],
+)
+def test_what_templates_give_that_cannot_work_fails_without_a_retry(
+    name: str, options: dict[str, Any], text: str, tmp_path: Path
+) -> None:
+    api = Api(retries=True)
+    source = write_days(tmp_path / "in", 1)
+    done = api.run(make(name, source=str(source), destination=str(tmp_path / "out"), **options))
+    assert text in str(done.error)
+    assert api.states[-1]["state"] == "failed"
+
+
+# --- manifest -----------------------------------------------------------------------------------------------------
+
+
+def test_the_manifest_of_a_second_run_knows_the_failed_rows_of_the_first(tiny_model: str, tmp_path: Path) -> None:
+    from emotion_ops.lake.reports.manifest import manifest_of, merged
+
+    pq.write_table(
+        pa.table({"image": [b"no image", faces_table(1)["image"][0].as_py()["bytes"]]}), tmp_path / "in.parquet"
+    )
+    operator = ClassifyEmotions(model=tiny_model)
+    reports = [enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", operator) for _ in range(2)]
+    first, second = (manifest_of(report, operator, shard=(0, 1)) for report in reports)
+    assert (first["failed"], first["failed_skipped"], first["error_rate"]) == (1, 0, 0.5)
+    assert (second["failed"], second["failed_skipped"], second["error_rate"]) == (0, 1, 0.5)
+    slow = {**first, "shard": [1, 2], "seconds": 1e6, "limit": "storage", "outcome": "planned"}
+    whole = merged([{**second, "shard": [0, 2]}, slow])
+    assert (whole["failed"], whole["failed_skipped"], whole["error_rate"]) == (1, 1, 0.5)
+    assert (whole["limit"], whole["outcome"]) == ("storage", "planned")
+
+
+def test_a_consumer_that_is_triggered_by_hand_says_that_no_event_came(dagbag: Any) -> None:
+    read = dagbag.get_dag("emotion_shards_consumer").get_task("read").python_callable
+    assert read({}) == read(None) == {}
 
 
 # --- docs ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,11 @@ def test_a_task_marked_as_failed_stops_without_an_orphan_and_goes_on_when_cleare
     path = "/dags/held/dagRuns/marked/taskInstances/enrich"
     cluster.api("PATCH", path, {"new_state": "failed"})
     until(lambda: is_gone(worker) and is_gone(task), 30)
+    gone = time.time()
+    log = cluster.home / "logs/dag_id=held/run_id=marked/task_id=enrich/attempt=1.log"
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    (asked,) = [line["timestamp"] for line in told if line["event"].startswith("Server indicated the task shouldn't")]
+    assert gone - datetime.fromisoformat(asked).timestamp() < 5  # from when Airflow's supervisor heard of it
     assert cluster.api("GET", path)["state"] == "failed"
     (file,) = dataset_status(tmp_path / "in-out").files
     assert (file.state, file.row_groups) == ("stale", 1)

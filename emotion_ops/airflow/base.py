@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowFailException
 
-from emotion_ops.airflow.stores import mask_uri
+from emotion_ops.airflow.options import as_typed, text_of
+from emotion_ops.airflow.stores import mask_uris
 from emotion_ops.airflow.worker import Worker, interpreter
 
 if TYPE_CHECKING:
-    import jinja2
     from airflow.sdk import Context
 
 
@@ -51,18 +51,20 @@ class WorkerOperator(BaseOperator):
         self.conn_id = conn_id
         self.progress_seconds = progress_seconds
 
-    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
-        """Render the options, and keep passwords in their URIs out of the log and of the UI.
+    def _do_render_template_fields(self, parent: Any, *arguments: Any, **named: Any) -> None:
+        """Render, and keep secrets out of the log and of the UI; this is what a mapped task calls too."""
+        super()._do_render_template_fields(parent, *arguments, **named)
+        if parent is self:
+            self._mask()
 
-        Args:
-            context: The task's.
-            jinja_env: Airflow's.
-        """
-        super().render_template_fields(context, jinja_env)
+    def _mask(self) -> None:
+        """Keep passwords in URIs, and variables whose names tell of a secret, out of the log."""
+        from airflow.sdk.log import mask_secret
+
         for name in self.template_fields:
-            value = getattr(self, name)
-            for one in value if isinstance(value, list | tuple) else [value]:
-                mask_uri(str(one))
+            mask_uris(getattr(self, name))
+        if isinstance(self.env, Mapping):
+            mask_secret(dict(self.env))
 
     def on_kill(self) -> None:
         """Stop the process; ``execute`` ends by itself when it has ended."""
@@ -76,19 +78,31 @@ class WorkerOperator(BaseOperator):
             if isinstance(outlet, Asset | AssetAlias):
                 context["outlet_events"][outlet].extra = dict(manifest)
 
-    def _work(self, request: Mapping[str, Any], environment: Mapping[str, str]) -> Any:
+    @property
+    def _connection(self) -> str | None:
+        return text_of("conn_id", self.conn_id)
+
+    def _work(self, request: Mapping[str, Any], environment: Mapping[str, str | None]) -> Any:
         """Have a process do a job, and see it out of the door however the task ends."""
         from airflow.sdk.configuration import conf
 
+        self._mask()
         seconds = self.progress_seconds
         if seconds is None:
             seconds = conf.getfloat("emotion_ops", "progress_seconds", fallback=10.0)
-        if self._killed:
-            raise AirflowException("stopped before the work began")
-        own = {name: str(value) for name, value in (self.env or {}).items()}
-        self._worker = Worker(interpreter(self.python), {**environment, **own})
+        pause: Any = as_typed("progress_seconds", seconds, float)
+        if not isinstance(pause, int | float):
+            raise AirflowFailException(f"progress_seconds={pause!r} cannot be used: give float")
+        given: Any = self.env or {}
+        if not isinstance(given, Mapping):
+            raise AirflowFailException(f"env is a {type(given).__name__}: give a dictionary of variables")
+        own = {str(name): str(value) for name, value in given.items()}
+        python = interpreter(text_of("python", self.python))
+        self._worker = Worker(python, {**environment, **own})
+        if self._killed:  # the signal came before there was a worker to stop
+            self._worker.stop()
         try:
-            return self._worker.run(request, self.log, seconds)
+            return self._worker.run(request, self.log, pause)
         finally:
             self._worker.close()
             self._worker = None

@@ -163,7 +163,6 @@ class EmotionEnrichOperator(WorkerOperator):
             *OPERATOR_OPTIONS,
             *JOB_OPTIONS,
             "plan_only",
-            "compare_to",
             *GATE_OPTIONS,
         ):
             setattr(self, name, given[name])
@@ -196,11 +195,11 @@ class EmotionEnrichOperator(WorkerOperator):
         image = str(getattr(self, "image"))  # noqa: B009  (all options are set in a loop)
         return lineage_of(self._manifest, self._sources, image)
 
-    def _request(self) -> tuple[dict[str, Any], dict[str, str]]:
+    def _request(self) -> tuple[dict[str, Any], dict[str, str | None]]:
         """What the worker is asked, and the environment that stands for the connections."""
         values = {name: getattr(self, name) for name in self.template_fields}
         located = ("source", "destination", "root", "calibration", "quarantine", "compare_to", "candidate")
-        plain, environment = opened({name: values[name] for name in located}, self.conn_id)
+        plain, environment = opened({name: values[name] for name in located}, self._connection)
         values |= plain
         init = EmotionEnrichOperator.__init__
         options = options_of(init, (*JOB_OPTIONS, "plan_only"), values)

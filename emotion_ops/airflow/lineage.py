@@ -71,7 +71,8 @@ def lineage_of(manifest: Mapping[str, Any], source: Sequence[str], image: str) -
 
 def dataset_of(uri: str) -> tuple[str, str]:
     """The namespace and name of a place, by OpenLineage's naming."""
+    scheme, is_uri, path = uri.partition("://")
+    if not is_uri or scheme == "file":  # what follows a ? or # is a part of a file's name
+        return "file", os.path.abspath(path if is_uri else uri)  # noqa: PTH100  (a path of the worker, not ours to resolve)
     parts = urlsplit(uri)
-    if not parts.scheme or parts.scheme == "file":
-        return "file", os.path.abspath(parts.path)  # noqa: PTH100  (a path of the worker, not ours to resolve)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path.strip("/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from airflow.sdk.bases.operatorlink import BaseOperatorLink
 
@@ -37,4 +38,4 @@ def address_of(page: str) -> str:
     path = below.partition("://")[2] if "://" in below else below.lstrip("/")
     if form:
         return form.format(uri=page, path=path)
-    return page if "://" in page else f"file://{page}"
+    return page if "://" in page else f"file://{quote(page)}"

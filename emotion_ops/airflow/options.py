@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import inspect
+import json
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Annotated, Any
 
 from airflow.sdk import XComArg
@@ -44,11 +47,12 @@ def as_typed(name: str, value: Any, hint: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, tuple | list):
-        return [item if isinstance(item, str | int | float) else str(item) for item in value]
+    kinds = _kinds(hint)
+    several = _several(name, value, kinds)
+    if several is not None:
+        return [item if isinstance(item, str | int | float) else str(item) for item in several]
     if not isinstance(value, str):
         return value if value is None or isinstance(value, bool | int | float) else str(value)
-    kinds = _kinds(hint)
     if value in ("None", "") and type(None) in kinds:
         return None
     if bool in kinds and value.lower() in ("true", "false"):
@@ -63,6 +67,47 @@ def as_typed(name: str, value: Any, hint: Any) -> Any:
         names = ", ".join(sorted(getattr(kind, "__name__", repr(kind)) for kind in kinds if kind is not type(None)))
         raise AirflowFailException(f"{name}={value!r} cannot be used: give {names}")
     return value
+
+
+def _several(name: str, value: Any, kinds: set[Any]) -> list[Any] | None:
+    """The values of an option that may have several; None where it has one or none."""
+    if not isinstance(value, str) or kinds.isdisjoint({Sequence, tuple}):
+        return listed(value)
+    found = list_in(value)
+    if found is None and kinds.isdisjoint({str, tuple, value}) and value not in ("None", ""):
+        if value.startswith(("[", "(", "{")):
+            raise AirflowFailException(f"{name}={value!r} cannot be used: it is no list")
+        return [value]
+    return found
+
+
+def text_of(name: str, value: Any) -> str | None:
+    """A text, or None, as which a template gives it too.
+
+    Raises:
+        AirflowFailException: It is neither.
+    """
+    if value is not None and not isinstance(value, str):
+        raise AirflowFailException(f"{name}={value!r} cannot be used: give a text")
+    return None if value in ("None", "") else value
+
+
+def listed(value: Any) -> list[Any] | None:
+    """Several values as a list; None where it is one. What mapped tasks returned is a sequence that is no list."""
+    if isinstance(value, Set):
+        return sorted(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return list(value[:])  # its iteration logs an error where it ends
+    return None
+
+
+def list_in(text: str) -> list[Any] | None:
+    """The list that a template made a text of; None where the text is none."""
+    if text.lstrip().startswith(("[", "(", "{")):
+        for read in (json.loads, ast.literal_eval):
+            with contextlib.suppress(ValueError, SyntaxError):
+                return listed(read(text))
+    return None
 
 
 def _kinds(hint: Any) -> set[Any]:

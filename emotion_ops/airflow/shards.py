@@ -6,10 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import XComArg
+from airflow.sdk.exceptions import AirflowFailException
 
 from emotion_ops.airflow.base import WorkerOperator
 from emotion_ops.airflow.enrich import LIMITS, Location
-from emotion_ops.airflow.options import Template, options_of
+from emotion_ops.airflow.options import Template, listed, options_of
 from emotion_ops.airflow.stores import opened
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class EmotionPlanOperator(WorkerOperator):
         Returns:
             ``[i, n]`` for each shard that has files.
         """
-        plain, environment = opened({"source": self.source}, self.conn_id)
+        plain, environment = opened({"source": self.source}, self._connection)
         numbers = {"max_shards": self.max_shards, "min_files": self.min_files}
         request = {"do": "plan_shards", **plain, **options_of(EmotionPlanOperator.__init__, numbers, numbers)}
         shards: list[list[int]] = self._work(request, environment)
@@ -120,11 +121,13 @@ class EmotionCheckOperator(WorkerOperator):
             The manifest of all shards together.
         """
         located = {"source": self.source, "destination": self.destination, "compare_to": self.compare_to}
-        plain, environment = opened(located, self.conn_id)
+        plain, environment = opened(located, self._connection)
         values = {name: getattr(self, name) for name in ("verify", *LIMITS)} | {"compare_to": plain.pop("compare_to")}
         options = options_of(EmotionCheckOperator.__init__, values, values)
-        told: Any = self.manifests
-        manifests = list(told[:])  # of mapped tasks a lazy sequence, which logs an error where its iteration ends
+        manifests = [self.manifests] if isinstance(self.manifests, Mapping) else listed(self.manifests)
+        if manifests is None or not all(isinstance(one, Mapping) for one in manifests):
+            cure = "give what EmotionEnrichOperator returned, enrich.output; a task that was skipped returned none"
+            raise AirflowFailException(f"manifests are not all manifests: {cure}")
         verify = options.pop("verify", False)
         request = {"do": "check_shards", **plain, "manifests": manifests, "verify": verify, "gate": options or None}
         manifest: dict[str, Any] = self._work(request, environment)

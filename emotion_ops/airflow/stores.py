@@ -8,7 +8,17 @@ from urllib.parse import urlsplit
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
+from emotion_ops.airflow.options import list_in, listed
+
 _S3 = ("s3", "s3a", "s3n")
+_NO_USERS = ("gs", "gcs")
+"""Stores that know no users, where a name before an ``@`` can be nothing but a connection."""
+
+_OTHER_CREDENTIALS = (
+    "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)  # fmt: skip
+"""Where a worker's own credentials come from besides a key."""
 
 
 def mask_uri(uri: str) -> None:
@@ -20,23 +30,38 @@ def mask_uri(uri: str) -> None:
         mask_secret(password)
 
 
+def mask_uris(value: Any) -> None:
+    """The same for all that an option holds."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    several = listed(value)
+    if several is None:
+        mask_uri(str(value))
+    else:
+        for one in several:
+            mask_uris(one)
+
+
 def without_connection(uri: str) -> tuple[str, str | None]:
     """A URI, and the connection that it names as ``ObjectStoragePath`` does: ``s3://connection@bucket/key``.
 
-    A user name with a password is no connection, and stays.
+    A user name with a password is no connection, and stays; so does what other stores have before an ``@``,
+    ``abfss://container@account`` and ``sftp://user@host``.
     """
-    if "://" not in uri:
+    if "://" not in uri or uri.partition("://")[0].lower() not in (*_S3, *_NO_USERS):
         return uri, None
     scheme, _, rest = uri.partition("://")
     authority, slash, path = rest.partition("/")
     user, at, host = authority.rpartition("@")
-    if not at or not user or ":" in user:
+    if not at or user in ("", "anonymous") or ":" in user:
         return uri, None
     return f"{scheme}://{host}{slash}{path}", user
 
 
-def environment_of(connections: Iterable[tuple[str, str]]) -> dict[str, str]:
+def environment_of(connections: Iterable[tuple[str, str]]) -> dict[str, str | None]:
     """The variables by which Arrow, s3fs and boto find the credentials of a connection.
+
+    None stands for a variable that is taken away: the worker's own session token, say, is not of the connection's key.
 
     Args:
         connections: Pairs of a URI's scheme and the connection that it names.
@@ -56,7 +81,7 @@ def environment_of(connections: Iterable[tuple[str, str]]) -> dict[str, str]:
     return _aws(names.pop()) if names else {}
 
 
-def _aws(name: str) -> dict[str, str]:
+def _aws(name: str) -> dict[str, str | None]:
     from airflow.sdk import BaseHook
     from airflow.sdk.log import mask_secret
 
@@ -84,7 +109,11 @@ def _aws(name: str) -> dict[str, str]:
     for value in (secret, token):
         if value:
             mask_secret(value)
-    return {variable: str(value) for variable, value in found.items() if value}
+    away = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"]
+    if key:  # else the worker's own are meant
+        away += ["AWS_SESSION_TOKEN", *_OTHER_CREDENTIALS]
+    given = {variable: str(value) for variable, value in found.items() if value}
+    return {**dict.fromkeys(away), **given}
 
 
 def _assumed(name: str) -> tuple[str, str, str | None, str | None]:
@@ -99,7 +128,7 @@ def _assumed(name: str) -> tuple[str, str, str | None, str | None]:
     return found.access_key, found.secret_key, found.token, hook.region_name
 
 
-def opened(uris: Mapping[str, Any], conn_id: str | None) -> tuple[dict[str, Any], dict[str, str]]:
+def opened(uris: Mapping[str, Any], conn_id: str | None) -> tuple[dict[str, Any], dict[str, str | None]]:
     """Options that may hold URIs, without the connections they name, and the environment that stands for these.
 
     Args:
@@ -118,5 +147,6 @@ def opened(uris: Mapping[str, Any], conn_id: str | None) -> tuple[dict[str, Any]
         return uri
 
     for option, value in uris.items():
-        plain[option] = [plain_of(one) for one in value] if isinstance(value, list | tuple) else plain_of(value)
+        several = list_in(value) if isinstance(value, str) else listed(value)
+        plain[option] = plain_of(value) if several is None else [plain_of(one) for one in several]
     return plain, environment_of(connections)

@@ -8,6 +8,7 @@ A request on stdin keeps its types, has room for any number of sources, and is n
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -22,19 +23,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from emotion_ops.cli.output import Terminated, exit_code_of
-from emotion_ops.errors import (
-    ColumnError,
-    DatasetError,
-    DestinationBusyError,
-    EmotionOpsError,
-    ErrorBudgetExceededError,
-    GateClosedError,
-    MissingDependencyError,
-    ModelError,
-    ModelNotFoundError,
-    OptionError,
-    RowFailedError,
-)
+from emotion_ops.errors import EmotionOpsError, OptionError
 from emotion_ops.version import __version__
 
 if TYPE_CHECKING:
@@ -42,23 +31,8 @@ if TYPE_CHECKING:
 
 _GRACE = 4.0  # seconds from the end of stdin to the end of this process, whatever a thread hangs in
 _LEAST_PAUSE = 0.5  # seconds between two events of progress
-_HOPELESS = (
-    OptionError,
-    ColumnError,
-    ModelError,
-    RowFailedError,
-    ErrorBudgetExceededError,
-    GateClosedError,
-    MissingDependencyError,
-)
-_PASSING = ("there is no such", "changed", "meanwhile", "fewer or more rows", "are not done")
-"""What a dataset is told to be that it need not be the next time."""
-
-_UNREACHED = ("cannot be downloaded", "cannot be written")
-"""What a model is told to be where the network or the disk was in the way, and not its name."""
-
-_BROKEN = ("thrift", "Corrupt", "corruption", "CRC checksum", "page integrity", "decompress", "Unexpected end of")
-"""What Arrow says of a broken file where it says it by an OSError, as it does of a broken connection too."""
+_NO_MEMORY = ("outofmemory", "out of memory", "can't allocate memory", "alloc_failed", "bad_alloc", "bad allocation")
+"""What allocators say that raise no MemoryError: those of CUDA, of torch for a CPU, of cuBLAS, of C++."""
 
 
 def job() -> None:
@@ -138,8 +112,11 @@ def _check(*, gate: dict[str, Any] | None, **shards: Any) -> dict[str, Any]:
     from emotion_ops.lake.gate import Gate
     from emotion_ops.lake.shards import check_shards
 
+    held_against = None if gate is None else Gate(**gate)
+    if held_against is not None:
+        held_against.check_places(shards["destination"])
     manifest = check_shards(**shards)
-    difference = None if gate is None else Gate(**gate).check(shards["destination"])
+    difference = None if held_against is None else held_against.check(shards["destination"])
     return manifest if difference is None else {**manifest, "compared": _compared(difference)}
 
 
@@ -182,30 +159,39 @@ class _Events(logging.Handler):
 
 
 def _failed(error: Exception) -> dict[str, Any]:
-    known = isinstance(error, EmotionOpsError | OSError)
-    name = type(error).__name__
+    memory = _lack_of_memory(error)
+    told = memory or error
+    name = type(told).__name__
+    known = isinstance(told, EmotionOpsError | OSError)
     return {
         "event": "failed",
         "error": name,
-        "message": str(error) if known else f"{name}: {error}",
-        "hopeless": _is_hopeless(error),
-        "out_of_memory": isinstance(error, MemoryError) or "OutOfMemory" in name or "out of memory" in str(error),
+        "message": str(told) if known else f"{name}: {told}",
+        "hopeless": memory is None and _is_hopeless(error),
+        "out_of_memory": memory is not None,
     }
+
+
+def _lack_of_memory(error: BaseException) -> BaseException | None:
+    """The error of a chain of causes that says that memory ran out; None where none does."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, MemoryError) or (isinstance(link, OSError) and link.errno == errno.ENOMEM):
+            return link
+        text = f"{type(link).__name__}: {link}".lower()
+        if not isinstance(link, EmotionOpsError | OSError) and any(sign in text for sign in _NO_MEMORY):
+            return link
+        link = link.__cause__
+    return None
 
 
 def _is_hopeless(error: BaseException) -> bool:
     """Whether the same would come of trying again: not where a network, a store or another run was in the way."""
-    if isinstance(error, ModelNotFoundError):
-        return not any(sign in error.what for sign in _UNREACHED)
-    if isinstance(error, _HOPELESS) or (isinstance(error, TypeError) and "unexpected keyword" in str(error)):
-        return True
-    if not isinstance(error, DatasetError) or isinstance(error, DestinationBusyError):
-        return False
-    cause = error.__cause__
-    if cause is None:
-        return not any(sign in error.what for sign in _PASSING)
-    broken = any(sign in str(cause) for sign in _BROKEN)
-    return isinstance(cause, ValueError | ImportError) or (isinstance(cause, OSError) and broken)
+    if isinstance(error, EmotionOpsError):
+        return not error.passing
+    return isinstance(error, ModuleNotFoundError) or (
+        isinstance(error, TypeError) and "unexpected keyword" in str(error)
+    )
 
 
 def _take_stdio() -> tuple[Callable[[], bytes], Callable[[dict[str, Any]], None]]:

@@ -169,7 +169,10 @@ def commit(
         may_publish()
         if plan.action is not Action.NEW and plan.destination.entry(plan.key) != plan.standing:
             raise DestinationConflictError(
-                plan.destination.path(plan.key), "changed since this run planned to replace it", "run again"
+                plan.destination.path(plan.key),
+                "changed since this run planned to replace it",
+                "run again",
+                passing=True,
             )
         try:
             plan.destination.publish(path, plan.key, new=plan.action is Action.NEW)
@@ -178,6 +181,7 @@ def commit(
                 plan.destination.path(plan.key),
                 "was published by another run since this one was planned",
                 "run again: it is skipped if it was made of the same",
+                passing=True,
             ) from error
     plan.journal.remove()
     return Committed(rows, size, answers.shown())
@@ -282,7 +286,10 @@ def _side_by_side(
         pass
     if given != answers.rows:
         raise DatasetError(
-            plan.source_path, f"gave {given} rows for {answers.rows} answers", "run again: it changed meanwhile"
+            plan.source_path,
+            f"gave {given} rows for {answers.rows} answers",
+            "run again: it changed meanwhile",
+            passing=True,
         )
 
 
@@ -330,7 +337,8 @@ def _verify(path: Path, schema: pa.Schema, rows: int, plan: FilePlan) -> None:
             plan.destination.path(plan.key),
             f"read back with {written} rows of {rows}, or another schema",
             "check the disk and run again",
+            passing=True,
         )
     if plan.source.entry(plan.entry.key) != plan.entry or plan.source.stamp(plan.entry.key) != plan.stamp:
         plan.journal.remove()
-        raise DatasetError(plan.source_path, "changed while it was read", "run again: it is done anew")
+        raise DatasetError(plan.source_path, "changed while it was read", "run again: it is done anew", passing=True)

@@ -181,7 +181,7 @@ def enrich_dataset(
     if dry_run:
         return reporting.planned(estimate(todo, operator, sample_rows) if sample_rows else None)
     try:
-        with _writing(folder), lease.hold(folder, part) as held:
+        with writing(folder), lease.hold(folder, part) as held:
             if not _is_outdated(todo, folder):
                 folder.clear_spool()
                 left = Leftovers.find(folder)
@@ -212,13 +212,13 @@ def _is_outdated(plans: Sequence[FilePlan], folder: Folder) -> bool:
 
 
 @contextlib.contextmanager
-def _writing(folder: Folder) -> Iterator[None]:
+def writing(folder: Folder) -> Iterator[None]:
     """Say where it was and what to do, when the disk is full or may not be written."""
     try:
         yield
     except OSError as error:
         cure = "free some space or mend its permissions, and run again: what was answered is kept"
-        raise DatasetError(str(folder), f"cannot be written ({redact_all(str(error))})", cure) from error
+        raise DatasetError(str(folder), f"cannot be written ({redact_all(str(error))})", cure, passing=True) from error
 
 
 def _sheet(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from emotion_ops.errors import DatasetError, GateClosedError, OptionError
+from emotion_ops.errors import GateClosedError, OptionError
 from emotion_ops.lake.audit.diff import DiffReport, diff_datasets
-from emotion_ops.lake.enrich import Source, enrich_dataset
-from emotion_ops.lake.plan import fingerprint_of
+from emotion_ops.lake.candidate import Candidate
+from emotion_ops.lake.enrich import Source, enrich_dataset, writing
+from emotion_ops.lake.plan import is_below
 from emotion_ops.lake.reports.report import EnrichReport
 from emotion_ops.lake.sources import find_sources
 from emotion_ops.lake.storage import Folder
@@ -22,9 +21,11 @@ class Gate:
     """What an output is held against.
 
     Attributes:
-        compare_to: A previous output: an enriched file, folder or glob. It may be the destination itself. None
-            compares with nothing, so that a candidate passes when it is done, within its limit of failed rows.
-        candidate: A folder that the output goes to until it has passed; None writes to the destination at once.
+        compare_to: A previous output: an enriched file, folder or glob. With a candidate it may be the destination
+            itself. None compares with nothing, so that a candidate passes when it is done, within its limit of failed
+            rows.
+        candidate: A folder that the output goes to until it has passed, apart from the destination and from
+            ``compare_to``; None writes to the destination at once.
         max_flips: As for ``diff_datasets``, and so are the others.
     """
 
@@ -49,6 +50,28 @@ class Gate:
         named = asdict(self)
         return {name: named[name] for name in named if name.startswith(("max_", "min_")) and named[name] is not None}
 
+    def check_places(self, destination: str) -> None:
+        """Refuse an output that would be held against itself, and a candidate that would be read with another.
+
+        Args:
+            destination: Where the output goes in the end.
+
+        Raises:
+            OptionError: Two of the three places are one, or one lies in the other.
+        """
+        if self.candidate is None:
+            if self.compare_to is not None and _overlap(self.compare_to, destination):
+                cure = "it would be held against itself: give a candidate folder, or another output"
+                raise OptionError("compare_to", str(Folder(self.compare_to)), cure)
+            return
+        for name, place in (("candidate", self.candidate), ("destination", destination)):
+            if place.endswith(".parquet"):
+                raise OptionError(name, str(Folder(place)), "with a candidate both are folders: give a folder")
+        for name, other in (("destination", destination), ("compare_to", self.compare_to)):
+            if other is not None and _overlap(self.candidate, other):
+                cure = f"it is, lies in or lies around {name}={str(Folder(other))!r}: give a folder apart from it"
+                raise OptionError("candidate", str(Folder(self.candidate)), cure)
+
     def check(self, output: str) -> DiffReport | None:
         """Hold an output against the previous one; None where there is none to compare with.
 
@@ -70,6 +93,14 @@ class Gate:
         return report
 
 
+_NOT_BEHIND_A_CANDIDATE = {
+    "prune": "a candidate does not know which outputs of the destination are without source: prune without a gate",
+    "retry_errors": "retried rows would stay in the candidate: retry without a gate, which changes no other row",
+    "limit": "a part must not be published for the whole: enrich all of it, as many tries as that takes",
+    "dry_run": "a gate needs an output: plan without one",
+}
+
+
 def enrich_behind(
     gate: Gate,
     source: Source,
@@ -86,94 +117,73 @@ def enrich_behind(
     Args:
         gate: What the output is held against.
         source: As for ``enrich_dataset``.
-        destination: Likewise, a folder where there is a candidate.
+        destination: Likewise; a folder where there is a candidate.
         operator: Likewise.
         **options: The other options of ``enrich_dataset``.
 
     Returns:
-        What was done, and the comparison; None where nothing was there to compare with.
+        What was done, and the comparison; None where nothing was there to compare with, or where an earlier run
+        compared and was stopped while it let files through.
 
     Raises:
         GateClosedError: The output differs by more than was allowed.
         OptionError: The output would be held against itself, or is a part of one.
+        DestinationConflictError: The candidate folder holds something else, or another run has written into the
+            destination meanwhile.
         EmotionOpsError: As ``enrich_dataset`` does; that there is no previous output is told before any work.
     """
     if options.get("shard") is not None:
-        raise OptionError(
-            "shard", options["shard"], "a gate looks at the whole: enrich without shards, or compare later"
-        )
-    has_previous = _has_previous(gate, Folder(destination))
+        cure = "a gate looks at the whole: enrich without shards, or compare later"
+        raise OptionError("shard", options["shard"], cure)
+    gate.check_places(destination)
+    has_previous = _has_previous(gate, destination)
     if gate.candidate is None:
         report = enrich_dataset(source, destination, operator, **options)
         return report, gate.check(destination)
-    if options.get("prune"):
-        raise OptionError(
-            "prune", True, "a candidate does not know which outputs of the destination are without source"
-        )
-    first = {**options, "dry_run": True, "sample_rows": 0, "limit": None, "on_progress": _tell_nobody}
-    enrich_dataset(source, destination, operator, **first)  # refuses what would be refused, before any work
+    for name, cure in _NOT_BEHIND_A_CANDIDATE.items():
+        if options.get(name) is not None and options[name] is not False:
+            raise OptionError(name, options[name], cure)
+    candidate = Candidate(Folder(gate.candidate), Folder(destination))
+    standing = {entry.key: entry for entry in candidate.destination.entries()}
+    first = {**options, "dry_run": True, "sample_rows": 0, "on_progress": _tell_nobody}
+    planned = enrich_dataset(source, destination, operator, **first)  # refuses what would be refused, before any work
+    with writing(candidate.folder):
+        candidate.claim(_keys(planned, candidate.destination))
     report = enrich_dataset(source, gate.candidate, operator, **{**options, "overwrite": True})
-    difference = gate.check(gate.candidate) if has_previous else None
-    promote(report, Folder(gate.candidate), Folder(destination))
+    keys = _keys(report, candidate.folder)
+    digest = candidate.digest(keys, asdict(gate))
+    difference = gate.check(gate.candidate) if has_previous and not candidate.has_passed(digest) else None
+    with writing(candidate.destination):
+        candidate.let_through(keys, standing, digest, options.get("wait", 0.0))
     return report, difference
 
 
-def _has_previous(gate: Gate, destination: Folder) -> bool:
+def _has_previous(gate: Gate, destination: str) -> bool:
     """Whether there is a previous output to compare with."""
     if gate.compare_to is None:
         return False
-    previous = Folder(gate.compare_to)
-    if previous.identity() != destination.identity():
-        find_sources(gate.compare_to)
-        return True
-    if gate.candidate is None:
-        cure = "it would be held against itself: give a candidate folder, or another output"
-        raise OptionError("compare_to", gate.compare_to, cure)
-    return bool(destination.entries())
+    if Folder(gate.compare_to).identity() == Folder(destination).identity():
+        return bool(Folder(destination).entries())
+    find_sources(gate.compare_to)
+    return True
 
 
-def promote(report: EnrichReport, candidate: Folder, destination: Folder) -> int:
-    """Publish the outputs that a job tells of from one folder into another, each at once and whole.
-
-    Args:
-        report: The job's, which says what its files are.
-        candidate: Where they lie.
-        destination: Where they go; a file that stands there and was made of the same is left.
-
-    Returns:
-        How many were published.
-
-    Raises:
-        OSError: One did not land; those before it did, and the next time goes on from there.
-    """
-    published = 0
-    for file in report.planned:
-        key = file.destination.removeprefix(candidate.path("")).lstrip("/")
-        if candidate.entry(key) is None:  # beyond the limit of this run
-            continue
-        made_of = fingerprint_of(candidate, key)
-        if made_of is None:
-            raise DatasetError(candidate.path(key), "is no output of enrich_dataset", "run again")
-        standing = fingerprint_of(destination, key)
-        if standing is not None and standing.digest == made_of.digest:
-            continue
-        with destination.spool() as spooled:
-            _fetch(candidate, key, spooled)
-            destination.publish(spooled, key)
-        published += 1
-    return published
+def _overlap(place: str, other: str) -> bool:
+    """Whether one lies in the other, or is it; of a glob the folder counts that all it may find lies in."""
+    one, two = (_home(uri) for uri in (place, other))
+    return is_below(one, two) or is_below(two, one)
 
 
-def _fetch(folder: Folder, key: str, target: os.PathLike[str]) -> None:
-    """A file of a folder as a local file: another name for it where that is possible, else a copy."""
-    if folder.is_local:
-        try:
-            os.link(folder.local_path(key), target)
-        except OSError:  # another disk, or one without links
-            shutil.copyfile(folder.local_path(key), target)
-        return
-    with folder.open(key) as opened, open(target, "wb") as copy:  # noqa: PTH123
-        shutil.copyfileobj(opened, copy, 8 * 2**20)
+def _home(uri: str) -> str:
+    identity = Folder(uri).identity()
+    parts = identity.split("/")
+    fixed = next((number for number, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
+    return identity if fixed is None else "/".join(parts[:fixed])
+
+
+def _keys(report: EnrichReport, folder: Folder) -> list[str]:
+    """The keys of a report's files in the folder that they go to."""
+    return [file.destination.removeprefix(folder.path("")).lstrip("/") for file in report.planned]
 
 
 def _tell_nobody(progress: Any) -> None:

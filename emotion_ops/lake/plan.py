@@ -181,7 +181,7 @@ def plan_dataset(
 def _check_outside(folder: Folder, others: Mapping[str, str], what: str) -> None:
     """Refuse to write where rows would be read as a part of something else; others are paths by identity."""
     for identity, path in others.items():
-        if _is_below(folder.identity(), identity):
+        if is_below(folder.identity(), identity):
             raise DatasetError(
                 str(folder), f"lies in {what} {path}", "give another place, lest it be read as a part of it"
             )
@@ -191,11 +191,12 @@ def _check_not_around(folder: Folder, others: Mapping[str, str], what: str) -> N
     """Refuse to write around something else, unless readers leave that out; others are paths by identity."""
     home = folder.identity()
     for identity, path in others.items():
-        if _is_below(identity, home) and not is_hidden(identity[len(home) :].lstrip("/")):
+        if is_below(identity, home) and not is_hidden(identity[len(home) :].lstrip("/")):
             raise DatasetError(path, f"lies in {what} {folder}", "give another place, lest its rows be read twice")
 
 
-def _is_below(place: str, other: str) -> bool:
+def is_below(place: str, other: str) -> bool:
+    """Whether a place is another, or lies in it; both are identities of folders."""
     return f"{place.rstrip('/')}/".startswith(f"{other.rstrip('/')}/")
 
 

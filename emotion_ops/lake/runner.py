@@ -18,6 +18,7 @@ from emotion_ops.lake.batching import BATCH_BYTES, READ_BUFFER, batch_rows
 from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.reports.findings import Findings
 from emotion_ops.lake.retry import Retry, merged
+from emotion_ops.lake.sources import is_broken
 from emotion_ops.lake.storage import Folder
 from emotion_ops.operators.classify import ClassifyEmotions
 
@@ -62,7 +63,8 @@ class Unit:
             DatasetError: It was changed, replaced or removed since.
         """
         if self.source.stamp(self.key) != self.stamp:
-            raise DatasetError(self.source.path(self.key), "changed while it was read", "run again: it is done anew")
+            what = "changed while it was read"
+            raise DatasetError(self.source.path(self.key), what, "run again: it is done anew", passing=True)
 
 
 @dataclass(frozen=True)
@@ -231,12 +233,15 @@ def read_batches(
                 size = min(batch_rows(file, opened, group, columns), BATCH_BYTES // max(1, row_bytes)) or 1
                 for batch in file.iter_batches(batch_size=size, row_groups=[group], columns=columns):
                     yield batch if columns is None else _exactly(columns, batch)
+    except MemoryError:  # Arrow's own is an ArrowException
+        raise
     except (pa.ArrowException, OSError) as error:
         where = folder.path(key) + ("" if row_group is None else f", row group {row_group}")
         raise DatasetError(
             where,
             f"cannot be read ({redact_all(str(error))})",
             "mend the file and run again; finished row groups are kept",
+            passing=not is_broken(error),
         ) from error
 
 

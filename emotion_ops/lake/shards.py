@@ -71,14 +71,16 @@ def check_shards(
     open_ = [f"{file.file} ({file.state.value})" for file in awaited if file.state is not State.DONE]
     if open_:
         named = ", ".join(open_[:5]) + (" …" if len(open_) > 5 else "")
-        raise DatasetError(status.destination, f"{len(open_):,} files are not done: {named}", "run the shards again")
+        what = f"{len(open_):,} files are not done: {named}"
+        raise DatasetError(status.destination, what, "run the shards again", passing=True)
     other = [file.file for file in awaited if file.lineage.get("weights_sha256") != whole["weights_sha256"]]
     if other:
         raise DatasetError(status.destination, f"{other[0]} was made by another model", "run the shards again")
     told = whole["files"] + whole["skipped"]
     if told != len(awaited):
         what = f"the shards tell of {told:,} files, and {len(awaited):,} stand there"
-        raise DatasetError(status.destination, what, "files came or went meanwhile, or a shard is missing: run again")
+        cure = "files came or went meanwhile, or a shard is missing: run again"
+        raise DatasetError(status.destination, what, cure, passing=True)
     if verify:
         proof = verify_dataset(source, destination)
         if not proof.proven:

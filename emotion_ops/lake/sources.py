@@ -19,6 +19,8 @@ from emotion_ops.lake.storage import Entry, Folder, is_parquet, plain, split
 _log = logging.getLogger("emotion_ops")
 _PARTITION = re.compile(r"[^._=][^=]*=.*")  # not what readers leave out
 _NAMED = 3
+_BROKEN = ("thrift", "Corrupt", "corruption", "CRC checksum", "page integrity", "decompress", "Unexpected end of")
+"""What Arrow says of a broken file where it says it by an OSError."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,27 @@ def open_parquet(folder: Folder, key: str) -> Iterator[pq.ParquetFile]:
             yield file
     except (FileNotFoundError, PermissionError) as error:
         cure = "check that it is there and may be read, and run again"
-        raise DatasetError(folder.path(key), f"cannot be opened ({redact_all(str(error))})", cure) from error
+        raise DatasetError(
+            folder.path(key), f"cannot be opened ({redact_all(str(error))})", cure, passing=True
+        ) from error
+    except MemoryError:  # Arrow's own is an ArrowException
+        raise
     except (pa.ArrowException, OSError) as error:
         what = f"is no whole Parquet file ({redact_all(str(error))})"
-        raise DatasetError(folder.path(key), what, "mend it, or move it away, and run again") from error
+        cure = "mend it, or move it away, and run again"
+        raise DatasetError(folder.path(key), what, cure, passing=not is_broken(error)) from error
+
+
+def is_broken(error: Exception) -> bool:
+    """Whether a file is broken, by what Arrow says of reading it, and not the way to it.
+
+    Arrow says it by a ValueError, and at times by an OSError, as it does of a connection that breaks; that one has no
+    number. Names of files, in quotes, are no signs.
+    """
+    if not isinstance(error, OSError):
+        return isinstance(error, ValueError)
+    text = re.sub(r"(?<!\w)'[^']*'", "", str(error))
+    return error.errno is None and any(sign in text for sign in _BROKEN)
 
 
 def find_sources(source: str | Sequence[str]) -> list[SourceFile]:
@@ -117,7 +136,10 @@ def _find(source: str) -> list[SourceFile]:
     _check_loops(files)
     if not files:
         raise DatasetError(
-            str(Folder(source)), "there is no such Parquet file, nor a folder with any", "check the path"
+            str(Folder(source)),
+            "there is no such Parquet file, nor a folder with any",
+            "check the path",
+            passing=True,
         )
     return files
 

@@ -116,6 +116,7 @@ class Folder:
                 str(self),
                 f"cannot be listed ({redact_all(str(error))})",
                 "check the path, its permissions, and that names are UTF-8",
+                passing=isinstance(error, OSError),
             ) from error
         return sorted((e for e in entries if hidden or not is_hidden(e.key)), key=lambda entry: entry.key)
 

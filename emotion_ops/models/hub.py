@@ -124,9 +124,11 @@ def _explained(model: str, revision: str | None, error: Exception) -> ModelNotFo
         case OSError(errno=int()) if not isinstance(cause, ConnectionError):
             what = f"{wanted} cannot be written to the cache ({_reason(cause)})"
             cure = "make room or give leave to write there, or set HF_HOME to a folder elsewhere"
+            return ModelNotFoundError(model, what, cure, passing=True)
         case _:
             what = f"{wanted} is not whole in the local cache and cannot be downloaded ({_reason(cause)})"
             cure = f"check the network, proxy and HF_ENDPOINT, or {elsewhere}"
+            return ModelNotFoundError(model, what, cure, passing=True)
     return ModelNotFoundError(model, what, cure)
 
 

@@ -72,7 +72,9 @@ def clean_destination(
             with lease.hold(folder, "") as held:  # no run begins meanwhile
                 chosen = _remove(folder, chosen, held.key)
         except OSError as error:
-            raise DatasetError(str(folder), f"cannot be written ({error})", "mend its permissions") from error
+            raise DatasetError(
+                str(folder), f"cannot be written ({error})", "mend its permissions", passing=True
+            ) from error
     return CleanReport(
         destination=str(Folder(os.fspath(destination))),
         removed=chosen,

@@ -16,6 +16,7 @@ from emotion_ops.images.location import redact_all
 from emotion_ops.lake.fingerprint import Fingerprint
 from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY
 from emotion_ops.lake.runner import read_batches
+from emotion_ops.lake.sources import is_broken
 from emotion_ops.lake.storage import Entry, Folder, is_parquet, split
 from emotion_ops.schema import METADATA_KEY, OutputColumns
 
@@ -115,7 +116,10 @@ def read_footer(folder: Folder, key: str) -> Footer:
             )
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(
-            folder.path(key), f"is no whole Parquet file ({redact_all(str(error))})", "mend it or move it away"
+            folder.path(key),
+            f"is no whole Parquet file ({redact_all(str(error))})",
+            "mend it or move it away",
+            passing=not is_broken(error),
         ) from error
 
 
@@ -154,7 +158,7 @@ def open_destination(destination: str) -> tuple[Folder, str | None]:
     parent, name = split(destination)
     if name.endswith(".parquet") and parent.is_folder():
         return parent, name
-    raise DatasetError(str(folder), "there is no such folder", "give the destination of an enrich job")
+    raise DatasetError(str(folder), "there is no such folder", "give the destination of an enrich job", passing=True)
 
 
 def data_files(folder: Folder, name: str | None) -> list[Entry]:

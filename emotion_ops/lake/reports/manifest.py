@@ -18,8 +18,8 @@ Manifest = dict[str, Any]
 
 _LONG = 500  # a source may be a list of thousands
 _SAME = ("destination", "fingerprint", "model", "revision", "weights_sha256", "columns")
-_SUMS = ("files", "skipped", "rows", "rows_skipped", "rows_from_journal", "rows_retried", "images", "unsure",
-         "bytes_read", "bytes_written", "seconds")  # fmt: skip
+_SUMS = ("files", "skipped", "rows", "rows_skipped", "failed_skipped", "rows_from_journal", "rows_retried",
+         "images", "unsure", "bytes_read", "bytes_written", "seconds")  # fmt: skip
 
 
 def manifest_of(
@@ -49,6 +49,7 @@ def manifest_of(
             "skipped": report.skipped,
             "rows": report.rows,
             "rows_skipped": skipped,
+            "failed_skipped": report.failed_skipped,
             "rows_from_journal": report.rows_from_journal,
             "rows_retried": report.rows_retried,
             "images": report.images,
@@ -99,6 +100,8 @@ def merged(manifests: Iterable[Mapping[str, Any]]) -> Manifest:
         {
             **first,
             **sums,
+            "outcome": next((part["outcome"] for part in parts if part["outcome"] != "finished"), "finished"),
+            "limit": max(parts, key=lambda part: part["seconds"])["limit"],
             "seconds": round(sums["seconds"], 3),
             "shard": None,
             "shards": len(parts),
@@ -123,9 +126,10 @@ def _with_rates(manifest: Manifest) -> Manifest:
     rows, seconds = manifest["rows"], manifest["seconds"]
     failed = sum(manifest["errors"].values())
     computed = rows - manifest["rows_from_journal"]
+    every, failed_of_all = rows + manifest["rows_skipped"], failed + manifest["failed_skipped"]
     return {
         **manifest,
         "failed": failed,
-        "error_rate": round(failed / rows, 6) if rows else 0.0,
+        "error_rate": round(failed_of_all / every, 6) if every else 0.0,
         "images_per_second": round(computed / seconds, 1) if seconds else 0.0,
     }

@@ -56,6 +56,7 @@ class EnrichReport:
         skipped: Files whose output stood already.
         vanished: Keys of outputs whose source is gone.
         pruned: Those of them that were removed.
+        failed_skipped: Failed rows of these.
         rows: Rows, as read.
         rows_from_journal: Those of them that an earlier run had answered.
         rows_waiting: Those of them that wait in the journal, since their file is not published yet.
@@ -127,6 +128,7 @@ class EnrichReport:
     page: str = ""
     dry_run: bool = False
     estimate: Estimate | None = None
+    failed_skipped: int = 0
 
     @property
     def failed(self) -> int:

@@ -121,6 +121,7 @@ class Reporting:
             revision=job.lineage["revision"],
             weights_sha256=job.lineage["weights_sha256"],
             version=job.lineage["version"],
+            failed_skipped=job.failed_skipped,
             vanished=self.vanished,
             pruned=pruned,
             planned=tuple(_planned(plan) for plan in self.plans),
