@@ -14,29 +14,20 @@ import io
 import statistics
 import tempfile
 import time
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from comparison.pictures import VIT_B16
 from PIL import Image, ImageEnhance
 from skimage import data
 
 from emotion_ops import ClassifyEmotions
 from emotion_ops.testing import save_tiny_model
 
-_BASE: dict[str, Any] = {
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "image_size": 224,
-    "patch_size": 16,
-}
-
 
 def photographs(count: int) -> list[bytes]:
     """JPEGs of 640 × 480 with one face each."""
-    astronaut = Image.fromarray(data.astronaut())  # type: ignore[no-untyped-call]
+    astronaut = Image.fromarray(data.astronaut())  # type: ignore[no-untyped-call]  # scikit-image is untyped
     rng = np.random.default_rng(0)
     found = []
     for _ in range(count):
@@ -58,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     table = pa.table({"image": pa.array(photographs(options.images), pa.binary())})
     with tempfile.TemporaryDirectory() as folder:
-        model = options.model or str(save_tiny_model(folder, **_BASE))
+        model = options.model or str(save_tiny_model(folder, **VIT_B16))
         ways = {
             faces: ClassifyEmotions(
                 model=model, engine=options.engine, faces=faces, detector=options.detector, answer_cache=0

@@ -31,14 +31,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def vit_b16(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A ViT-B/16 of 224 px: the default model's architecture and labels, with weights from a seed."""
+    from comparison.pictures import VIT_B16
+
     from emotion_ops.testing import save_tiny_model
 
-    base = {
-        "hidden_size": 768,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "intermediate_size": 3072,
-        "image_size": 224,
-        "patch_size": 16,
-    }
-    return str(save_tiny_model(tmp_path_factory.mktemp("models") / "vit-b16", **base))
+    return str(save_tiny_model(tmp_path_factory.mktemp("models") / "vit-b16", **VIT_B16))

@@ -89,7 +89,7 @@ def _network(network: torch.nn.Module, pixels: torch.Tensor, mode: str) -> Calla
 
 def _recorded(network: torch.nn.Module, pixels: torch.Tensor) -> Callable[[], Any]:
     """The same by a CUDA graph of one stream."""
-    stream = torch.cuda.Stream(pixels.device)  # type: ignore[no-untyped-call]
+    stream = torch.cuda.Stream(pixels.device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     stream.wait_stream(torch.cuda.current_stream(pixels.device))
     with torch.cuda.stream(stream):
         for _ in range(3):

@@ -61,7 +61,7 @@ def _datasets(job: Job, batch_size: int) -> Run:
 
     disable_progress_bars()
     model = AutoModelForImageClassification.from_pretrained(job.model).eval()
-    processor = AutoImageProcessor.from_pretrained(job.model)  # type: ignore[no-untyped-call]
+    processor = AutoImageProcessor.from_pretrained(job.model)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
 
     def classify(rows: dict[str, Any]) -> dict[str, Any]:
         inputs = processor(images=rows["image"], return_tensors="pt")
@@ -139,10 +139,10 @@ def _daft(job: Job, batch_size: int) -> Run:
         def __init__(self, model: str) -> None:
             from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-            self.processor = AutoImageProcessor.from_pretrained(model)  # type: ignore[no-untyped-call]
+            self.processor = AutoImageProcessor.from_pretrained(model)  # type: ignore[no-untyped-call]  # transformers leaves it untyped
             self.model = AutoModelForImageClassification.from_pretrained(model).eval()
 
-        @daft.method.batch(return_dtype=DataType.list(DataType.float32()), batch_size=batch_size)  # type: ignore[untyped-decorator]
+        @daft.method.batch(return_dtype=DataType.list(DataType.float32()), batch_size=batch_size)  # type: ignore[untyped-decorator]  # so Daft leaves it
         def probabilities(self, images: Series) -> Any:
             import torch
 

@@ -97,7 +97,7 @@ class _Set:
 
 class _Lane:
     def __init__(self, network: torch.nn.Module, shape: tuple[int, ...], device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # to wait is not to spin
         with torch.inference_mode(), torch.cuda.stream(self._stream):
             self._in = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
