@@ -225,7 +225,7 @@ except ModelError as error:
 @pytest.fixture(scope="module")
 def large_inside(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A small network that fills 17 MB with each image on the way."""
-    sizes = {"num_hidden_layers": 1, "hidden_size": 32, "intermediate_size": 16384, "image_size": 64, "patch_size": 4}
+    sizes = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 16384, "image_size": 64, "patch_size": 4}
     return str(save_tiny_model(tmp_path_factory.mktemp("large"), **sizes))
 
 
@@ -239,7 +239,7 @@ def test_out_of_memory_halves_the_batch_and_every_row_is_answered(engine: str, l
 
 
 def test_without_memory_for_one_image_the_error_says_what_helps(tmp_path: Path) -> None:
-    sizes = {"num_hidden_layers": 1, "hidden_size": 32, "intermediate_size": 131_072, "image_size": 64, "patch_size": 4}
+    sizes = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 131_072, "image_size": 64, "patch_size": 4}
     model = save_tiny_model(tmp_path, **sizes)  # an image fills 134 MB on the way
     code = [sys.executable, "-c", OUT_OF_MEMORY, str(model), "torch", str(32 * 2**20)]
     freed_goes_back = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}

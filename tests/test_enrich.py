@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import fsspec
 import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -337,8 +340,6 @@ def test_a_living_runs_lease_is_respected_and_a_dead_ones_is_not(
 def test_a_filesystem_of_fsspec_gives_the_same_outputs(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
-    import fsspec
-
     memory = fsspec.filesystem("memory")
     memory.put(str(source / "day=1"), "/lake/day=1", recursive=True)
     report = enrich_dataset("memory://lake", "memory://enriched", operator)
@@ -347,6 +348,37 @@ def test_a_filesystem_of_fsspec_gives_the_same_outputs(
         assert pq.read_table(file).num_rows == 7
     assert enrich_dataset("memory://lake", "memory://enriched", operator).skipped == 1
     assert not [path for path in memory.find("/enriched") if path.endswith((".arrow", ".tmp"))]
+
+
+def test_a_store_that_is_slow_to_answer_holds_up_nothing_that_was_read(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    answered = threading.Event()
+
+    class Slow(MemoryFileSystem):
+        """Opens a second source to be read only when row groups of the first are answered."""
+
+        protocol = "slow"
+        store: ClassVar[dict[str, Any]] = {}
+        pseudo_dirs: ClassVar[list[str]] = [""]
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            return MemoryFileSystem._strip_protocol(path.removeprefix("slow:/"))
+
+        def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+            if threading.current_thread().name.startswith("emotion-ops-read") and "day=2" in path:
+                assert answered.wait(60), "nothing was answered while the second file was slow"
+            return super()._open(path, mode, **options)
+
+    fsspec.register_implementation("slow", Slow, clobber=True)
+    fsspec.filesystem("slow").put(str(source), "/lake", recursive=True)
+    operator = replace(operator, batch_size=2)  # the pictures of its first row group fill one
+    report = enrich_dataset("slow://lake", tmp_path / "out", operator, on_progress=lambda _: answered.set())
+    assert report.files == 2
+    assert pq.read_table(tmp_path / "out" / "day=2" / "rows.parquet").num_rows == 7
 
 
 def test_no_secret_of_a_root_comes_into_a_footer(source: Path, tiny_model: str, tmp_path: Path) -> None:

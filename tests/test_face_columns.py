@@ -40,8 +40,9 @@ from emotion_ops.images.decode import upright_rgb
 from emotion_ops.images.loader import Known
 from emotion_ops.lake.fingerprint import Recipe
 from emotion_ops.operators.regions import Crops, FaceLoader
+from emotion_ops.operators.rows import Flow, Rows
 from emotion_ops.operators.session import engine_of, geometry_of, loader_of, search_of
-from emotion_ops.operators.stream import Flow, Rows, answer
+from emotion_ops.operators.stream import answer
 
 
 def canvas(faces: int, seed: int = 0, side: int = 20) -> Image.Image:

@@ -27,8 +27,9 @@ from emotion_ops.images.loader import ImageLoader, pool_for
 from emotion_ops.images.location import Access
 from emotion_ops.images.memory import Memory
 from emotion_ops.images.preprocess import Resize
+from emotion_ops.operators.rows import Flow, Rows
 from emotion_ops.operators.session import engine_of, geometry_of
-from emotion_ops.operators.stream import Flow, Rows, answer
+from emotion_ops.operators.stream import answer
 
 TESTS = Path(__file__).parent
 LIMIT = 2**28
@@ -181,7 +182,8 @@ from emotion_ops.images.loader import ImageLoader
 from emotion_ops.images.location import Access
 from emotion_ops.images.memory import Memory
 from emotion_ops.operators.session import engine_of, geometry_of
-from emotion_ops.operators.stream import Flow, Rows, answer
+from emotion_ops.operators.rows import Flow, Rows
+from emotion_ops.operators.stream import answer
 pool = DecoderPool(hostile_decoders.decode, 600.0, 2**28)
 engine = engine_of(ClassifyEmotions(model="demo"))
 resize = geometry_of(engine.pixels)

@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from pictures import encode, every_mode, jpeg, photo
 from PIL import Image
+from transformers import AutoModelForImageClassification
 
 from emotion_ops import ClassifyEmotions, EmotionClassifier, UnsupportedModelError
 from emotion_ops.models.choice import OPENVINO_RUNS
+from emotion_ops.models.class_token import spare_other_tokens
 from emotion_ops.models.engine import ENGINES
+from emotion_ops.models.network import load_network
+from emotion_ops.models.weights import locate
 from emotion_ops.testing import save_tiny_model
 
 TOLERANCE = 1e-5
@@ -203,3 +208,23 @@ def test_the_default_labels_are_in_the_default_models_order() -> None:
     from emotion_ops import EMOTIONS
 
     assert EMOTIONS == EMOTIONS
+
+
+def test_a_vit_computes_its_last_layer_for_the_class_token_alone_and_gives_the_same_numbers(tmp_path: Path) -> None:
+    checkpoint = locate(str(save_tiny_model(tmp_path / "model")))
+    spared, whole = load_network(checkpoint), AutoModelForImageClassification.from_pretrained(tmp_path / "model")
+    widths: list[int] = []
+    spared.vit.layernorm.register_forward_hook(lambda module, inputs, output: widths.append(output.shape[1]))
+    size = whole.config.image_size
+    pixels = torch.randn(5, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(spared(pixels).logits, whole(pixels).logits, atol=1e-5, rtol=1e-5)
+    assert widths == [1]
+
+
+def test_a_vit_whose_last_layer_computes_something_else_is_left_as_it_is(tmp_path: Path) -> None:
+    whole = AutoModelForImageClassification.from_pretrained(save_tiny_model(tmp_path / "model")).eval()
+    last = whole.vit.layers[-1]
+    last.register_forward_hook(lambda module, inputs, output: output + torch.arange(output.shape[-1]))
+    spare_other_tokens(whole)
+    assert whole.vit.layers[-1] is last

@@ -18,8 +18,9 @@ from emotion_ops import ClassifyEmotions, ImageError, RowErrorCode, RowFailedErr
 from emotion_ops.images.memory import ByteBudget
 from emotion_ops.images.meter import Meter
 from emotion_ops.operators.recall import AnswerMemory, Recall
+from emotion_ops.operators.rows import Flow, Rows
 from emotion_ops.operators.session import engine_of, flow_of, geometry_of, loader_of
-from emotion_ops.operators.stream import Flow, Rows, answer
+from emotion_ops.operators.stream import answer
 
 GOOD = [jpeg(seed, 40, 30) for seed in range(4)]
 BAD: list[Any] = [None, b"", b"text", GOOD[0][:300]]
@@ -73,9 +74,10 @@ class Gate:
 
 
 def stream(operator: ClassifyEmotions, engine: Any, source: Any, recall: Recall | None = None, meter: Meter | None = None,
-           on_failure: Callable[[int, ImageError], None] = lambda row, error: None) -> Iterator[Any]:  # fmt: skip
+           on_failure: Callable[[int, ImageError], None] = lambda row, error: None, *,
+           read_ahead: bool = False) -> Iterator[Any]:  # fmt: skip
     loader = loader_of(operator, geometry_of(engine.pixels), meter)
-    return answer(source, engine, loader, flow_of(operator, engine), on_failure, recall)
+    return answer(source, engine, loader, flow_of(operator, engine), on_failure, recall, read_ahead=read_ahead)
 
 
 def recall(rows: int = 64) -> Recall:
@@ -156,6 +158,54 @@ def test_rows_run_only_so_far_ahead_of_a_slow_one_in_number_and_in_bytes(tiny_mo
     assert pulled(Flow(1, 2, 20 * len(GOOD[0])), GOOD[0]) <= 20 + window
 
 
+def test_a_source_that_reads_slowly_holds_up_nothing_that_came_before(tiny_model: str) -> None:
+    operator = ClassifyEmotions(model=tiny_model, batch_size=2, threads=2, answer_cache=0)
+    came_out = [threading.Event() for _ in range(3)]
+    pulled_by = set()
+
+    def source() -> Iterator[Rows[int]]:
+        for item in range(3):
+            if item:
+                assert came_out[item - 1].wait(30), "the item before was not answered while this one was read"
+            pulled_by.add(threading.current_thread().name)
+            yield Rows(item, 4, lambda row: jpeg(row, 40, 30))
+
+    for item, answers in stream(operator, engine_of(operator), source(), read_ahead=True):
+        assert answers.errors == [None] * 4
+        came_out[item].set()
+    assert came_out[-1].is_set()
+    assert threading.current_thread().name not in pulled_by
+    assert len(pulled_by) == 1
+
+
+def test_what_a_source_raises_comes_out_and_leaves_no_thread_behind(tiny_model: str) -> None:
+    operator = ClassifyEmotions(model=tiny_model, batch_size=2, threads=2)
+
+    def source() -> Iterator[Rows[int]]:
+        yield Rows(0, 4, lambda row: jpeg(row, 40, 30))
+        raise OSError("the store is gone")
+
+    with pytest.raises(OSError, match="the store is gone"):
+        list(stream(operator, engine_of(operator), source(), read_ahead=True))
+    assert not [one for one in threading.enumerate() if one.name.startswith("emotion-ops-read")]
+
+
+def test_an_abandoned_stream_reads_no_further(tiny_model: str) -> None:
+    operator = ClassifyEmotions(model=tiny_model, batch_size=2, threads=2)
+    pulled: list[int] = []
+
+    def source() -> Iterator[Rows[int]]:
+        for item in range(100):
+            pulled.append(item)
+            yield Rows(item, 40, lambda row: jpeg(row, 40, 30))
+
+    answers = stream(operator, engine_of(operator), source(), read_ahead=True)
+    next(answers)
+    answers.close()
+    assert len(pulled) < 10
+    assert not [one for one in threading.enumerate() if one.name.startswith("emotion-ops-read")]
+
+
 def test_a_large_picture_among_small_ones_is_served_in_its_turn() -> None:
     budget, order = ByteBudget(100), []
     budget.take(60)
@@ -201,7 +251,8 @@ def test_with_a_memory_of_any_size_answers_order_and_errors_are_those_of_a_plain
     memory = Recall(AnswerMemory(data.draw(st.sampled_from([0, 1, 3, 64])), 7))
     source = [Rows(start, len(cells[start : start + size]), lambda row, start=start: cells[start + row])
               for start in range(0, len(cells), size)]  # fmt: skip
-    out = list(stream(operator, engine, source, memory, meter, lambda row, error: failed.append(row)))
+    ahead = data.draw(st.booleans())
+    out = list(stream(operator, engine, source, memory, meter, lambda row, error: failed.append(row), read_ahead=ahead))
     assert [item for item, _ in out] == [rows.item for rows in source]
     assert [error and str(error) for _, answers in out for error in answers.errors] == errors
     assert failed == [row for row, error in enumerate(errors) if error is not None]

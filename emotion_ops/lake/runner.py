@@ -109,7 +109,7 @@ class LocalRunner:
             return
         meter = Meter(duplicates=True)
         try:
-            for asked, answers in units[0].operator.answer_each(_images(units, meter), meter):
+            for asked, answers in units[0].operator.answer_each(_images(units, meter), meter, read_ahead=True):
                 asked.add(answers)
                 if asked.is_answered:
                     unit, table = asked.unit, asked.table()

@@ -10,6 +10,7 @@ from transformers import AutoModelForImageClassification
 from transformers.utils import logging
 
 from emotion_ops.errors import UnsupportedModelError
+from emotion_ops.models.class_token import spare_other_tokens
 from emotion_ops.models.spec import PixelSpec, first_line
 from emotion_ops.models.weights import Checkpoint
 
@@ -41,7 +42,7 @@ class Whole(torch.nn.Module):
 def load_network(checkpoint: Checkpoint) -> torch.nn.Module:
     """The network in evaluation mode, each of its weights out of the checkpoint."""
     try:
-        with _quiet():  # what the load report would say is checked below
+        with quiet():  # what the load report would say is checked below
             network, report = AutoModelForImageClassification.from_pretrained(
                 checkpoint.folder,
                 use_safetensors=True,
@@ -63,11 +64,13 @@ def load_network(checkpoint: Checkpoint) -> torch.nn.Module:
             f"{len(unfilled)} of its weights are not in the checkpoint and would be random ({unfilled[0]}, …)",
             "choose a checkpoint that was trained for image classification",
         )
-    return network.eval()  # type: ignore[no-any-return]  # transformers types its Auto classes as Any
+    network.eval()
+    spare_other_tokens(network)
+    return network  # type: ignore[no-any-return]  # transformers types its Auto classes as Any
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the log lines and progress bars of transformers, whose settings are the process's own."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]

@@ -27,7 +27,7 @@ from emotion_ops.models.weights import Checkpoint
 TOLERANCE = 1e-5
 """Largest difference of a probability between OpenVINO and torch, in fp32."""
 
-_FORMAT = 1  # raised whenever another graph is made of the same checkpoint
+_FORMAT = 2  # raised whenever another graph is made of the same checkpoint
 _FILES = ("network.xml", "network.bin")
 _CURE = "give engine='torch', which runs it as transformers does"
 _log = logging.getLogger("emotion_ops")
@@ -107,7 +107,9 @@ def _converted(network: object, example: NDArray[np.uint8]) -> ov.Model:
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    with torch.inference_mode(), warnings.catch_warnings():
+    from emotion_ops.models.network import quiet
+
+    with torch.inference_mode(), quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: sizes are taken for constants, which they are here
         decoder = TorchScriptPythonDecoder(network, example_input=(torch.from_numpy(example),))
         front_end = FrontEndManager().load_by_framework("pytorch")

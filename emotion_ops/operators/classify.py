@@ -30,8 +30,9 @@ from emotion_ops.operators.cached import recall_of
 from emotion_ops.operators.face_columns import face_columns
 from emotion_ops.operators.labelling import Labelling, probability_of, thresholds_of
 from emotion_ops.operators.regions import FacesMode, detector_of
+from emotion_ops.operators.rows import Answers, Rows
 from emotion_ops.operators.session import columns_of, engine_of, flow_of, geometry_of, pictures_of
-from emotion_ops.operators.stream import Answers, Rows, answer
+from emotion_ops.operators.stream import answer
 from emotion_ops.schema import OutputColumns
 
 Isolation = Literal["thread", "process"]
@@ -289,7 +290,7 @@ class ClassifyEmotions:
         return pa.Table.from_batches([batch for _, batch in answered], schema)
 
     def answer_each(
-        self, images: Iterable[tuple[T, pa.Array]], meter: Meter | None = None
+        self, images: Iterable[tuple[T, pa.Array]], meter: Meter | None = None, *, read_ahead: bool = False
     ) -> Iterator[tuple[T, pa.RecordBatch]]:
         """The appended columns alone, for arrays of images that come one after the other.
 
@@ -299,6 +300,8 @@ class ClassifyEmotions:
         Args:
             images: Arrays of images, each with whatever it should be known by.
             meter: Told what the stages take; None measures for nobody.
+            read_ahead: Pull the arrays in a thread of its own, one ahead, so that the network has work while a store
+                is slow to answer; otherwise in the caller's thread.
 
         Yields:
             What it is known by, and one row for each image, also under ``on_error="drop"``; in order.
@@ -311,7 +314,7 @@ class ClassifyEmotions:
         columns = self.output_columns()
         labelling = self.labelling(columns)
         rows = (Rows(known, len(array), cells_of(array, self.image)) for known, array in images)
-        for known, answers in self._answers(rows, meter):
+        for known, answers in self._answers(rows, meter, read_ahead=read_ahead):
             yield known, _batch(answers, columns, labelling)
 
     def stream(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -360,13 +363,16 @@ class ClassifyEmotions:
         """What one image may cost."""
         return Limits(self.max_bytes, self.max_pixels, self.max_side, self.max_frames)
 
-    def _answers(self, rows: Iterable[Rows[T]], meter: Meter | None = None) -> Iterator[tuple[T, Answers]]:
+    def _answers(
+        self, rows: Iterable[Rows[T]], meter: Meter | None = None, *, read_ahead: bool = False
+    ) -> Iterator[tuple[T, Answers]]:
         meter = meter or Meter()
         with meter.time("load"):
             engine = engine_of(self)
             loader = pictures_of(self, geometry_of(engine.pixels), meter)
             flow, recall = flow_of(self, engine), recall_of(self, engine)
-        return answer(rows, engine, loader, flow, self._raise_row if self.on_error == "raise" else _ignore, recall)
+        on_failure = self._raise_row if self.on_error == "raise" else _ignore
+        return answer(rows, engine, loader, flow, on_failure, recall, read_ahead=read_ahead)
 
     def _check_image(self, schema: pa.Schema) -> None:
         found = schema.get_all_field_indices(self.image)

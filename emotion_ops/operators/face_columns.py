@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from emotion_ops.errors import ColumnNotFoundError, RowErrorCode
 from emotion_ops.operators.labelling import Labelling
-from emotion_ops.operators.stream import Answers
+from emotion_ops.operators.rows import Answers
 from emotion_ops.schema import FACE, OutputColumns
 
 

@@ -25,7 +25,7 @@ from emotion_ops.models.weights import Checkpoint, locate
 from emotion_ops.operators.calibration import calibration_of, calibration_stamp
 from emotion_ops.operators.labelling import Thresholds, as_json, check_names
 from emotion_ops.operators.regions import FaceLoader, FaceSearch, FacesMode, detector_of
-from emotion_ops.operators.stream import Flow
+from emotion_ops.operators.rows import Flow
 from emotion_ops.schema import FACE, Labels, OutputColumns
 from emotion_ops.version import __version__
 

@@ -2,10 +2,11 @@
 
     items ──▶ cells ──▶ [threads: fetch, decode, resize] ──▶ micro-batches ──▶ [engine] ──▶ answers, item by item
 
-The caller's thread pulls items and starts rows, threads load images, and a thread of its own runs the network, with
-the next batch at hand. Pillow and the engines let go of Python's lock while they compute, so that all overlap. The
-network takes rows in order, so that equal runs form equal batches; where it would have to wait for a row that loads
-slowly, it takes those behind it that are ready. Answers are put in their rows' places, and items come out in order.
+The caller's thread starts rows, threads load images, and a thread of its own runs the network, with the next batch at
+hand. Items are pulled by the caller's thread, or one ahead by another. Pillow and the engines let go of Python's lock
+while they compute, so that all overlap. The network takes rows in order, so that equal runs form equal batches; where
+it would have to wait for a row that loads slowly, it takes those behind it that are ready. Answers are put in their
+rows' places, and items come out in order.
 
 A row is one picture, or one for each face in it, which all go to the network with those of the rows beside it.
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -27,149 +27,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emotion_ops.errors import ImageError, ModelError
-from emotion_ops.images.cells import CellGetter, size_of
+from emotion_ops.images.cells import size_of
 from emotion_ops.images.loader import ImageLoader, Known
 from emotion_ops.models.engine import Engine
+from emotion_ops.operators.reading import Reading
 from emotion_ops.operators.recall import Recall
 from emotion_ops.operators.regions import Crops, FaceLoader
+from emotion_ops.operators.rows import Answers, FaceAnswers, Flow, OpenRows, Row, Rows
 
 T = TypeVar("T")
 
 _PATIENCE = 0.25  # seconds without any row becoming ready, after which a whole batch waits for none before it
-
-
-@dataclass(frozen=True)
-class Rows(Generic[T]):
-    """Some rows of a table that come and go together.
-
-    Attributes:
-        item: What they came as: a record batch, say.
-        count: How many rows.
-        cell: A row's image, by its position.
-    """
-
-    item: T
-    count: int
-    cell: CellGetter
-
-
-@dataclass(frozen=True)
-class FaceAnswers:
-    """What the network says of one picture's faces.
-
-    Attributes:
-        boxes: See ``Crops``.
-        count: See ``Crops``.
-        probabilities: float32 (faces, labels).
-    """
-
-    boxes: NDArray[np.float32]
-    count: int
-    probabilities: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What the network says of some rows.
-
-    Attributes:
-        probabilities: float32 (rows, labels); the rows that failed are undefined. Where faces were looked for, those
-            of the largest.
-        errors: For each row None, or why it has no probabilities.
-        faces: For each row its faces, where they were looked for and found.
-    """
-
-    probabilities: NDArray[np.float32]
-    errors: list[ImageError | None]
-    faces: list[FaceAnswers | None]
-
-
-@dataclass(frozen=True)
-class Flow:
-    """How much happens at once.
-
-    Attributes:
-        batch_size: Rows in one forward pass.
-        threads: Images that are loaded at the same time.
-        ahead_bytes: Encoded bytes of the rows from the first that is not loaded on; one row always may.
-        at_once: Batches that the network computes side by side.
-        most_pictures: Pictures that one row may bring.
-    """
-
-    batch_size: int
-    threads: int
-    ahead_bytes: int
-    at_once: int = 1
-    most_pictures: int = 1
-
-    @property
-    def batches(self) -> int:
-        """Batches that are with the network: those that it computes, and the next."""
-        return self.at_once + 1
-
-    @property
-    def ahead_rows(self) -> int:
-        """Rows loading, and pictures ready or with the network: one more batch than it has, and work for each thread.
-
-        Where a row may bring many pictures, only so many rows load that each thread has its next, so that no more than
-        ``most_pictures`` of each of these come on top.
-        """
-        return (self.batches + 1) * self.batch_size + 2 * self.threads
-
-    @property
-    def reach_rows(self) -> int:
-        """Rows from the first that is not loaded on, however slow that one is; each is a few hundred bytes."""
-        return 32 * self.ahead_rows
-
-
-@dataclass(eq=False, slots=True)
-class _Open(Generic[T]):
-    """Rows of which some are not answered yet.
-
-    Attributes:
-        item: See ``Rows``.
-        cell: See ``Rows``; None once no cell is needed any more, so that the images may go.
-        first: The position of their first row in the whole source.
-        answers: Their answers as they come.
-        unsettled: How many of them are not loaded yet.
-        waiting: How many of them are not answered yet.
-    """
-
-    item: T
-    cell: CellGetter | None
-    first: int
-    answers: Answers
-    unsettled: int
-    waiting: int
-
-
-@dataclass(eq=False, slots=True)
-class _Row(Generic[T]):
-    """One row on its way.
-
-    Attributes:
-        owner: The rows that it came with.
-        row: Its position among them.
-        size: Encoded bytes that it keeps alive.
-        pixels: What the network takes, once it is loaded: (pictures, height, width, 3).
-        crops: Where these pictures are the faces of one.
-        error: Why it has no answer.
-        digest: The hash of its encoded image, once it is known.
-        answer: Its answer, where an equal image had one.
-        settled: Whether it has failed, or can fail no more.
-        queued: Whether it is in a batch, or was.
-    """
-
-    owner: _Open[T]
-    row: int
-    size: int = 0
-    pixels: NDArray[np.uint8] | None = None
-    crops: Crops | None = None
-    error: ImageError | None = None
-    digest: bytes | None = None
-    answer: NDArray[np.float32] | None = None
-    settled: bool = False
-    queued: bool = False
 
 
 def answer(
@@ -179,11 +47,13 @@ def answer(
     flow: Flow,
     on_failure: Callable[[int, ImageError], None] = lambda row, error: None,
     recall: Recall | None = None,
+    *,
+    read_ahead: bool = False,
 ) -> Iterator[tuple[T, Answers]]:
     """Run the rows of a source through the network.
 
     Args:
-        source: Rows to answer; pulled from the caller's thread, only as far ahead as the window needs.
+        source: Rows to answer; pulled only as far ahead as the window needs.
         engine: The network.
         loader: What the threads do with a cell; its meter is told what the stages take. It serves this stream
             alone, and is stopped at its end.
@@ -192,6 +62,8 @@ def answer(
             it raises ends the stream.
         recall: Gives the answers of images that were met before, and is told of new ones. It serves this stream
             alone, and is closed at its end. None computes every row; rows of many pictures need that.
+        read_ahead: Pull the source in a thread of its own, one item ahead, so that the network has work while a
+            store is slow to answer; otherwise in the caller's.
 
     Yields:
         Each item with its answers, in the order of ``source``. A row that fails costs that row only.
@@ -201,7 +73,7 @@ def answer(
     """
     stream = _Stream[T](engine, loader, flow, on_failure, recall)
     try:
-        yield from stream.run(source)
+        yield from stream.run(source, read_ahead=read_ahead)
     finally:
         stream.end()
 
@@ -226,31 +98,28 @@ class _Stream(Generic[T]):
         self._computing = 0  # batches that are with the network
         self._computing_pictures = 0
         self._overtaking = 0  # pictures of rows that are ready, behind one that is not
-        self._batch: list[_Row[T]] = []
+        self._batch: list[Row[T]] = []
         self._queued = 0  # pictures of the rows in it
-        self._unsettled: deque[_Row[T]] = deque()  # every row that was started, from the first unsettled one on
+        self._unsettled: deque[Row[T]] = deque()  # every row that was started, from the first unsettled one on
         self._unsettled_bytes = 0
         self._ready: set[bytes] = set()  # digests of rows that are ready
-        self._followers: dict[bytes, list[_Row[T]]] = {}  # rows that wait for an equal image's answer, by digest
+        self._followers: dict[bytes, list[Row[T]]] = {}  # rows that wait for an equal image's answer, by digest
         self._following = self._following_bytes = 0
-        self._open: deque[_Open[T]] = deque()
+        self._open: deque[OpenRows[T]] = deque()
+        self._reading: Reading[Rows[T]] | None = None
 
-    def run(self, source: Iterable[Rows[T]]) -> Iterator[tuple[T, Answers]]:
+    def run(self, source: Iterable[Rows[T]], *, read_ahead: bool) -> Iterator[tuple[T, Answers]]:
         """See ``answer``."""
-        coming = self._rows(source)
-        ended = False
-        while not ended or self._loading or self._batch or self._computing:
-            while not ended and self._has_room() and not self._has_answered():
-                row = next(coming, None)
-                if row is None:
-                    ended = True
-                else:
-                    self._start(row)
+        reading = self._reading = Reading(source, self._meter, self._events if read_ahead else None)
+        rows = self._rows(reading)
+        while not reading.ended or self._loading or self._batch or self._computing:
+            while self._has_room() and not self._has_answered() and (row := next(rows, None)) is not None:
+                self._start(row)
                 self._hand_over()
             if not self._has_answered():
-                if self._is_due(ended):
+                if self._is_due(reading.ended):
                     self._predict()
-                elif self._loading or self._computing:
+                elif self._loading or self._computing or reading.is_coming:
                     self._wait()
             while self._has_answered():
                 answered = self._open.popleft()
@@ -274,21 +143,28 @@ class _Stream(Generic[T]):
 
     def end(self) -> None:
         """Stop what is under way."""
+        if self._reading is not None:
+            self._reading.end()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._network.shutdown(cancel_futures=True)  # one batch at the most; a fork must not meet it half way
         self._loader.stop()
         if self._recall is not None:
             self._recall.close()
 
-    def _rows(self, source: Iterable[Rows[T]]) -> Iterator[_Row[T]]:
+    def _rows(self, reading: Reading[Rows[T]]) -> Iterator[Row[T] | None]:
+        """The rows of the source, and None whenever the next is not there yet."""
         first, labels = 0, len(self._engine.labels)
-        for rows in self._meter.timed("read", source):
+        while not reading.ended:
+            rows = reading.take()
+            if rows is None:
+                yield None
+                continue
             answers = Answers(np.empty((rows.count, labels), np.float32), [None] * rows.count, [None] * rows.count)
-            owner = _Open(rows.item, rows.cell, first, answers, rows.count, rows.count)
+            owner = OpenRows(rows.item, rows.cell, first, answers, rows.count, rows.count)
             self._open.append(owner)
             first += rows.count
             for row in range(rows.count):
-                yield _Row(owner, row)
+                yield Row(owner, row)
 
     def _has_room(self) -> bool:
         if self._has_full_window():
@@ -318,7 +194,7 @@ class _Stream(Generic[T]):
             has_idle_threads = self._has_full_window() and self._loading < self._flow.threads
             patience = 0.0 if has_idle_threads else _PATIENCE
         try:
-            with self._meter.time("network" if self._computing else "wait"):
+            with self._meter.time("network" if self._computing else "wait" if self._loading else "read"):
                 go_on = self._events.get(timeout=patience)
         except Empty:
             self._overtake()
@@ -333,20 +209,20 @@ class _Stream(Generic[T]):
             if row.pixels is not None and not row.queued:
                 self._queue(row)
 
-    def _queue(self, row: _Row[T]) -> None:
+    def _queue(self, row: Row[T]) -> None:
         assert row.pixels is not None
         row.queued = True
         self._overtaking -= len(row.pixels)
         self._queued += len(row.pixels)
         self._batch.append(row)
 
-    def _start(self, row: _Row[T]) -> None:
+    def _start(self, row: Row[T]) -> None:
         self._unsettled.append(row)
         self._load(row, self._known(row))
         self._unsettled_bytes += row.size
         self._settle()  # a cell that cannot be read has failed already
 
-    def _load(self, row: _Row[T], known: Known | None) -> None:
+    def _load(self, row: Row[T], known: Known | None) -> None:
         assert row.owner.cell is not None
         try:
             cell = row.owner.cell(row.row)
@@ -358,7 +234,7 @@ class _Stream(Generic[T]):
         pixels = self._pool.submit(self._loader.load_unless, cell, known)
         pixels.add_done_callback(lambda done: self._events.put(lambda: self._take(row, done)))
 
-    def _known(self, row: _Row[T]) -> Known | None:
+    def _known(self, row: Row[T]) -> Known | None:
         """What a loading thread asks of an encoded image before it decodes it."""
         recall, meter = self._recall, self._meter
         if recall is None and not meter.counts_duplicates:
@@ -375,7 +251,7 @@ class _Stream(Generic[T]):
 
         return known
 
-    def _take(self, row: _Row[T], pixels: Future[NDArray[np.uint8] | Crops | None]) -> None:
+    def _take(self, row: Row[T], pixels: Future[NDArray[np.uint8] | Crops | None]) -> None:
         self._loading -= 1
         error = pixels.exception()
         if isinstance(error, ImageError):
@@ -396,7 +272,7 @@ class _Stream(Generic[T]):
         else:
             self._follow(row)
 
-    def _follow(self, row: _Row[T]) -> None:
+    def _follow(self, row: Row[T]) -> None:
         """Have a row wait for the answer of an equal one."""
         assert self._recall is not None
         assert row.digest is not None
@@ -408,7 +284,7 @@ class _Stream(Generic[T]):
         else:  # it came, or came to nothing, just now
             self._load(row, self._known(row))
 
-    def _released(self, digest: bytes) -> list[_Row[T]]:
+    def _released(self, digest: bytes) -> list[Row[T]]:
         """The rows that waited for an image, which do so no more."""
         rows = self._followers.pop(digest, [])
         self._following -= len(rows)
@@ -416,7 +292,7 @@ class _Stream(Generic[T]):
         return rows
 
     def _predict(self) -> None:
-        batch: list[_Row[T]] = []
+        batch: list[Row[T]] = []
         pictures = 0
         for row in self._batch:
             if pictures >= self._flow.batch_size:
@@ -431,14 +307,14 @@ class _Stream(Generic[T]):
         computed = self._network.submit(self._compute, batch)
         computed.add_done_callback(lambda done: self._events.put(lambda: self._receive(batch, done)))
 
-    def _compute(self, batch: list[_Row[T]]) -> NDArray[np.float32]:
+    def _compute(self, batch: list[Row[T]]) -> NDArray[np.float32]:
         with self._meter.time("compute", 1 / self._flow.at_once):
             pictures = np.concatenate([row.pixels for row in batch if row.pixels is not None])
             size = self._flow.batch_size
             parts = [self._engine.predict(pictures[first : first + size]) for first in range(0, len(pictures), size)]
             return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _receive(self, batch: list[_Row[T]], computed: Future[NDArray[np.float32]]) -> None:
+    def _receive(self, batch: list[Row[T]], computed: Future[NDArray[np.float32]]) -> None:
         self._computing -= 1
         probabilities = computed.result()
         self._computing_pictures -= len(probabilities)
@@ -468,14 +344,14 @@ class _Stream(Generic[T]):
                 for row in self._released(digest):
                     self._answer(row, found, recalled=True)
 
-    def _answer(self, row: _Row[T], found: NDArray[np.float32], *, recalled: bool = False) -> None:
+    def _answer(self, row: Row[T], found: NDArray[np.float32], *, recalled: bool = False) -> None:
         row.owner.answers.probabilities[row.row] = found
         row.owner.waiting -= 1
         row.settled = True
         if recalled:
             self._meter.recalled()
 
-    def _fail(self, row: _Row[T], error: ImageError) -> None:
+    def _fail(self, row: Row[T], error: ImageError) -> None:
         row.owner.answers.errors[row.row] = row.error = error
         row.owner.waiting -= 1
         row.settled = True
