@@ -294,6 +294,35 @@ def test_real_faces_in_real_photographs(tiny_model: str) -> None:
     )
 
 
+@pytest.mark.parametrize(("batch_size", "at_once"), [(1, 1), (4, 2), (7, 1), (16, 3)])
+def test_the_network_gets_whole_batches_however_many_faces_pictures_have(
+    operator: ClassifyEmotions, answered: pa.Table, batch_size: int, at_once: int
+) -> None:
+    engine, sizes = engine_of(operator), []
+
+    class Watched:
+        labels, precision, device, checkpoint = engine.labels, engine.precision, engine.device, engine.checkpoint
+
+        def predict(self, pictures: np.ndarray) -> np.ndarray:
+            sizes.append(len(pictures))
+            return engine.predict(pictures)
+
+    search = search_of(operator)
+    assert search is not None
+    loader = FaceLoader(loader_of(operator, geometry_of(engine.pixels), whole=True), search)
+    flow = Flow(batch_size=batch_size, threads=2, ahead_bytes=2**28, at_once=at_once, most_pictures=30)
+    rows = Rows(None, 3 * len(COUNTS), lambda row: CELLS[row % len(COUNTS)])
+    ((_, answers),) = answer([rows], Watched(), loader, flow)  # type: ignore[arg-type]  # as much of one as is used
+    assert sum(sizes) == 3 * sum(COUNTS)
+    assert sorted(sizes)[1:] == [batch_size] * (len(sizes) - 1)
+    expected = answered.column("emotion_faces").to_pylist()
+    for row, faces in enumerate(answers.faces):
+        assert (faces is None) == (COUNTS[row % len(COUNTS)] == 0)
+        if faces is not None:
+            wanted = [[face[label] for label in engine.labels] for face in expected[row % len(COUNTS)]]
+            np.testing.assert_allclose(faces.probabilities, wanted, atol=1e-6)
+
+
 def test_however_many_faces_pictures_have_only_so_many_crops_wait_for_the_network(operator: ClassifyEmotions) -> None:
     """A crowd in each picture: what was cut out and not yet computed never exceeds what the window allows."""
     engine = engine_of(operator)

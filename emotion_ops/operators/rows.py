@@ -134,7 +134,10 @@ class Row(Generic[T]):
         digest: The hash of its encoded image, once it is known.
         answer: Its answer, where an equal image had one.
         settled: Whether it has failed, or can fail no more.
-        queued: Whether it is in a batch, or was.
+        queued: Whether it is to go to the network, or went.
+        sent: How many of its pictures went.
+        found: What the network says of its pictures, as it comes: float32 (pictures, labels).
+        waiting: How many of its pictures have no answer yet, once one has.
     """
 
     owner: OpenRows[T]
@@ -147,3 +150,16 @@ class Row(Generic[T]):
     answer: NDArray[np.float32] | None = None
     settled: bool = False
     queued: bool = False
+    sent: int = 0
+    found: NDArray[np.float32] | None = None
+    waiting: int = 0
+
+    def add(self, part: slice, answers: NDArray[np.float32]) -> bool:
+        """Take the answers of some of its pictures; whether these were the last."""
+        assert self.pixels is not None
+        if self.found is None:
+            self.found = np.empty((len(self.pixels), answers.shape[1]), np.float32)
+            self.waiting = len(self.pixels)
+        self.found[part] = answers
+        self.waiting -= len(answers)
+        return not self.waiting

@@ -98,8 +98,8 @@ class _Stream(Generic[T]):
         self._computing = 0  # batches that are with the network
         self._computing_pictures = 0
         self._overtaking = 0  # pictures of rows that are ready, behind one that is not
-        self._batch: list[Row[T]] = []
-        self._queued = 0  # pictures of the rows in it
+        self._batch: deque[Row[T]] = deque()
+        self._queued = 0  # pictures of the rows in it that are still to go
         self._unsettled: deque[Row[T]] = deque()  # every row that was started, from the first unsettled one on
         self._unsettled_bytes = 0
         self._ready: set[bytes] = set()  # digests of rows that are ready
@@ -292,29 +292,30 @@ class _Stream(Generic[T]):
         return rows
 
     def _predict(self) -> None:
-        batch: list[Row[T]] = []
-        pictures = 0
-        for row in self._batch:
-            if pictures >= self._flow.batch_size:
-                break
+        batch: list[tuple[Row[T], slice]] = []
+        room = self._flow.batch_size
+        while room and self._batch:
+            row = self._batch[0]
             assert row.pixels is not None
-            pictures += len(row.pixels)
-            batch.append(row)
-        self._batch = self._batch[len(batch) :]
+            part = slice(row.sent, min(row.sent + room, len(row.pixels)))
+            batch.append((row, part))
+            room -= part.stop - part.start
+            row.sent = part.stop
+            if row.sent == len(row.pixels):
+                self._batch.popleft()
+        pictures = self._flow.batch_size - room
         self._queued -= pictures
         self._computing += 1
         self._computing_pictures += pictures
         computed = self._network.submit(self._compute, batch)
         computed.add_done_callback(lambda done: self._events.put(lambda: self._receive(batch, done)))
 
-    def _compute(self, batch: list[Row[T]]) -> NDArray[np.float32]:
+    def _compute(self, batch: list[tuple[Row[T], slice]]) -> NDArray[np.float32]:
         with self._meter.time("compute", 1 / self._flow.at_once):
-            pictures = np.concatenate([row.pixels for row in batch if row.pixels is not None])
-            size = self._flow.batch_size
-            parts = [self._engine.predict(pictures[first : first + size]) for first in range(0, len(pictures), size)]
-            return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            pictures = np.concatenate([row.pixels[part] for row, part in batch if row.pixels is not None])
+            return self._engine.predict(pictures)
 
-    def _receive(self, batch: list[Row[T]], computed: Future[NDArray[np.float32]]) -> None:
+    def _receive(self, batch: list[tuple[Row[T], slice]], computed: Future[NDArray[np.float32]]) -> None:
         self._computing -= 1
         probabilities = computed.result()
         self._computing_pictures -= len(probabilities)
@@ -328,16 +329,17 @@ class _Stream(Generic[T]):
                 else "its weights are broken or overflow; choose another checkpoint",
             )
         first = 0
-        for row in batch:
-            assert row.pixels is not None
-            found = probabilities[first : first + len(row.pixels)]
-            first += len(found)
-            if row.crops is not None:
-                row.owner.answers.faces[row.row] = FaceAnswers(row.crops.boxes, row.crops.count, found)
-            row.pixels = row.crops = None
-            self._answer(row, found[0])
+        for row, part in batch:
+            last = first + part.stop - part.start
+            if row.add(part, probabilities[first:last]):
+                assert row.found is not None
+                if row.crops is not None:
+                    row.owner.answers.faces[row.row] = FaceAnswers(row.crops.boxes, row.crops.count, row.found)
+                self._answer(row, row.found[0])
+                row.pixels = row.crops = row.found = None
+            first = last
         if self._recall is not None:  # every row is one picture
-            new = {row.digest: found for row, found in zip(batch, probabilities, strict=True) if row.digest is not None}
+            new = {row.digest: found for (row, _), found in zip(batch, probabilities, strict=True) if row.digest}
             self._recall.keep(new)
             self._ready.difference_update(new)
             for digest, found in new.items():
