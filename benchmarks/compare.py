@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comparison import figures, machine, startup
+from comparison import ceiling, figures, machine, startup
 from comparison.contenders import Contender, contenders
 from comparison.pictures import VIT_B16, jpegs, write_table
 from numpy.typing import NDArray
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         written = json.loads(options.markdown.read_text())
         starts = written.get("start_seconds")
         print(startup.as_markdown(starts) if starts else figures.as_markdown(written["figures"]))
+        if not starts:
+            print("\n" + ceiling.as_text(written["ceiling"]))
         return
     with _folder(options.folder) as folder:
         about, packages = machine.machine(), machine.versions()
@@ -70,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "cores": about["cores"],
             "warm_up": str(warm_up),
         }
+        at_most = ceiling.measure(model)
+        print(ceiling.as_text(at_most))
         print(f"{options.images} images, {options.rounds} rounds, {len(chosen)} contenders", flush=True)
         rates, answers = _rounds(chosen, folder, files, options.images, options.rounds, shared)
     found = figures.figures(chosen, rates, answers)
@@ -80,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "size": "640x480",
         "kilobytes": len(files[0]) // 1000,
     }
-    results = {"machine": about, "versions": packages, "settings": settings, "left_out": left_out}
+    results = {"machine": about, "versions": packages, "settings": settings, "left_out": left_out, "ceiling": at_most}
     _write(options.json, {**results, "figures": figures.as_json(found)})
     if options.chart and importlib.util.find_spec("matplotlib"):
         figures.draw(

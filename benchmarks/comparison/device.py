@@ -26,10 +26,16 @@ def device_name(device: str) -> str:
     return f"{about.name}, {about.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
 
 
-def matrix_rate(device: str, side: int, rounds: int) -> float:
-    """TFLOP/s of a square matrix product in bf16, at best."""
-    left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-    return max(rate(lambda: (torch.mm(left, right), 1)[1], device, 0.5, 1) for _ in range(rounds)) * 2 * side**3 / 1e12
+def matrix_rate(device: str, side: int, rounds: int, precision: str = "bf16") -> float:
+    """10^12 multiplications and additions a second of a square matrix product in fp32, bf16 or int8, at best."""
+    if precision == "int8":
+        left, right = (torch.randint(-128, 128, (side, side), device=device, dtype=torch.int8) for _ in range(2))
+        product = torch._int_mm  # the one product of int8 matrices that torch has; to int32
+    else:
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+        left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+        product = torch.mm
+    return max(rate(lambda: (product(left, right), 1)[1], device, 0.5, 1) for _ in range(rounds)) * 2 * side**3 / 1e12
 
 
 def gigaflop_of(engine: Any) -> float:
