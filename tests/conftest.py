@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -13,6 +14,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the package does, befo
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes run the tests, and two threads each would be too many
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches for the network; those of the hub start a server of their own
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # a script's background job: those it starts would ignore Ctrl-C too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 if (
     "EMOTION_OPS_CACHE" not in os.environ
 ):  # graphs of networks: one place for all processes of this run, and none after it
