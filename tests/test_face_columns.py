@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,6 @@ from emotion_ops import (
     classify_emotions,
     diff_datasets,
     enrich_dataset,
-    explode_faces,
     verify_dataset,
 )
 from emotion_ops.faces.crops import crop
@@ -198,30 +198,6 @@ def test_boxes_are_in_the_pixels_of_the_upright_image(operator: ClassifyEmotions
     assert sorted([face["x"], face["y"], face["width"], face["height"]] for face in faces) == sorted(map(list, wanted))
 
 
-def test_exploding_gives_a_row_for_each_face_and_keeps_the_other_columns(answered: pa.Table) -> None:
-    rows = explode_faces(answered)
-    assert rows.column("id").to_pylist() == [row for row, count in enumerate(COUNTS) for _ in range(count)]
-    assert rows.schema.names == [
-        name for name in answered.schema.names if name not in ("emotion_faces", "emotion_error")
-    ]
-    assert rows.schema.field("emotion").metadata == answered.schema.field("emotion").metadata
-    flat = [
-        {
-            **row["emotion_face"],
-            **{
-                name.removeprefix("emotion_"): row[name]
-                for name in rows.schema.names
-                if name.startswith("emotion_") and "face" not in name
-            },
-            "emotion": row["emotion"],
-        }
-        for row in rows.to_pylist()
-    ]
-    assert flat == [face for faces in answered.column("emotion_faces").to_pylist() for face in faces or []]
-    assert explode_faces(answered.slice(1, 1)).num_rows == 0
-    assert explode_faces(answered.slice(2, 1)).column("id").to_pylist() == [2, 2, 2]
-
-
 def test_frames_have_faces_as_lists_of_dicts(operator: ClassifyEmotions, answered: pa.Table) -> None:
     options = {"model": operator.model, "faces": "all", "detector": Marked()}
     frame = classify_emotions(pd.DataFrame({"image": CELLS}), **options)
@@ -271,6 +247,81 @@ def test_verify_notices_faces_that_contradict_the_answer(
     source, out = dataset
     rewrite(out / "source.parquet", with_cell(column, row, value))
     assert [problem.row for problem in verify_dataset(source, out).problems] == [row]
+
+
+def face(row: int, place: int, **values: object) -> Callable[[pa.Table], pa.Table]:
+    """A change of one face in a list."""
+
+    def change(rows: pa.Table) -> pa.Table:
+        faces = rows.column("emotion_faces")[row].as_py()
+        faces[place].update(values)
+        return with_cell("emotion_faces", row, faces)(rows)
+
+    return change
+
+
+def order(row: int, *places: int) -> Callable[[pa.Table], pa.Table]:
+    """A change of which faces of a list there are, and in which order; the row's own count stays."""
+
+    def change(rows: pa.Table) -> pa.Table:
+        faces = rows.column("emotion_faces")[row].as_py()
+        return with_cell("emotion_faces", row, [faces[place] for place in places])(rows)
+
+    return change
+
+
+DAMAGES: dict[str, tuple[Callable[[pa.Table], pa.Table], int, str]] = {
+    "a face is lost": (order(2, 0, 1), 2, "emotion_faces has 2 faces of 3"),
+    "all are lost": (order(2), 2, "emotion_faces has 0 faces of 3"),
+    "a face is doubled": (order(2, 0, 1, 1, 2), 2, "emotion_faces has 4 faces of 3"),
+    "two are swapped": (order(2, 0, 2, 1), 2, "face 3 of emotion_faces: stands behind one that is smaller"),
+    "the largest is another": (order(2, 1, 0, 2), 2, "the first of emotion_faces is not the face, label and"),
+    "a probability of 5": (face(3, 20, happy=5.0), 3, "face 21 of emotion_faces: happy is 5, which is no probability"),
+    "a probability is NaN": (face(3, 1, sad=float("nan")), 3, "face 2 of emotion_faces: sad is nan, which is no"),
+    "a probability is null": (face(3, 1, sad=None), 3, "face 2 of emotion_faces: has no whole answer"),
+    "a label is another": (face(5, 1, emotion="bored"), 5, "emotion is 'bored', but the highest probability is of"),
+    "a label is null": (face(5, 1, emotion=None), 5, "face 2 of emotion_faces: has no whole answer"),
+    "they do not sum to 1": (face(5, 1, happy=0.9), 5, "face 2 of emotion_faces: the probabilities sum to 1."),
+    "a box has no width": (face(5, 1, width=0.0), 5, "face 2 of emotion_faces: is no face that was asked for: x 5"),
+    "a box lies outside": (face(5, 1, x=-1.0), 5, "is no face that was asked for: x -1, y 5"),
+    "a box is infinite": (face(5, 1, x=float("inf")), 5, "is no face that was asked for: x inf"),
+    "a box is null": (face(5, 1, y=None), 5, "is no face that was asked for: x 5, y nan"),
+    "a face is less probable": (face(5, 1, probability=0.69), 5, "height 20, probability 0.69"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_verify_proves_each_face_of_a_list_as_it_does_a_row(dataset: tuple[Path, Path], name: str) -> None:
+    source, out = dataset
+    change, row, words = DAMAGES[name]
+    rewrite(out / "source.parquet", change)
+    problems = verify_dataset(source, out).problems
+    assert [problem.row for problem in problems] == [row]
+    assert words in problems[0].what
+
+
+def test_verify_knows_how_many_faces_of_which_size_were_asked_for(operator: ClassifyEmotions, tmp_path: Path) -> None:
+    source, out = tmp_path / "source.parquet", tmp_path / "out"
+    pq.write_table(TABLE, source)
+    enrich_dataset(source, out, dataclasses.replace(operator, max_faces=2, min_face_size=21, min_probability=0.9999))
+    assert verify_dataset(source, out).proven
+    rewrite(out / "source.parquet", face(2, 1, width=20.0))
+    assert [problem.what[:60] for problem in verify_dataset(source, out).problems] == [
+        "face 2 of emotion_faces: is no face that was asked for: x 65"
+    ]
+    rewrite(out / "source.parquet", face(2, 1, width=21.0, emotion="sad"))
+    assert "no probability reaches min_probability=0.9999" in verify_dataset(source, out).problems[0].what
+
+
+def test_verify_proves_the_box_of_the_largest_face_alone_too(operator: ClassifyEmotions, tmp_path: Path) -> None:
+    source, out = tmp_path / "source.parquet", tmp_path / "out"
+    pq.write_table(TABLE, source)
+    enrich_dataset(source, out, dataclasses.replace(operator, faces="largest"))
+    assert verify_dataset(source, out).proven
+    box = {"x": 5.0, "y": 5.0, "width": -20.0, "height": 20.0, "probability": 0.9}
+    rewrite(out / "source.parquet", with_cell("emotion_face", 0, box))
+    (problem,) = verify_dataset(source, out).problems
+    assert (problem.row, problem.what[:49]) == (0, "emotion_face is no face that was asked for: x 5, ")
 
 
 def test_what_finds_the_faces_is_part_of_the_fingerprint(operator: ClassifyEmotions) -> None:

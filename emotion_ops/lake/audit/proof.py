@@ -14,6 +14,7 @@ import pyarrow as pa
 from emotion_ops.errors import DatasetError
 from emotion_ops.lake.audit.answers import wrong_answers
 from emotion_ops.lake.audit.equality import Mask, equal_rows
+from emotion_ops.lake.audit.faces import Wanted
 from emotion_ops.lake.audit.outputs import Footer, Output, aligned, read_footer
 from emotion_ops.lake.commit import passing_columns
 from emotion_ops.lake.runner import errors_of, read_batches
@@ -197,9 +198,11 @@ class Proof:
             return  # told as a problem of the schema
         above = thresholds_of("labels_above", self.parts.get("labels_above"))
         labelling = Labelling(columns.labels, above, self.parts.get("min_probability"))
+        threshold, min_size, _, most = self.parts.get("search") or (0.0, 0.0, 0.0, 0)
+        wanted = Wanted(threshold, min_size, most)
         for batch in self.output.answers():
             self.errors += errors_of(pa.Table.from_batches([batch]))
-            for row, what in wrong_answers(batch, columns, labelling):
+            for row, what in wrong_answers(batch, columns, labelling, wanted):
                 yield self._problem(Check.ANSWERS, what, first + row)
             first += batch.num_rows
 
