@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         UnsupportedModelError,
     )
     from emotion_ops.faces.detector import find_faces
-    from emotion_ops.integrations.frames import classify_emotions, preview
+    from emotion_ops.integrations.frames import classify_emotions, explode_faces, preview
     from emotion_ops.lake.audit.clean import CleanReport, clean_destination
     from emotion_ops.lake.audit.diff import DiffReport, diff_datasets
     from emotion_ops.lake.audit.status import DatasetStatus, dataset_status
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from emotion_ops.lake.reports.report import EnrichReport
     from emotion_ops.operators.classifier import EmotionClassifier
     from emotion_ops.operators.classify import ClassifyEmotions
-    from emotion_ops.operators.face_columns import explode_faces
     from emotion_ops.schema import EMOTIONS
 
 _ERRORS = (
@@ -74,7 +73,7 @@ _HOMES = {
     "ClassifyEmotions": "emotion_ops.operators.classify",
     "EmotionClassifier": "emotion_ops.operators.classifier",
     "classify_emotions": "emotion_ops.integrations.frames",
-    "explode_faces": "emotion_ops.operators.face_columns",
+    "explode_faces": "emotion_ops.integrations.frames",
     "find_faces": "emotion_ops.faces.detector",
     "preview": "emotion_ops.integrations.frames",
     "enrich_dataset": "emotion_ops.lake.enrich",

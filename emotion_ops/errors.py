@@ -95,35 +95,41 @@ class ColumnError(EmotionOpsError):
 
 
 class ColumnNotFoundError(ColumnError, LookupError):
-    """The image column is not in the table.
+    """The image column, or another that is needed, is not in the table.
 
     Args:
         column: The name that was asked for.
         columns: The names that the table has.
+        cure: What to do about it.
     """
 
-    def __init__(self, column: str, columns: Sequence[str]) -> None:
-        super().__init__(column, columns)
-        self.column, self.columns = column, list(columns)
+    def __init__(
+        self, column: str, columns: Sequence[str], cure: str = "name the column of images with image=…"
+    ) -> None:
+        super().__init__(column, columns, cure)
+        self.column, self.columns, self.cure = column, list(columns), cure
 
     def _what(self) -> str:
         have = ", ".join(repr(name) for name in self.columns) or "none at all"
-        return f"no column {self.column!r} in the table (it has {have}): name the column of images with image=…"
+        return f"no column {self.column!r} in the table (it has {have}): {self.cure}"
 
 
 class ColumnTypeError(ColumnError, TypeError):
-    """The image column holds something that no image can be read from.
+    """A column holds something that cannot be used: no image can be read from it, say.
 
     Args:
         column: The column's name.
         type_name: What it holds.
+        cure: What it is not, and what to do about it; None is that it is no image.
     """
 
-    def __init__(self, column: str, type_name: str) -> None:
-        super().__init__(column, type_name)
-        self.column, self.type_name = column, type_name
+    def __init__(self, column: str, type_name: str, cure: str | None = None) -> None:
+        super().__init__(column, type_name, cure)
+        self.column, self.type_name, self.cure = column, type_name, cure
 
     def _what(self) -> str:
+        if self.cure is not None:
+            return f"column {self.column!r} holds {self.type_name}, which is {self.cure}"
         return (
             f"column {self.column!r} holds {self.type_name}, which is no image: give a column of paths (string), "
             "of encoded images (binary), of struct<bytes, path>, of Spark's image struct, or of uint8 tensors"

@@ -11,7 +11,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
+from faces_model import Marked
 from pictures import encode, jpeg, photo
 from PIL import Image
 
@@ -219,14 +222,41 @@ def test_a_reader_works_as_it_is_read(tiny_model: str) -> None:
 def test_a_parquet_round_trip_keeps_the_lineage(tiny_model: str, tmp_path: Path) -> None:
     import json
 
-    import pyarrow.parquet as pq
-
     pq.write_table(ClassifyEmotions("photo", model=tiny_model)(arrow()), tmp_path / "out.parquet")
     field = pq.read_schema(tmp_path / "out.parquet").field("emotion")
     lineage = json.loads(field.metadata[b"emotion_ops"])
     assert lineage["model"] == tiny_model
     assert lineage["revision"].startswith("sha256:")
     assert lineage["version"]
+
+
+def test_parts_that_pandas_writes_are_one_dataset_also_where_a_part_has_no_face(
+    tiny_model: str, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"model": tiny_model, "faces": "all", "detector": Marked(), "labels_above": 0.3}
+    schema = ClassifyEmotions(**options).output_schema(pa.schema([("image", pa.binary())]))
+    face = encode(Image.new("RGB", (40, 40), (77, 255, 1)), "PNG")
+    for part, cells in enumerate(([jpeg(0), None], [face, None])):
+        frame = classify_emotions(pd.DataFrame({"image": cells}), **options)
+        frame.to_parquet(tmp_path / f"{part}.parquet", schema=schema)
+        written = pq.read_schema(tmp_path / f"{part}.parquet")
+        assert written.equals(schema)
+        assert written.field("emotion").metadata == schema.field("emotion").metadata
+    assert ds.dataset(tmp_path).to_table().column("emotion_face_count").to_pylist() == [0, None, 1, None]
+    read = pd.read_parquet(tmp_path)
+    assert [faces is not None and len(faces) for faces in read["emotion_faces"]] == [0, False, 1, False]
+
+
+def test_what_pandas_writes_of_lists_and_structs_it_reads_again(tiny_model: str, tmp_path: Path) -> None:
+    """It fails to read such columns where they are Arrow's own in the frame, so they are Python's objects."""
+    face = encode(Image.new("RGB", (40, 40), (77, 255, 1)), "PNG")
+    options: dict[str, Any] = {"model": tiny_model, "faces": "all", "detector": Marked(), "labels_above": 0.3}
+    frame = classify_emotions(pd.DataFrame({"image": [face, None]}), **options)
+    frame.to_parquet(tmp_path / "a.parquet")
+    again = pd.read_parquet(tmp_path / "a.parquet")
+    assert again["emotion_face"].tolist() == frame["emotion_face"].tolist()
+    assert again["emotion_faces"].iloc[0].tolist() == frame["emotion_faces"].iloc[0]
+    assert again["emotion_labels"].iloc[0].tolist() == frame["emotion_labels"].iloc[0]
 
 
 def test_a_pil_image_that_was_opened_but_not_read_is_read(tiny_model: str) -> None:

@@ -1,12 +1,11 @@
-"""What was found of faces → columns, and a row for each face."""
+"""What was found of faces → columns."""
 
 from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from emotion_ops.errors import ColumnNotFoundError, RowErrorCode
+from emotion_ops.errors import RowErrorCode
 from emotion_ops.operators.labelling import Labelling
 from emotion_ops.operators.rows import Answers
 from emotion_ops.schema import FACE, OutputColumns
@@ -47,40 +46,3 @@ def face_columns(answers: Answers, columns: OutputColumns, labelling: Labelling)
             )
         )
     return arrays
-
-
-def explode_faces(table: pa.Table, prefix: str = "emotion") -> pa.Table:
-    """One row for each face of a table that ``faces="all"`` was run on.
-
-    Args:
-        table: It has the column ``<prefix>_faces``.
-        prefix: What the appended names start with.
-
-    Returns:
-        The columns that were there before, ``<prefix>`` and ``<prefix>_<label>`` of the face, its box
-        ``<prefix>_face``, and ``<prefix>_face_count``. Faces keep their order, the largest of an image first; rows
-        without a face are left out.
-
-    Raises:
-        ColumnNotFoundError: There is no such column.
-    """
-    name = f"{prefix}_faces"
-    if name not in table.column_names:
-        raise ColumnNotFoundError(name, table.column_names)
-    table = table.combine_chunks()
-    lists = table.column(name).combine_chunks()
-    rows, faces = pc.list_parent_indices(lists), pc.list_flatten(lists)
-    kind = faces.type
-    labels = [field.name for field in kind][len(FACE) + 1 :]
-    columns = OutputColumns(tuple(labels), prefix, lists_labels=f"{prefix}_labels" in table.column_names, faces="all")
-    kept = [one for one in table.column_names if one not in columns.names]
-    out = table.select([*kept]).take(rows)
-    label = pa.field(prefix, pa.string(), metadata=table.schema.field(prefix).metadata)
-    out = out.append_column(label, pc.struct_field(faces, len(FACE)))
-    for place, one in enumerate(labels, len(FACE) + 1):
-        out = out.append_column(columns.probabilities[place - len(FACE) - 1], pc.struct_field(faces, place))
-        assert kind.field(place).name == one
-    parts = [pc.struct_field(faces, place) for place in range(len(FACE))]
-    box = pa.StructArray.from_arrays(parts, fields=list(columns.face_type(answered=False)))
-    out = out.append_column(columns.face, box)
-    return out.append_column(columns.face_count, table.column(columns.face_count).take(rows))
