@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, FrameTypeError, OptionError
 from emotion_ops.operators.classify import ClassifyEmotions
-from emotion_ops.operators.preview import preview_sheet
+from emotion_ops.operators.preview import preview_sheet, rows_of
 from emotion_ops.schema import METADATA_KEY
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def preview(frame: Any, image: str = "image", *, n: int = 12, **options: Any) ->
     Args:
         frame: As ``classify_emotions`` takes it, but for record batch readers.
         image: The column of images.
-        n: How many rows.
-        **options: Those of ``ClassifyEmotions`` but ``on_error``; rows that fail are shown.
+        n: How many rows, 1 to 200; fewer where the frame has fewer.
+        **options: Those of ``ClassifyEmotions``; rows that fail are shown, whatever ``on_error`` says.
 
     Returns:
         A picture, which a notebook shows and ``save`` writes.
@@ -76,22 +76,37 @@ def preview(frame: Any, image: str = "image", *, n: int = 12, **options: Any) ->
     Raises:
         EmotionOpsError: As ``classify_emotions`` does.
     """
-    import narwhals.stable.v2 as nw
+    operator, rows = ClassifyEmotions(image, **options), rows_of("n", n)
+    return preview_sheet(operator, [("", _first_images(frame, image, rows))])
 
-    operator = ClassifyEmotions(image, **options)
-    if isinstance(frame, pa.RecordBatch):
-        frame = pa.table(frame)
-    try:
-        table = nw.from_native(frame, eager_only=True)
-    except TypeError:
-        table = nw.from_native(_arrow_table(frame), eager_only=True)
-    if image not in table.columns:
-        raise ColumnNotFoundError(image, table.columns)
+
+def _first_images(frame: Any, image: str, rows: int) -> pa.ChunkedArray | Sequence[Any]:
+    """The first images of a frame of any kind, as ``ClassifyEmotions.columns_for`` takes them."""
     if _is_pandas(frame):
-        return preview_sheet(operator, _pandas_cells(frame[image].head(n), image))
-    series = table.get_column(image).head(n)
-    cells = series.to_list() if series.dtype == nw.Object else series.to_arrow()
-    return preview_sheet(operator, pa.chunked_array([cells]) if isinstance(cells, pa.Array) else cells)
+        return _pandas_cells(_pandas_series(frame, image).head(rows), image)
+    if isinstance(frame, pa.RecordBatchReader):
+        raise FrameTypeError("RecordBatchReader", "a preview would use it up; give its first batch")
+    if not isinstance(frame, pa.Table | pa.RecordBatch):
+        import narwhals.stable.v2 as nw
+
+        try:
+            table = nw.from_native(frame, eager_only=True)
+        except TypeError:
+            frame = _arrow_table(frame)
+        else:
+            _check_name(image, table.columns)
+            return _narwhals_cells(table.head(rows), image)
+    _check_name(image, frame.schema.names)
+    images = frame.column(image).slice(0, rows)
+    return images if isinstance(images, pa.ChunkedArray) else pa.chunked_array([images])
+
+
+def _check_name(image: str, names: Sequence[str]) -> None:
+    """Refuse a table whose image column is not there or not the only one of its name."""
+    if image not in names:
+        raise ColumnNotFoundError(image, names)
+    if (copies := names.count(image)) > 1:
+        raise OptionError("image", image, f"{copies} columns have this name; rename all but one")
 
 
 def _is_pandas(frame: object) -> bool:
@@ -102,16 +117,9 @@ def _is_pandas(frame: object) -> bool:
 def _pandas(frame: pd.DataFrame, operator: ClassifyEmotions) -> pd.DataFrame:
     import pandas as pd
 
-    if not isinstance(frame, pd.DataFrame) or isinstance(frame.columns, pd.MultiIndex):
-        raise FrameTypeError(type(frame).__name__, "give a DataFrame with one level of columns, series.to_frame() say")
-    names = [str(name) for name in frame.columns]
-    if operator.image not in names:
-        raise ColumnNotFoundError(operator.image, names)
-    if (copies := names.count(operator.image)) > 1:
-        raise OptionError("image", operator.image, f"{copies} columns have this name; rename all but one")
+    series = _pandas_series(frame, operator.image)
     columns = operator.output_columns()
-    columns.check_absent(names)
-    series = frame.iloc[:, names.index(operator.image)]  # by position: the name may be the number 0
+    columns.check_absent([str(name) for name in frame.columns])
     appended = operator.columns_for(_pandas_cells(series, operator.image))
     result = frame.copy(deep=False)
     for name, column in zip(columns.names, appended.columns, strict=True):
@@ -129,6 +137,16 @@ def _pandas(frame: pd.DataFrame, operator: ClassifyEmotions) -> pd.DataFrame:
     if operator.on_error == "drop":
         result = result[result[columns.error].isna().to_numpy()]
     return result
+
+
+def _pandas_series(frame: pd.DataFrame, image: str) -> pd.Series[Any]:
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame) or isinstance(frame.columns, pd.MultiIndex):
+        raise FrameTypeError(type(frame).__name__, "give a DataFrame with one level of columns, series.to_frame() say")
+    names = [str(name) for name in frame.columns]
+    _check_name(image, names)
+    return frame.iloc[:, names.index(image)]  # by position: the name may be the number 0
 
 
 def _pandas_cells(series: pd.Series[Any], column: str) -> pa.ChunkedArray | Sequence[Any]:
@@ -154,21 +172,27 @@ def _narwhals(frame: Any, operator: ClassifyEmotions) -> Any:
         table = nw.from_native(frame, eager_only=True)
     except TypeError:
         return operator(_arrow_table(frame))
-    if operator.image not in table.columns:
-        raise ColumnNotFoundError(operator.image, table.columns)
+    _check_name(operator.image, table.columns)
     columns = operator.output_columns()
     columns.check_absent(table.columns)
-    try:
-        series = table.get_column(operator.image)
-        images = series.to_list() if series.dtype == nw.Object else series.to_arrow()
-    except (pa.ArrowException, TypeError, ValueError, NotImplementedError) as error:
-        raise ColumnTypeError(operator.image, f"{table.schema[operator.image]} ({error})") from error
-    images = pa.chunked_array([images]) if isinstance(images, pa.Array) else images
+    images = _narwhals_cells(table, operator.image)
     appended = nw.from_arrow(operator.columns_for(images), backend=table.implementation)
     result = table.with_columns(*appended.iter_columns())
     if operator.on_error == "drop":
         result = result.filter(nw.col(columns.error).is_null())
     return result.to_native()
+
+
+def _narwhals_cells(table: Any, image: str) -> pa.ChunkedArray | Sequence[Any]:
+    """The cells of a narwhals table's column: Arrow's own, or the Python objects as they are."""
+    import narwhals.stable.v2 as nw
+
+    try:
+        series = table.get_column(image)
+        images = series.to_list() if series.dtype == nw.Object else series.to_arrow()
+    except (pa.ArrowException, TypeError, ValueError, NotImplementedError) as error:
+        raise ColumnTypeError(image, f"{table.schema[image]} ({error})") from error
+    return pa.chunked_array([images]) if isinstance(images, pa.Array) else images
 
 
 def _arrow_table(frame: Any) -> pa.Table:
