@@ -15,11 +15,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from faces_model import Marked
 from pictures import jpeg
 from PIL import Image
 
 from emotion_ops import ClassifyEmotions, enrich_dataset
+from emotion_ops.cli import inspect as inspecting
+from emotion_ops.cli import main
 from emotion_ops.cli.main import enrich
+from emotion_ops.schema import thresholds_in
 
 COMMAND = [sys.executable, "-m", "emotion_ops"]
 
@@ -152,6 +156,78 @@ def test_every_option_of_the_operator_and_of_the_job_is_an_option_of_enrich() ->
     }
     not_options = ("source", "manifest", "as_json")
     assert {name for name in inspect.signature(enrich).parameters if name not in not_options} == of_the_code
+
+
+def test_commands_share_the_options_of_enrich_that_mean_something_to_them() -> None:
+    of_the_code = {option.name for option in dataclasses.fields(ClassifyEmotions)}
+    of_running = {
+        "device", "engine", "precision", "calibration", "batch_size", "channels", "decode", "threads", "memory",
+        "answer_cache", "answer_cache_dir",
+    }  # fmt: skip
+    for command, own, shared in (
+        (main.preview, {"source", "rows", "output"}, of_the_code - {"on_error"}),
+        (main.inspect_, {"source", "rows", "as_json"}, of_the_code - {"on_error"} - of_running),
+        (main.plan, set(), set(inspect.signature(enrich).parameters) - {"dry_run"}),
+    ):
+        found = inspect.signature(command).parameters
+        assert set(found) == own | shared
+        assert all(found[name] is main._OPTIONS[name] for name in shared)  # one declaration, with its help and default
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("0.3", 0.3), ("happy=0.4,sad=.2", {"happy": 0.4, "sad": 0.2}), (" happy = 0.4 , a=b=1", {"happy": 0.4, "a=b": 1.0})],
+)  # fmt: skip
+def test_thresholds_are_read_as_they_are_written(text: str, meant: object) -> None:
+    assert thresholds_in(text) == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("happy=0.4,happy=.2", "names 'happy' twice"), ("happy=0.4,sad", "is no threshold"), ("", "is no threshold")],
+)
+@pytest.mark.parametrize("command", [["enrich", "a", "b"], ["plan", "a", "b"], ["preview", "a"], ["inspect", "a"]])
+def test_thresholds_that_contradict_each_other_or_are_none_are_a_usage_error(
+    command: list[str], text: str, words: str
+) -> None:
+    with pytest.raises(Exception, match=words) as told:
+        main.app([*command, "--labels-above", text], standalone_mode=False)
+    assert hasattr(told.value, "show")  # a usage error, of Typer's own
+
+
+def test_inspect_shows_what_faces_and_thresholds_append(
+    faces: Path, tiny_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {
+        "model": tiny_model, "faces": "all", "detector": Marked(), "max_faces": 7, "labels_above": {"happy": 0.4},
+        "min_probability": 0.6, "prefix": "mood",
+    }  # fmt: skip
+    inspecting.inspect(str(faces), options, 1, as_json=True)
+    shown = json.loads(capsys.readouterr().out)
+    appended = dict(one.split(": ", 1) for one in shown["source"]["appended"])
+    wanted = ClassifyEmotions(**options).output_columns().fields()
+    assert list(appended) == [field.name for field in wanted]
+    assert all(appended[field.name].startswith(str(field.type)) for field in wanted)
+    assert appended["mood"] == "string, null below 0.6"
+    assert appended["mood_labels"].endswith(", of at least happy: 0.4")
+    assert "Marked" in shown["faces"]["detector"]
+    inspecting.inspect(str(faces), {"model": tiny_model}, 1, as_json=True)
+    assert "faces" not in json.loads(capsys.readouterr().out)
+
+
+def test_preview_takes_the_options_and_refuses_a_file_that_is_no_picture(
+    faces: Path, tiny_model: str, tmp_path: Path
+) -> None:
+    done = emotion_ops(
+        "preview", faces, "-n", 2, "--model", tiny_model, "-o", tmp_path / "a.png", "--labels-above", "happy=0.4,sad=0.2",
+        "--prefix", "mood", "--engine", "torch", "--batch-size", "2", "--threads", "auto", "--max-faces", "3",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "torch on cpu" in done.stderr
+    wrong = emotion_ops("preview", faces, "--model", tiny_model, "-o", tmp_path / "a.xyz")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "a.xyz" in wrong.stderr
+    assert "bug" not in wrong.stderr
 
 
 def test_a_manifest_is_a_small_file_of_json_beside_whatever_else_is_told(faces: Path, tmp_path: Path) -> None:
