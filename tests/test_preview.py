@@ -57,16 +57,18 @@ def test_rows_that_fail_are_shown_and_few_rows_make_a_small_sheet(tiny_model: st
         preview(TABLE, "photo", model=tiny_model)
 
 
-def test_the_command_writes_the_sheet(tiny_model: str, tmp_path: Path) -> None:
+def test_the_command_writes_the_sheet_that_its_options_ask_for(tiny_model: str, tmp_path: Path) -> None:
     pq.write_table(TABLE, tmp_path / "a.parquet", row_group_size=3)
-    command = [sys.executable, "-m", "emotion_ops", "preview", str(tmp_path / "a.parquet"), "--model", tiny_model]
-    done = subprocess.run(
-        [*command, "-n", "5", "-o", str(tmp_path / "s.png")], capture_output=True, text=True, check=False
-    )
+    command = [
+        sys.executable, "-m", "emotion_ops", "preview", tmp_path / "a.parquet", "--model", tiny_model, "-n", "5", "-o",
+        tmp_path / "s.png", "--labels-above", "happy=0.05,sad=0.1", "--min-probability", "0.9", "--prefix", "mood",
+        "--batch-size", "2", "--max-side", "200",
+    ]  # fmt: skip
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    options = {"labels_above": {"happy": 0.05, "sad": 0.1}, "min_probability": 0.9, "max_side": 200}
     with Image.open(tmp_path / "s.png") as sheet:
-        assert np.array_equal(np.asarray(sheet), np.asarray(preview(TABLE, n=5, model=tiny_model)))
-    assert isinstance(TABLE, pa.Table)
+        assert np.array_equal(np.asarray(sheet), np.asarray(preview(TABLE, n=5, model=tiny_model, **options)))
 
 
 @pytest.mark.parametrize("n", [0, -1, 2.5, None, "3", True, 201])

@@ -99,7 +99,7 @@ def _own(size: int) -> Font:
     return ImageFont.load_default(size)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _system(name: str, size: int) -> ImageFont.FreeTypeFont | None:
     try:
         return ImageFont.truetype(name, size)
