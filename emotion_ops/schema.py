@@ -1,7 +1,7 @@
 """The vocabulary of emotions and the columns that are appended to a table.
 
 Labels are bound by name: a checkpoint may list its emotions in any order and under the usual
-synonyms. ``OutputColumns`` is the one place that knows which columns are appended, in which
+synonyms; thresholds name them too. ``OutputColumns`` is the one place that knows which columns are appended, in which
 order and of which Arrow type.
 """
 
@@ -73,6 +73,25 @@ class Labels:
             return cls(tuple(own), tuple(own), tuple(own))
         bound = (name if name in EMOTIONS else o for o, name in zip(own, names, strict=True))
         return cls(tuple(bound), tuple(own), unknown)
+
+
+def thresholds_in(text: str) -> float | dict[str, float]:
+    """The threshold, or the thresholds by label, that a text stands for: ``0.3``, or ``happy=0.4,sad=0.2``.
+
+    Raises:
+        ValueError: It stands for neither, or names a label twice; its text says which.
+    """
+    try:
+        if "=" not in text:
+            return float(text)
+        pairs = [part.rpartition("=") for part in text.split(",")]
+        found = [(label.strip(), float(threshold)) for label, _, threshold in pairs]
+    except ValueError:
+        raise ValueError(f"{text!r} is no threshold; give 0.3, or happy=0.4,sad=0.2 say") from None
+    twice = [label for place, (label, _) in enumerate(found) if label in dict(found[:place])]
+    if twice:
+        raise ValueError(f"{text!r} names {twice[0]!r} twice; give each label one threshold")
+    return dict(found)
 
 
 @dataclass(frozen=True)

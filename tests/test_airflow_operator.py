@@ -150,6 +150,56 @@ def test_a_text_that_is_nothing_of_its_option_fails_without_a_retry(source: Path
     assert (done.state, str(done.error)) == ("failed", "overwrite='perhaps' cannot be used: give bool")
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (0.3, 0.3), ("0.3", 0.3), ("{{ params.one }}", 0.3), ("{{ params.some }}", {"happy": 0.4, "sad": 0.2}),
+        ('{"happy": 0.4}', {"happy": 0.4}), ("happy=0.4,sad=0.2", {"happy": 0.4, "sad": 0.2}),
+        ({"happy": "{{ params.one }}"}, {"happy": 0.3}), ([("happy", 0.4)], {"happy": 0.4}),
+        ("[('happy', 0.4)]", {"happy": 0.4}), ([("happy", 0.4), ("happy", 0.2)], [["happy", 0.4], ["happy", 0.2]]),
+        ("{{ none }}", None), (None, None),
+    ],
+)  # fmt: skip
+def test_thresholds_reach_the_worker_as_numbers_however_they_are_given(given: Any, meant: Any) -> None:
+    params = {"one": 0.3, "some": {"happy": 0.4, "sad": 0.2}}
+    operator = make(source="in", destination="out", labels_above=given, params=params)
+    operator.render_template_fields({"params": params})
+    assert operator._request()[0]["operator"] == ({} if meant is None else {"labels_above": meant})
+
+
+@pytest.mark.parametrize(
+    "given", ["happy", "happy=much", "happy=0.4,happy=0.2", "{'happy': }", "{}", {}, {"happy": "much"}, ["happy"]]
+)
+def test_thresholds_that_are_none_fail_without_a_retry(given: Any) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match="labels_above="):
+        make(source="in", destination="out", labels_above=given)._request()
+
+
+@pytest.mark.parametrize("option", ["detector", "calibration"])
+def test_what_the_worker_opens_on_its_own_disk_may_be_named_as_airflow_names_files(option: str) -> None:
+    from airflow.sdk import ObjectStoragePath
+    from airflow.sdk.exceptions import AirflowFailException
+
+    def passed(value: Any) -> Any:
+        return make(source="in", destination="out", **{option: value})._request()[0]["operator"].get(option)
+
+    for value in ("/a b/y.onnx", "file:///a%20b/y.onnx", ObjectStoragePath("file:///a b/y.onnx"), Path("/a b/y.onnx")):
+        assert passed(value) == "/a b/y.onnx"
+    assert passed("None") is None
+    for elsewhere in ("s3://bucket/y.onnx", ObjectStoragePath("s3://bucket/y.onnx"), "file://host/y.onnx"):
+        with pytest.raises(AirflowFailException, match=f"{option}='.*give its path there"):
+            passed(elsewhere)
+
+
+def test_a_callable_detector_is_refused_where_the_dag_is_written() -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match="give the path of a YuNet file"):
+        make(source="in", destination="out", detector=len)
+
+
 # --- what it does -------------------------------------------------------------------------------------------------
 
 

@@ -10,16 +10,22 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import typer
+from faces_model import Marked
 from pictures import jpeg
 from PIL import Image
 
 from emotion_ops import ClassifyEmotions, enrich_dataset
+from emotion_ops.cli import inspect as inspecting
+from emotion_ops.cli import main
 from emotion_ops.cli.main import enrich
+from emotion_ops.schema import thresholds_in
 
 COMMAND = [sys.executable, "-m", "emotion_ops"]
 
@@ -106,6 +112,7 @@ def test_inspect_shows_the_column_the_images_and_what_would_be_appended(faces: P
         (["enrich", "faces.parquet"], 2, "DESTINATION"),
         (["enrich", "faces.parquet", "out", "--no-such-option"], 2, "--no-such-option"),
         (["enrich", "faces.parquet", "out", "--shard", "4"], 2, "give I/N"),
+        (["preview", "faces.parquet", "-o", "sheet.xyz"], 2, "give a file that ends in .png"),
         (["enrich", "faces.parquet", "out", "--image", "photo"], 3, "no column 'photo'"),
         (["enrich", "faces.parquet", "out", "--model", "./nowhere"], 4, "no folder"),
         (["enrich", "nowhere.parquet", "out"], 5, "no such Parquet file"),
@@ -152,6 +159,65 @@ def test_every_option_of_the_operator_and_of_the_job_is_an_option_of_enrich() ->
     }
     not_options = ("source", "manifest", "as_json")
     assert {name for name in inspect.signature(enrich).parameters if name not in not_options} == of_the_code
+
+
+def test_commands_share_the_options_of_enrich_that_mean_something_to_them() -> None:
+    of_the_code = {option.name for option in dataclasses.fields(ClassifyEmotions)}
+    of_running = {
+        "device", "engine", "precision", "calibration", "batch_size", "channels", "decode", "threads", "memory",
+        "answer_cache", "answer_cache_dir",
+    }  # fmt: skip
+    for command, own, shared in (
+        (main.preview, {"source", "rows", "output"}, of_the_code - {"on_error"}),
+        (main.inspect_, {"source", "rows", "as_json"}, of_the_code - {"on_error"} - of_running),
+        (main.plan, set(), set(inspect.signature(enrich).parameters) - {"dry_run"}),
+    ):
+        found = inspect.signature(command).parameters
+        assert set(found) == own | shared
+        assert all(found[name] is main._OPTIONS[name] for name in shared)  # one declaration, with its help and default
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("0.3", 0.3), ("happy=0.4,sad=.2", {"happy": 0.4, "sad": 0.2}), (" happy = 0.4 , a=b=1", {"happy": 0.4, "a=b": 1.0})],
+)  # fmt: skip
+def test_thresholds_are_read_as_they_are_written(text: str, meant: object) -> None:
+    assert thresholds_in(text) == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("happy=0.4,happy=.2", "names 'happy' twice"), ("happy=0.4,sad", "is no threshold"), ("", "is no threshold")],
+)
+@pytest.mark.parametrize(
+    ("command", "source"),
+    [(main.enrich, ["a", "b"]), (main.plan, ["a", "b"]), (main.preview, "a"), (main.inspect_, "a")],
+)
+def test_thresholds_that_contradict_each_other_or_are_none_are_a_usage_error(
+    command: Callable[..., None], source: str | list[str], text: str, words: str
+) -> None:
+    with pytest.raises(typer.BadParameter, match=words):
+        command(source=source, labels_above=text)
+
+
+def test_inspect_shows_what_faces_and_thresholds_append(
+    faces: Path, tiny_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {
+        "model": tiny_model, "faces": "all", "detector": Marked(), "max_faces": 7, "labels_above": {"happy": 0.4},
+        "min_probability": 0.6, "prefix": "mood",
+    }  # fmt: skip
+    inspecting.inspect(str(faces), options, 1, as_json=True)
+    shown = json.loads(capsys.readouterr().out)
+    appended = dict(one.split(": ", 1) for one in shown["source"]["appended"])
+    wanted = ClassifyEmotions(**options).output_columns().fields()
+    assert list(appended) == [field.name for field in wanted]
+    assert all(appended[field.name].startswith(str(field.type)) for field in wanted)
+    assert appended["mood"] == "string, null below 0.6"
+    assert appended["mood_labels"].endswith(", of at least happy: 0.4")
+    assert "Marked" in shown["faces"]["detector"]
+    inspecting.inspect(str(faces), {"model": tiny_model}, 1, as_json=True)
+    assert "faces" not in json.loads(capsys.readouterr().out)
 
 
 def test_a_manifest_is_a_small_file_of_json_beside_whatever_else_is_told(faces: Path, tmp_path: Path) -> None:

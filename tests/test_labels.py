@@ -24,6 +24,7 @@ from pictures import jpeg
 from emotion_ops import (
     EMOTIONS,
     ClassifyEmotions,
+    EmotionClassifier,
     OptionError,
     UnsupportedModelError,
     classify_emotions,
@@ -124,6 +125,14 @@ def test_a_threshold_that_is_none_is_refused_at_once(bad: object) -> None:
     if not isinstance(bad, dict | list):
         with pytest.raises(OptionError, match="min_probability"):
             ClassifyEmotions(min_probability=bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "option", [{"labels_above": 0.3}, {"min_probability": 0.6}, {"prefix": "mood"}, {"on_error": "null"}]
+)
+def test_a_classifier_without_columns_refuses_the_options_of_columns(option: dict[str, object]) -> None:
+    with pytest.raises(OptionError, match="predict gives probabilities alone"):
+        EmotionClassifier(model="./nowhere", **option)
 
 
 def test_labels_that_the_model_does_not_have_or_has_as_a_column_are_refused(tiny_model: str, tmp_path: Path) -> None:

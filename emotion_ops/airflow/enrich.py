@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import ObjectStoragePath, XComArg
+from airflow.sdk.exceptions import AirflowFailException
 
 from emotion_ops.airflow.base import WorkerOperator
 from emotion_ops.airflow.links import EmotionReportLink
 from emotion_ops.airflow.options import Template, options_of
-from emotion_ops.airflow.stores import opened
+from emotion_ops.airflow.stores import local_path, opened
 from emotion_ops.images.limits import Limits
 from emotion_ops.models.weights import DEFAULT_MODEL
 
@@ -56,6 +57,8 @@ class EmotionEnrichOperator(WorkerOperator):
         source: A Parquet file, a folder, a glob, or a list of these: paths, URIs, ``ObjectStoragePath``. A URI may
             name an Airflow connection, ``s3://connection@bucket/key``.
         destination: A folder, or a file for a single source file; likewise.
+        detector: The path of a YuNet file on a disk that the worker sees; a ``file:`` URI too, but no callable.
+        labels_above: As ``ClassifyEmotions`` takes it; as text ``0.3``, ``happy=0.4,sad=0.2`` or a dictionary.
         wait: Seconds to wait for another run that is writing there. A task that died with its machine is believed
             to be alive for a minute, so that less would have the first retry on another machine refused.
         plan_only: Write nothing, and say in ``estimate`` of the manifest what the job would take.
@@ -106,7 +109,7 @@ class EmotionEnrichOperator(WorkerOperator):
         batch_size: int | Literal["auto"] | Template = "auto",
         on_error: str = "null",
         prefix: str = "emotion",
-        labels_above: float | Mapping[str, float] | Template | None = None,
+        labels_above: float | Mapping[str, float] | Sequence[tuple[str, float]] | Template | None = None,
         min_probability: float | Template | None = None,
         faces: str = "none",
         detector: Location | None = None,
@@ -157,6 +160,9 @@ class EmotionEnrichOperator(WorkerOperator):
     ) -> None:
         given = locals()
         super().__init__(**kwargs)
+        if callable(given["detector"]) and not isinstance(detector, XComArg):
+            cure = "options travel to another process as text: give the path of a YuNet file"
+            raise AirflowFailException(f"detector={detector!r} cannot be used: {cure}")
         for name in (
             "source",
             "destination",
@@ -198,7 +204,8 @@ class EmotionEnrichOperator(WorkerOperator):
     def _request(self) -> tuple[dict[str, Any], dict[str, str | None]]:
         """What the worker is asked, and the environment that stands for the connections."""
         values = {name: getattr(self, name) for name in self.template_fields}
-        located = ("source", "destination", "root", "calibration", "quarantine", "compare_to", "candidate")
+        values |= {name: local_path(name, values[name]) for name in ("detector", "calibration")}
+        located = ("source", "destination", "root", "quarantine", "compare_to", "candidate")
         plain, environment = opened({name: values[name] for name in located}, self._connection)
         values |= plain
         init = EmotionEnrichOperator.__init__

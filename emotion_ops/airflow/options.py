@@ -14,6 +14,8 @@ from typing import Annotated, Any
 from airflow.sdk import XComArg
 from airflow.sdk.exceptions import AirflowFailException
 
+from emotion_ops.schema import thresholds_in
+
 Template = Annotated[str | XComArg, "what is a value of the option's own type when the task runs"]
 """A text in braces, or what another task returns."""
 
@@ -45,9 +47,9 @@ def as_typed(name: str, value: Any, hint: Any) -> Any:
     Raises:
         AirflowFailException: The text stands for none.
     """
-    if isinstance(value, Mapping):
-        return dict(value)
     kinds = _kinds(hint)
+    if Mapping in kinds:
+        return _thresholds(name, value)
     several = _several(name, value, kinds)
     if several is not None:
         return [item if isinstance(item, str | int | float) else str(item) for item in several]
@@ -67,6 +69,32 @@ def as_typed(name: str, value: Any, hint: Any) -> Any:
         names = ", ".join(sorted(getattr(kind, "__name__", repr(kind)) for kind in kinds if kind is not type(None)))
         raise AirflowFailException(f"{name}={value!r} cannot be used: give {names}")
     return value
+
+
+def _thresholds(name: str, value: Any) -> Any:
+    """A threshold, or thresholds by label: of a mapping, of pairs, or of a text that stands for one of these.
+
+    Pairs that name a label twice stay pairs, which the table operator refuses.
+    """
+    if value is None or isinstance(value, int | float):
+        return value
+    cure = "give a number, or one for each of some labels: {'happy': 0.4}, or happy=0.4,sad=0.2"
+    try:
+        if isinstance(value, str):
+            if value in ("None", ""):
+                return None
+            value = _literal(value) if value.lstrip().startswith(("{", "[", "(")) else thresholds_in(value)
+        if isinstance(value, float):
+            return value
+        pairs = list(value.items()) if isinstance(value, Mapping) else [tuple(pair) for pair in listed(value) or ()]
+        found = [
+            (str(label), float(threshold) if isinstance(threshold, str) else threshold) for label, threshold in pairs
+        ]
+    except (ValueError, TypeError) as error:
+        raise AirflowFailException(f"{name}={value!r} cannot be used ({error}): {cure}") from error
+    if not found:
+        raise AirflowFailException(f"{name}={value!r} cannot be used: {cure}")
+    return dict(found) if len(dict(found)) == len(found) else [list(pair) for pair in found]
 
 
 def _several(name: str, value: Any, kinds: set[Any]) -> list[Any] | None:
@@ -104,10 +132,21 @@ def listed(value: Any) -> list[Any] | None:
 def list_in(text: str) -> list[Any] | None:
     """The list that a template made a text of; None where the text is none."""
     if text.lstrip().startswith(("[", "(", "{")):
-        for read in (json.loads, ast.literal_eval):
-            with contextlib.suppress(ValueError, SyntaxError):
-                return listed(read(text))
+        with contextlib.suppress(ValueError):
+            return listed(_literal(text))
     return None
+
+
+def _literal(text: str) -> Any:
+    """What a text stands for that a template made of a list, a set or a dictionary.
+
+    Raises:
+        ValueError: It stands for nothing.
+    """
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError):
+            return read(text)
+    raise ValueError(f"{text!r} is neither JSON nor Python")
 
 
 def _kinds(hint: Any) -> set[Any]:

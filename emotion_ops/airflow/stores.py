@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
 from emotion_ops.airflow.options import list_in, listed
@@ -126,6 +127,25 @@ def _assumed(name: str) -> tuple[str, str, str | None, str | None]:
     hook: Any = AwsGenericHook(aws_conn_id=name, client_type="s3")
     found = hook.get_credentials()
     return found.access_key, found.secret_key, found.token, hook.region_name
+
+
+def local_path(option: str, value: Any) -> str | None:
+    """The path of what the worker opens on its own disk: of a ``file:`` URI and an ``ObjectStoragePath`` too.
+
+    Raises:
+        AirflowFailException: It lies elsewhere.
+    """
+    if value in (None, "None", ""):
+        return None
+    text = str(value)
+    scheme, is_uri, _ = text.partition("://")
+    if not is_uri:
+        return text
+    parts = urlsplit(text)
+    if scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
+        cure = "bring the file to a disk that the worker sees, and give its path there"
+        raise AirflowFailException(f"{option}={text!r} cannot be used: {cure}")
+    return value.path if isinstance(value, ObjectStoragePath) else unquote(parts.path)
 
 
 def opened(uris: Mapping[str, Any], conn_id: str | None) -> tuple[dict[str, Any], dict[str, str | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +17,8 @@ from emotion_ops.lake.sources import SourceFile, find_sources, open_parquet
 from emotion_ops.models.spec import labels_of
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify import ClassifyEmotions
-from emotion_ops.operators.session import loader_of
+from emotion_ops.operators.labelling import as_json
+from emotion_ops.operators.session import loader_of, search_of
 
 
 def inspect(
@@ -37,6 +39,10 @@ def inspect(
     operator = ClassifyEmotions(**options)
     answer: dict[str, Any] = {} if source is None else {"source": _source(source, operator, rows)}
     answer["model"] = _model(operator)
+    search = search_of(operator)
+    if search is not None:
+        search.prepare()
+        answer["faces"] = search.identity()
     if as_json:
         print_json(answer)
         return
@@ -65,8 +71,20 @@ def _source(source: str, operator: ClassifyEmotions, rows: int) -> dict[str, Any
         "rows_in_first_file": in_first,
         "column": f"{operator.image}: {kind_of(field.type, operator.image)} ({field.type})",
         "images": _images(first, operator, rows),
-        "appended": [f"{new.name}: {new.type}" for new in list(appended)[len(schema) :]],
+        "appended": [_told(new, operator) for new in list(appended)[len(schema) :]],
     }
+
+
+def _told(new: pa.Field, operator: ClassifyEmotions) -> str:
+    """An appended column, with the thresholds that decide what stands in it."""
+    columns = operator.output_columns()
+    note = ""
+    if new.name == columns.label and operator.min_probability is not None:
+        note = f", null below {operator.min_probability:g}"
+    elif new.name == columns.listed and operator.labels_above is not None:
+        above = as_json(operator.labels_above)
+        note = ", of at least " + json.dumps(above).strip("{}").replace('"', "")
+    return f"{new.name}: {new.type}{note}"
 
 
 def _images(file: SourceFile, operator: ClassifyEmotions, rows: int) -> list[str]:

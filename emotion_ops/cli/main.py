@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +14,7 @@ import typer
 from emotion_ops.cli.audit import app as audit
 from emotion_ops.cli.output import ExitCode, guarded, leave, set_up_logging
 from emotion_ops.models.weights import DEFAULT_MODEL
+from emotion_ops.schema import thresholds_in
 from emotion_ops.version import __version__
 
 app = typer.Typer(
@@ -128,32 +131,45 @@ def enrich(
 
     emotion-ops enrich faces/ enriched/ --image photo --model demo
     """
-    given = {name: value for name, value in locals().items() if value is not None and name not in _NOT_OPTIONS}
+    given = {name: value for name, value in locals().items() if name not in _NOT_OPTIONS}
     from emotion_ops.cli.enrich import enrich as command
 
     if len(source) < 2:
         raise typer.BadParameter("give SOURCE and DESTINATION")
-    given["batch_size"], given["threads"] = _number_or_auto(batch_size), _number_or_auto(threads)
-    given["labels_above"] = _thresholds(labels_above)
+    given = _as_read(given)
     given["columns"] = columns if columns in ("all", "none") else _names(columns)
     given["retry_errors"], given["shard"] = _retry(retry_errors), _shard(shard)
     given["contact_sheet"] = "auto" if contact_sheet is None else contact_sheet
     command(source[:-1], source[-1], given, as_json=as_json, manifest=manifest)
 
 
+_OPTIONS = dict(inspect.signature(enrich, eval_str=True).parameters)
+_OF_OPERATOR = tuple(itertools.takewhile(lambda name: name != "columns", list(_OPTIONS)[1:]))
+"""The options of the table operator, which stand first."""
+
+
+def _with_options_of_enrich(names: Iterable[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Declare the ``**given`` of a command to be these options of ``enrich``, to the letter."""
+
+    def declare(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        every = [*own, *(_OPTIONS[name] for name in names)]
+        command.__signature__ = signature.replace(parameters=every)  # type: ignore[attr-defined]  # Typer reads both
+        command.__annotations__ = {one.name: one.annotation for one in every}
+        return command
+
+    return declare
+
+
+@app.command()
+@_with_options_of_enrich(name for name in _OPTIONS if name != "dry_run")
 def plan(**given: Any) -> None:
     """Say what enrich would do with the same arguments, and try a small sample: time, memory, errors, the limit.
 
     emotion-ops plan faces/ enriched/ --image photo --model demo
     """
     enrich(**given, dry_run=True)
-
-
-_signature = inspect.signature(enrich, eval_str=True)
-_shared = [parameter for parameter in _signature.parameters.values() if parameter.name != "dry_run"]
-plan.__signature__ = _signature.replace(parameters=_shared)  # type: ignore[attr-defined]  # Typer reads both
-plan.__annotations__ = {parameter.name: parameter.annotation for parameter in _shared}
-app.command()(plan)
 
 
 @app.command()
@@ -169,20 +185,22 @@ def demo(
     command(folder)
 
 
+_OF_RUNNING = (
+    "device", "engine", "precision", "calibration", "batch_size", "on_error", "channels", "decode", "threads",
+    "memory", "answer_cache", "answer_cache_dir",
+)  # fmt: skip
+"""Options of the table operator that change nothing of what is appended and of what an image may be."""
+
+
 @app.command(name="inspect")
+@_with_options_of_enrich(name for name in _OF_OPERATOR if name not in _OF_RUNNING)
 def inspect_(
     source: Annotated[
         str | None, typer.Argument(help="Parquet file or folder; without it only the model is shown.")
     ] = None,
-    image: Image = "image",
-    model: Model = DEFAULT_MODEL,
-    revision: Revision = None,
-    root: Annotated[str | None, typer.Option(help="Folder that paths start from and may not leave.")] = None,
-    allow: Allow = None,
-    allow_hosts: AllowHosts = None,
-    prefix: Annotated[str, typer.Option(help="What the appended columns' names start with.")] = "emotion",
     rows: Annotated[int, typer.Option(help="Rows whose images are opened.", min=0)] = 5,
     as_json: Json = False,
+    **given: Any,
 ) -> None:
     """Say what the image column holds, what would be appended, and which weights the model has.
 
@@ -190,26 +208,16 @@ def inspect_(
     """
     from emotion_ops.cli.inspect import inspect as command
 
-    operator = {"image": image, "model": model, "revision": revision, "root": root, "prefix": prefix}
-    access = {"allow": tuple(allow or ()), "allow_hosts": tuple(allow_hosts or ())}
-    command(source, {**operator, **access}, rows, as_json=as_json)
+    command(source, _as_read(given), rows, as_json=as_json)
 
 
 @app.command()
+@_with_options_of_enrich(name for name in _OF_OPERATOR if name != "on_error")
 def preview(
     source: Annotated[str, typer.Argument(help="Parquet file, folder or glob.")],
-    rows: Annotated[int, typer.Option("--rows", "-n", help="Rows that are drawn, from the first on.", min=1)] = 12,
+    rows: Annotated[int, typer.Option("--rows", "-n", help="Rows that are drawn, from the first on: 1 to 200.")] = 12,
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture that is written.")] = Path("preview.png"),
-    image: Image = "image",
-    model: Model = DEFAULT_MODEL,
-    revision: Revision = None,
-    device: Device = "auto",
-    root: Annotated[str | None, typer.Option(help="Folder that paths start from and may not leave.")] = None,
-    allow: Allow = None,
-    allow_hosts: AllowHosts = None,
-    faces: Annotated[str, typer.Option(help="none (the image is a face), or look for faces: largest, all.")] = "none",
-    detector: Annotated[str | None, typer.Option(help="A YuNet file; else it is fetched from the hub.")] = None,
-    min_probability: Annotated[float | None, typer.Option(help="No label where the highest is lower.")] = None,
+    **given: Any,
 ) -> None:
     """Draw the first images with their face boxes, labels and probabilities, as one picture.
 
@@ -217,9 +225,7 @@ def preview(
     """
     from emotion_ops.cli.preview import preview as command
 
-    operator = {"image": image, "model": model, "revision": revision, "device": device, "root": root, "faces": faces}
-    access = {"allow": tuple(allow or ()), "allow_hosts": tuple(allow_hosts or ())}
-    command(source, {**operator, **access, "detector": detector, "min_probability": min_probability}, rows, output)
+    command(source, _as_read(given), rows, output)
 
 
 @app.command()
@@ -257,14 +263,19 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
-def _thresholds(text: str | None) -> float | dict[str, float] | None:
+def _as_read(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as they were typed → as the table operator takes them, without those that were not given."""
+    readers = {"batch_size": _number_or_auto, "threads": _number_or_auto, "labels_above": _thresholds}
+    return {
+        name: readers[name](value) if name in readers else value for name, value in given.items() if value is not None
+    }
+
+
+def _thresholds(text: str) -> float | dict[str, float]:
     try:
-        if text is None or "=" not in text:
-            return None if text is None else float(text)
-        pairs = [name.rpartition("=") for name in _names(text)]
-        return {label: float(threshold) for label, _, threshold in pairs}
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no threshold; give 0.3, or happy=0.4,sad=0.2 say") from None
+        return thresholds_in(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _retry(text: str | None) -> bool | list[str]:

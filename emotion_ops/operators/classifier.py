@@ -8,20 +8,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emotion_ops.errors import OptionError
 from emotion_ops.operators.classify import ClassifyEmotions
+
+_OF_COLUMNS = ("image", "prefix", "on_error", "labels_above", "min_probability")
 
 
 class EmotionClassifier:
     """Predict the emotions of images.
 
     Args:
-        **options: Those of ``ClassifyEmotions``, but for ``image``, ``prefix`` and ``on_error``.
+        **options: Those of ``ClassifyEmotions``, but for those of a table's columns: ``image``, ``prefix``,
+            ``on_error``, ``labels_above`` and ``min_probability``.
 
     Attributes:
         labels: The label names, in the order of the columns of ``predict``.
+
+    Raises:
+        OptionError: An option has a value that cannot work, or is one of a table's columns.
     """
 
     def __init__(self, **options: Any) -> None:
+        for name in _OF_COLUMNS:
+            if name in options:
+                cure = "leave it out: predict gives probabilities alone, which ClassifyEmotions makes columns of"
+                raise OptionError(name, options[name], cure)
         self._operator = ClassifyEmotions("images", on_error="raise", **options)
         self.labels = self._operator.output_columns().labels
 
