@@ -17,7 +17,7 @@ from transformers import AutoModelForImageClassification
 
 from emotion_ops import ClassifyEmotions, EmotionClassifier, UnsupportedModelError
 from emotion_ops.models.choice import OPENVINO_RUNS
-from emotion_ops.models.class_token import spare_other_tokens
+from emotion_ops.models.class_token import ClassTokenLayer, spare_other_tokens
 from emotion_ops.models.engine import ENGINES
 from emotion_ops.models.network import load_network
 from emotion_ops.models.weights import locate
@@ -228,3 +228,21 @@ def test_a_vit_whose_last_layer_computes_something_else_is_left_as_it_is(tmp_pat
     last.register_forward_hook(lambda module, inputs, output: output + torch.arange(output.shape[-1]))
     spare_other_tokens(whole)
     assert whole.vit.layers[-1] is last
+
+
+@pytest.mark.parametrize("otherwise", ["another name", "no layers", "another attention"])
+def test_a_vit_that_another_transformers_builds_otherwise_loads_and_loses_the_gain_alone(
+    tmp_path: Path, otherwise: str
+) -> None:
+    whole = AutoModelForImageClassification.from_pretrained(save_tiny_model(tmp_path / "model")).eval()
+    last = whole.vit.layers[-1]
+    if otherwise == "another name":
+        whole.vit.blocks = whole.vit.layers
+        del whole.vit.layers
+    elif otherwise == "no layers":
+        whole.vit.layers = torch.nn.ModuleList()
+    else:
+        last.attention.key = last.attention.k_proj
+        del last.attention.k_proj
+    spare_other_tokens(whole)
+    assert not any(isinstance(module, ClassTokenLayer) for module in whole.modules())

@@ -17,6 +17,7 @@ originals.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -96,7 +97,7 @@ class _Stream(Generic[T]):
         self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()  # what the threads have done: how to go on
         self._loading = 0  # rows
         self._computing = 0  # batches that are with the network
-        self._computing_pictures = 0
+        self._computing_pictures = 0  # and those of their rows that are answered already
         self._overtaking = 0  # pictures of rows that are ready, behind one that is not
         self._batch: deque[Row[T]] = deque()
         self._queued = 0  # pictures of the rows in it that are still to go
@@ -142,14 +143,15 @@ class _Stream(Generic[T]):
                 self._predict()
 
     def end(self) -> None:
-        """Stop what is under way."""
-        if self._reading is not None:
-            self._reading.end()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._network.shutdown(cancel_futures=True)  # one batch at the most; a fork must not meet it half way
-        self._loader.stop()
-        if self._recall is not None:
-            self._recall.close()
+        """Stop what is under way, all of it, also where a second Ctrl-C interrupts one of these."""
+        with contextlib.ExitStack() as last_first:
+            if self._reading is not None:
+                last_first.callback(self._reading.end)
+            if self._recall is not None:
+                last_first.callback(self._recall.close)
+            last_first.callback(self._loader.stop)
+            last_first.callback(self._network.shutdown, cancel_futures=True)  # a fork must not meet it half way
+            last_first.callback(self._pool.shutdown, wait=False, cancel_futures=True)
 
     def _rows(self, reading: Reading[Rows[T]]) -> Iterator[Row[T] | None]:
         """The rows of the source, and None whenever the next is not there yet."""
@@ -318,7 +320,6 @@ class _Stream(Generic[T]):
     def _receive(self, batch: list[tuple[Row[T], slice]], computed: Future[NDArray[np.float32]]) -> None:
         self._computing -= 1
         probabilities = computed.result()
-        self._computing_pictures -= len(probabilities)
         if not np.isfinite(probabilities).all():
             raise ModelError(
                 self._engine.checkpoint.model,
@@ -333,6 +334,7 @@ class _Stream(Generic[T]):
             last = first + part.stop - part.start
             if row.add(part, probabilities[first:last]):
                 assert row.found is not None
+                self._computing_pictures -= len(row.found)
                 if row.crops is not None:
                     row.owner.answers.faces[row.row] = FaceAnswers(row.crops.boxes, row.crops.count, row.found)
                 self._answer(row, row.found[0])
