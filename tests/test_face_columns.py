@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from enriched import rewrite, with_cell
-from faces_model import FREE_SHAPE, YUNET, Marked, needs_yunet, photograph
+from faces_model import YUNET, Marked, needs_yunet, other_network, photograph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import encode, photo
@@ -38,6 +38,7 @@ from emotion_ops import (
     classify_emotions,
     diff_datasets,
     enrich_dataset,
+    find_faces,
     verify_dataset,
 )
 from emotion_ops.faces.crops import crop
@@ -175,7 +176,7 @@ def test_a_stream_keeps_the_detector_that_it_began_with(tiny_model: str, tmp_pat
             if number == 3:
                 file.unlink()
                 if change != "removed":
-                    file.write_bytes(FREE_SHAPE.read_bytes() if change == "replaced" else b"")
+                    file.write_bytes(other_network() if change == "replaced" else b"")
             yield batch
 
     boxes = [str(box) for out in operator.stream(batches()) for box in out.column("emotion_face").to_pylist()]
@@ -185,7 +186,9 @@ def test_a_stream_keeps_the_detector_that_it_began_with(tiny_model: str, tmp_pat
 
 @needs_yunet
 def test_a_dataset_has_the_faces_of_one_detector_and_its_footer_says_of_which(tiny_model: str, tmp_path: Path) -> None:
-    file, other = Path(shutil.copy(YUNET, tmp_path / "y.onnx")), shutil.copy(FREE_SHAPE, tmp_path / "other.onnx")
+    file, other = Path(shutil.copy(YUNET, tmp_path / "y.onnx")), tmp_path / "other.onnx"
+    other.write_bytes(other_network())
+    assert find_faces(photograph("astronaut"), file)[0, 0] != find_faces(photograph("astronaut"), other)[0, 0]
     table = pa.table({"image": [encode(photograph("astronaut").resize((500, 450)))] * 16})
     pq.write_table(table, tmp_path / "in.parquet", row_group_size=1)
     operator = ClassifyEmotions(model=tiny_model, faces="largest", detector=file, threads=1, batch_size=1)
@@ -209,11 +212,13 @@ def test_who_meets_another_detector_than_the_one_that_was_pinned_refuses_it(tiny
     assert pinned == pinned.pinned() == pickle.loads(pickle.dumps(pinned))
     assert Recipe.of(pinned, "all") == Recipe.of(dataclasses.replace(pinned, detector=file), "all")
     assert pinned(TABLE).num_rows == 10
-    file.write_bytes(FREE_SHAPE.read_bytes())
+    file.write_bytes(other_network())
     with pytest.raises(ModelError, match="when the work was planned") as refused:
         pinned(TABLE)
     assert refused.value.passing
-    assert pickle.loads(pickle.dumps(refused.value)).args == refused.value.args
+    travelled = pickle.loads(pickle.dumps(refused.value))
+    assert (str(travelled), travelled.passing) == (str(refused.value), True)
+    assert str(travelled).startswith("detector ")
     elsewhere = ClassifyEmotions(model=tiny_model, faces="largest", detector=tmp_path / "of a worker.onnx")
     assert elsewhere.pinned().detector == elsewhere.detector  # a file that workers alone have
 
