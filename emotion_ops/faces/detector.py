@@ -126,9 +126,14 @@ def in_order(found: Faces, size: tuple[int, int], threshold: float, min_size: fl
     faces = np.concatenate([start, end - start, found[:, 4:]], axis=1).astype(np.float32)
     shorter = faces[:, 2:4].min(axis=1, initial=np.inf)
     faces = faces[(shorter > 0) & (shorter >= min_size) & (faces[:, 4] >= np.float32(threshold))]
-    x, y, width, height, probability = faces[:, :5].astype(np.float64).T  # areas are exact so
-    ordered: Faces = faces[np.lexsort((width, x, y, -probability, -width * height))][:most]
+    ordered: Faces = faces[np.lexsort(order_keys(faces))][:most]
     return ordered
+
+
+def order_keys(faces: NDArray[Any]) -> tuple[NDArray[np.float64], ...]:
+    """What ``numpy.lexsort`` brings faces (faces, 5 or more) into order by; see ``find_faces``."""
+    x, y, width, height, probability = faces[:, :5].astype(np.float64).T  # areas are exact so
+    return width, x, y, -probability, -width * height
 
 
 def yunet(detector: str | DetectorFile | None, threshold: float) -> YuNet:
