@@ -7,7 +7,7 @@
     │   ├── ColumnTypeError
     │   └── ColumnExistsError
     ├── FrameTypeError             the object is no table that we know
-    ├── ModelError                 the model cannot be used
+    ├── ModelError                 the model, or the detector of faces, cannot be used
     │   ├── ModelNotFoundError
     │   ├── UnsafeWeightsError
     │   └── UnsupportedModelError
@@ -176,17 +176,18 @@ class ModelError(EmotionOpsError):
         model: The model's name or folder.
         what: What happened.
         cure: What to do about it.
+        kind: What sort of model it is: ``model`` is the classifier, ``detector`` what looks for faces.
         passing: See ``EmotionOpsError``.
     """
 
-    def __init__(self, model: str, what: str, cure: str, *, passing: bool | None = None) -> None:
+    def __init__(self, model: str, what: str, cure: str, *, kind: str = "model", passing: bool | None = None) -> None:
         super().__init__(model, what, cure)
-        self.model, self.what, self.cure = model, what, cure
+        self.model, self.what, self.cure, self.kind = model, what, cure, kind
         if passing is not None:
             self.passing = passing
 
     def __str__(self) -> str:
-        return f"model {self.model!r}: {self.what}; {self.cure}"
+        return f"{self.kind} {self.model!r}: {self.what}; {self.cure}"
 
 
 class ModelNotFoundError(ModelError, LookupError):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
+import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +22,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from enriched import rewrite, with_cell
-from faces_model import YUNET, Marked, needs_yunet, photograph
+from faces_model import YUNET, Marked, needs_yunet, other_network, photograph
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pictures import encode, photo
 from PIL import Image
 
 from emotion_ops import (
     ClassifyEmotions,
+    DestinationConflictError,
     EmotionClassifier,
     ModelError,
     OptionError,
@@ -32,9 +38,12 @@ from emotion_ops import (
     classify_emotions,
     diff_datasets,
     enrich_dataset,
+    find_faces,
     verify_dataset,
 )
 from emotion_ops.faces.crops import crop
+from emotion_ops.faces.identity import identity_of
+from emotion_ops.faces.weights import SHA256
 from emotion_ops.images.cells import Cell
 from emotion_ops.images.decode import upright_rgb
 from emotion_ops.images.loader import Known
@@ -155,6 +164,74 @@ def test_the_options_are_a_value_that_travels(operator: ClassifyEmotions, tmp_pa
         ClassifyEmotions(model=operator.model, faces="all", detector=tmp_path / "x.onnx")(TABLE)
 
 
+@needs_yunet
+@pytest.mark.parametrize("change", ["replaced", "removed", "emptied"])
+def test_a_stream_keeps_the_detector_that_it_began_with(tiny_model: str, tmp_path: Path, change: str) -> None:
+    file = Path(shutil.copy(YUNET, tmp_path / "y.onnx"))
+    operator = ClassifyEmotions(model=tiny_model, faces="largest", detector=file, threads=1, batch_size=1)
+    batch = pa.record_batch({"image": [encode(photograph("astronaut").resize((500, 450)))] * 2})
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for number in range(6):  # a row is loaded after it was asked for
+            if number == 3:
+                file.unlink()
+                if change != "removed":
+                    file.write_bytes(other_network() if change == "replaced" else b"")
+            yield batch
+
+    boxes = [str(box) for out in operator.stream(batches()) for box in out.column("emotion_face").to_pylist()]
+    assert len(boxes) == 12
+    assert len(set(boxes)) == 1
+
+
+@needs_yunet
+def test_a_dataset_has_the_faces_of_one_detector_and_its_footer_says_of_which(tiny_model: str, tmp_path: Path) -> None:
+    file, other = Path(shutil.copy(YUNET, tmp_path / "y.onnx")), tmp_path / "other.onnx"
+    other.write_bytes(other_network())
+    assert find_faces(photograph("astronaut"), file)[0, 0] != find_faces(photograph("astronaut"), other)[0, 0]
+    table = pa.table({"image": [encode(photograph("astronaut").resize((500, 450)))] * 16})
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=1)
+    operator = ClassifyEmotions(model=tiny_model, faces="largest", detector=file, threads=1, batch_size=1)
+    enrich_dataset(
+        tmp_path / "in.parquet",
+        tmp_path / "out",
+        operator,
+        on_progress=lambda progress: os.replace(other, file) if progress.rows_done == 1 else None,  # noqa: PTH105
+    )
+    written = pq.ParquetFile(tmp_path / "out" / "in.parquet")
+    assert len({str(box) for box in written.read().column("emotion_face").to_pylist()}) == 1
+    assert SHA256 in written.metadata.metadata[b"emotion_ops.fingerprint"].decode()
+    with pytest.raises(DestinationConflictError, match="detector"):  # another one is there by now
+        enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", operator)
+
+
+@needs_yunet
+def test_who_meets_another_detector_than_the_one_that_was_pinned_refuses_it(tiny_model: str, tmp_path: Path) -> None:
+    file = Path(shutil.copy(YUNET, tmp_path / "y.onnx"))
+    pinned = ClassifyEmotions(model=tiny_model, faces="largest", detector=file).pinned()
+    assert pinned == pinned.pinned() == pickle.loads(pickle.dumps(pinned))
+    assert Recipe.of(pinned, "all") == Recipe.of(dataclasses.replace(pinned, detector=file), "all")
+    assert pinned(TABLE).num_rows == 10
+    file.write_bytes(other_network())
+    with pytest.raises(ModelError, match="when the work was planned") as refused:
+        pinned(TABLE)
+    assert refused.value.passing
+    travelled = pickle.loads(pickle.dumps(refused.value))
+    assert (str(travelled), travelled.passing) == (str(refused.value), True)
+    assert str(travelled).startswith("detector ")
+    elsewhere = ClassifyEmotions(model=tiny_model, faces="largest", detector=tmp_path / "of a worker.onnx")
+    assert elsewhere.pinned().detector == elsewhere.detector  # a file that workers alone have
+
+
+@needs_yunet
+def test_a_network_that_cannot_take_a_picture_stops_the_job_before_any_row(tiny_model: str, tmp_path: Path) -> None:
+    of_one, of_four = (b"\x0a\x02\x08%c\x0a\x02\x08\x03" % number for number in (1, 4))  # the input's first sizes
+    (tmp_path / "four.onnx").write_bytes(YUNET.read_bytes().replace(of_one, of_four))
+    operator = ClassifyEmotions(model=tiny_model, faces="largest", detector=tmp_path / "four.onnx")
+    with pytest.raises(ModelError, match="cannot look at a picture"):
+        next(operator.stream([TABLE.to_batches()[0]]))
+
+
 def broken_detector(pixels: np.ndarray) -> str:
     return "faces"
 
@@ -186,16 +263,54 @@ def test_batches_come_one_for_one_and_their_size_changes_nothing(
         )
 
 
-@pytest.mark.parametrize("isolation", ["thread", "process"])
-def test_boxes_are_in_the_pixels_of_the_upright_image(operator: ClassifyEmotions, isolation: str) -> None:
+@pytest.mark.parametrize(
+    ("isolation", "orientation"), [*(("thread", turn) for turn in range(1, 9)), ("process", 5), ("process", 6)]
+)
+def test_boxes_are_in_the_pixels_of_the_upright_image(
+    operator: ClassifyEmotions, isolation: str, orientation: int
+) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
     turned = encode(canvas(3), "PNG", exif=exif)
     out = dataclasses.replace(operator, isolation=isolation)(pa.table({"image": [turned]}))
     upright = np.asarray(upright_rgb(Image.open(io.BytesIO(turned))))
     wanted = [face[:4] for face in Marked()(upright)]
     faces = out.column("emotion_faces")[0].as_py()
     assert sorted([face["x"], face["y"], face["width"], face["height"]] for face in faces) == sorted(map(list, wanted))
+
+
+@needs_yunet
+def test_a_face_in_a_photograph_that_lies_on_its_side_is_where_it_is_in_the_upright_one(tiny_model: str) -> None:
+    upright, cells = photograph("astronaut").crop((0, 0, 400, 300)), []
+    turned = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    for orientation, way in turned.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        cells.append(encode(upright if way is None else upright.transpose(way), "PNG", exif=exif))
+    out = ClassifyEmotions(model=tiny_model, faces="largest", detector=YUNET)(pa.table({"image": cells}))
+    assert out.column("emotion_face").to_pylist() == out.column("emotion_face").to_pylist()[:1] * 8
+    assert abs(out.column("emotion_face")[0].as_py()["x"] - 178) < 2
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from(range(len(CELLS))), min_size=1, max_size=20), st.integers(1, 7), st.integers(1, 5))
+def test_whatever_pictures_hold_rows_keep_their_number_and_order(
+    operator: ClassifyEmotions, rows: list[int], chunk: int, batch_size: int
+) -> None:
+    table = TABLE.take(rows)
+    changed = dataclasses.replace(operator, batch_size=batch_size)
+    out = pa.Table.from_batches(changed.stream(table.to_batches(max_chunksize=chunk)))
+    assert out.column("id").to_pylist() == rows
+    assert out.column("emotion_face_count").to_pylist() == [[*COUNTS, None, None][row] for row in rows]
 
 
 def test_frames_have_faces_as_lists_of_dicts(operator: ClassifyEmotions, answered: pa.Table) -> None:
@@ -322,6 +437,102 @@ def test_verify_proves_the_box_of_the_largest_face_alone_too(operator: ClassifyE
     rewrite(out / "source.parquet", with_cell("emotion_face", 0, box))
     (problem,) = verify_dataset(source, out).problems
     assert (problem.row, problem.what[:49]) == (0, "emotion_face is no face that was asked for: x 5, ")
+
+
+def given_more(pixels: np.ndarray, more: object = None) -> list[object]:
+    return []
+
+
+class Holding:
+    """A detector that is told from others by nothing."""
+
+    def __init__(self, held: object) -> None:
+        self.held = held
+
+    def __call__(self, pixels: np.ndarray) -> list[object]:
+        return []
+
+    @classmethod
+    def of_class(cls, pixels: np.ndarray) -> list[object]:
+        return []
+
+
+@dataclasses.dataclass(frozen=True)
+class Telling(Holding):
+    held: object
+
+    def find(self, pixels: np.ndarray) -> list[object]:
+        return []
+
+
+TOLD_APART = [
+    given_more,
+    failing_detector,
+    functools.partial(given_more, more=1),
+    functools.partial(given_more, more=2),
+    functools.partial(given_more, more=failing_detector),
+    functools.partial(functools.partial(given_more, more=given_more)),
+    Telling(1),
+    Telling(2),
+    Telling(1).find,
+    Telling(2).find,
+    Holding.of_class,
+    Telling.of_class,
+]
+
+
+def test_detectors_that_find_other_faces_have_other_fingerprints(operator: ClassifyEmotions, tmp_path: Path) -> None:
+    told = [identity_of(detector) for detector in TOLD_APART]
+    assert len(set(told)) == len(told)
+    assert [identity_of(pickle.loads(pickle.dumps(detector))) for detector in TOLD_APART] == told
+    pq.write_table(TABLE.slice(0, 1), tmp_path / "in.parquet")
+    first, second = (dataclasses.replace(operator, detector=detector) for detector in TOLD_APART[2:4])
+    enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", first)
+    assert enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", first).skipped == 1
+    with pytest.raises(DestinationConflictError, match=r"more=1.*more=2"):
+        enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", second)
+
+
+def test_a_dataset_is_not_made_with_a_detector_that_cannot_be_told_from_another(operator: ClassifyEmotions) -> None:
+    def within(pixels: np.ndarray) -> list[object]:
+        return []
+
+    for detector in (
+        within,
+        lambda pixels: [],
+        Holding(1),
+        Holding(1).__call__,
+        functools.partial(within),
+        functools.partial(given_more, more=Holding(1)),
+        functools.partial(given_more, more=[within]),
+        functools.partial(given_more, more=_Shortened()),
+    ):
+        unknown = dataclasses.replace(operator, detector=detector)
+        with pytest.raises(OptionError, match="could not be told from those of another"):
+            Recipe.of(unknown, "all")
+        if detector is not within:
+            assert unknown(TABLE.slice(0, 1)).num_rows == 1  # a table has no fingerprint
+
+
+class _Shortened:
+    def __repr__(self) -> str:
+        return repr(np.arange(5000))
+
+
+def test_a_detector_that_cannot_be_hashed_is_refused_at_once() -> None:
+    class Unhashable(Holding):
+        __hash__ = None  # type: ignore[assignment]
+
+    with pytest.raises(OptionError, match="cannot be hashed"):
+        ClassifyEmotions(detector=Unhashable(1))
+
+
+def test_no_face_names_the_option_that_left_none(operator: ClassifyEmotions) -> None:
+    three = TABLE.slice(2, 1)
+    small = dataclasses.replace(operator, min_face_size=1000)(three).column("emotion_error")[0].as_py()
+    assert small == "no_face: 3 found in 180 × 60 pixels, the largest 22 × 22: min_face_size=1000.0"
+    unsure = dataclasses.replace(operator, face_threshold=0.9123456789)(three).column("emotion_error")[0].as_py()
+    assert "face_threshold=0.9123456789" in unsure
 
 
 def test_what_finds_the_faces_is_part_of_the_fingerprint(operator: ClassifyEmotions) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 from faces_model import FREE_SHAPE, YUNET, needs_yunet, photograph
 from hub_server import HubServer
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from emotion_ops import ModelError, ModelNotFoundError, UnsafeWeightsError, find_faces
+from emotion_ops import ModelError, ModelNotFoundError, OptionError, UnsafeWeightsError, find_faces
 from emotion_ops.faces import runtime, weights
 from emotion_ops.faces.crops import crop
 from emotion_ops.faces.decoding import without_overlaps
@@ -22,6 +23,7 @@ from emotion_ops.faces.detector import in_order, yunet
 from emotion_ops.faces.yunet import YuNet
 
 ASTRONAUT = (178.2, 62.9, 89.9, 113.3)
+CAMERA = (195.6, 113.1, 60.7, 81.1)
 
 
 def collage(columns: int, rows: int, side: int = 200) -> Image.Image:
@@ -37,27 +39,61 @@ def collage(columns: int, rows: int, side: int = 200) -> Image.Image:
 @needs_yunet
 @pytest.mark.parametrize("name", ["astronaut", "camera", "coffee", "rocket", "collage"])
 def test_the_decoder_finds_the_faces_that_opencv_finds_within_half_a_pixel(name: str) -> None:
+    picture = collage(3, 2) if name == "collage" else photograph(name)
+    expected, ours = opencvs(picture), yunet(str(YUNET), 0.7)(picture)
+    assert len(ours) == len(expected) == {"astronaut": 1, "camera": 1, "collage": 3}.get(name, 0)
+    check_equal(ours, expected)
+
+
+def opencvs(picture: Image.Image) -> np.ndarray:
+    """What OpenCV finds: (faces, 15), of which the last is the probability."""
     import cv2
 
-    picture = collage(3, 2) if name == "collage" else photograph(name)
     theirs = cv2.FaceDetectorYN.create(str(YUNET), "", picture.size, 0.7, 0.3, 5000)
     _, found = theirs.detect(np.ascontiguousarray(np.asarray(picture)[:, :, ::-1]))
-    expected = np.empty((0, 15), np.float32) if found is None else found
-    ours = yunet(str(YUNET), 0.7)(picture)
-    assert len(ours) == len(expected) == {"astronaut": 1, "camera": 1, "collage": 3}.get(name, 0)
+    return np.empty((0, 15), np.float32) if found is None else found
+
+
+def check_equal(ours: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(ours[:, :4], expected[:, :4], atol=0.5)
     np.testing.assert_allclose(ours[:, 5:], expected[:, 4:14], atol=0.5)
     np.testing.assert_allclose(ours[:, 4], expected[:, 14], atol=0.01)
 
 
 @needs_yunet
+@pytest.mark.parametrize("name", runtime.RUNTIMES)
+def test_faces_at_the_edges_of_pictures_of_any_size_are_those_that_opencv_finds(name: str) -> None:
+    rng = np.random.default_rng(0)
+    find = YuNet(runtime.open_session(YUNET.read_bytes(), name, "YuNet"), 0.7, "YuNet")
+    at_edges = 0
+    for _ in range(20):
+        width, height = (int(side) for side in rng.integers(200, 641, 2))
+        sheet = Image.new("RGB", (width, height), tuple(int(part) for part in rng.integers(0, 255, 3)))
+        for corner in ((width - 90, height - 110), (0, height - 80), (width - 60, 0), (width // 3, height // 4)):
+            side = int(rng.integers(150, 400))
+            face = photograph("astronaut").resize((side, side)).crop((side // 4, 0, side * 3 // 4, side // 2))
+            sheet.paste(face, corner)
+        expected, ours = opencvs(sheet), find(sheet)
+        assert len(ours) == len(expected)
+        nearest = np.abs(expected[:, np.newaxis, :4] - ours[np.newaxis, :, :4]).max(axis=2).argmin(axis=1)
+        check_equal(ours[nearest], expected)
+        reach = ours[:, :2] + ours[:, 2:4]
+        at_edges += int((reach > np.array([width, height]) - 16).any(axis=1).sum())
+    assert at_edges > 10
+
+
+@needs_yunet
 def test_both_runtimes_and_both_shapes_of_the_network_find_the_same() -> None:
     picture = collage(3, 2)
-    sessions = [runtime.open_session(path, name) for name in runtime.RUNTIMES for path in (YUNET, FREE_SHAPE)]
-    assert [session.shape for session in sessions] == [(640, 640), None, (640, 640), None]
+    sessions = [
+        runtime.open_session(path.read_bytes(), name, path.name)
+        for name in runtime.RUNTIMES
+        for path in (YUNET, FREE_SHAPE)
+    ]
+    assert [session.shape for session in sessions] == [None] * 4  # the hub's file fixes it, and is set free
     first, *others = (YuNet(session, 0.7, "YuNet")(picture) for session in sessions)
     assert len(first) == 3
-    for other in others:  # the free shape has another border
+    for other in others:
         np.testing.assert_allclose(other, first, atol=0.5)
     np.testing.assert_allclose(others[1], first, atol=0.01)
     np.testing.assert_allclose(others[2], others[0], atol=0.01)
@@ -90,6 +126,63 @@ def test_a_threshold_a_least_size_and_a_number_choose_among_faces() -> None:
 def test_pictures_of_any_shape_are_looked_at() -> None:
     for size in ((1, 1), (3, 900), (4000, 2), (33, 31)):
         assert find_faces(Image.new("RGB", size, "white"), str(YUNET)).shape == (0, 5)
+
+
+@needs_yunet
+def test_the_photographs_have_the_faces_that_one_sees_in_them_with_their_landmarks() -> None:
+    for name, box in {"astronaut": ASTRONAUT, "camera": CAMERA}.items():
+        (face,) = find_faces(photograph(name), YUNET, landmarks=True)
+        np.testing.assert_allclose(face[:4], box, atol=1)
+        assert np.array_equal(face[:5], find_faces(photograph(name), YUNET)[0])
+        right_eye, left_eye, nose, right_mouth, left_mouth = face[5:].reshape(5, 2)
+        assert right_eye[0] < left_eye[0]
+        assert max(right_eye[1], left_eye[1]) < nose[1] < min(right_mouth[1], left_mouth[1])
+        assert right_mouth[0] < left_mouth[0]
+        assert ((face[5:].reshape(5, 2) > face[:2]) & (face[5:].reshape(5, 2) < face[:2] + face[2:4])).all()
+    for name in ("coffee", "rocket"):
+        assert find_faces(photograph(name), YUNET, landmarks=True).shape == (0, 15)
+
+
+def test_a_detector_of_ones_own_may_give_landmarks_too() -> None:
+    picture, told = (
+        Image.new("RGB", (100, 100)),
+        np.array([[1, 2, 30, 40, 0.9, *range(10)], [0, 0, 9, 9, 0.9, *[5] * 10]]),
+    )
+    assert np.array_equal(find_faces(picture, lambda pixels: told, landmarks=True), told.astype(np.float32))
+    assert np.array_equal(find_faces(picture, lambda pixels: told), told[:, :5].astype(np.float32))
+    few = find_faces(picture, lambda pixels: told[:, :6], landmarks=True)
+    assert np.isnan(few[:, 5:]).all()
+
+
+@needs_yunet
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "CMYK", "I;16"])
+def test_a_picture_of_any_mode_is_looked_at_as_rgb(mode: str) -> None:
+    picture = photograph("astronaut").convert("L" if mode == "I;16" else mode).convert(mode)
+    assert np.array_equal(find_faces(picture, YUNET), find_faces(picture.convert("RGB"), YUNET))
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("threshold", [70, -3, float("nan"), None, "0.7", True]),
+        ("min_size", [-1, float("nan"), None]),
+        ("most", [-1, 0, 2.5, True]),
+        ("detector", [3, b"x"]),
+    ],
+)
+def test_what_find_faces_cannot_work_with_is_refused_and_never_means_no_faces(
+    option: str, values: list[object]
+) -> None:
+    for value in values:
+        arguments = {"detector": lambda pixels: [(0, 0, 5, 5, 0.9)], option: value}
+        with pytest.raises(OptionError, match=option):
+            find_faces(Image.new("RGB", (9, 9)), **arguments)  # type: ignore[arg-type]
+
+
+def test_pixels_and_paths_are_no_pictures() -> None:
+    for value in (np.zeros((9, 9, 3), np.uint8), "a.png", None):
+        with pytest.raises(OptionError, match="give an upright PIL image"):
+            find_faces(value, lambda pixels: [])  # type: ignore[arg-type]
 
 
 @needs_yunet
@@ -132,13 +225,39 @@ def test_a_file_that_is_no_detector_is_refused_and_says_what_to_give(tmp_path: P
     torn.write_bytes(b"no model")
     with pytest.raises(ModelError, match="give a YuNet file"):
         find_faces(photograph("coffee"), str(torn))
+    with pytest.raises(ModelError, match=r"^detector '.*none.onnx': there is no such file"):  # no model
+        find_faces(photograph("coffee"), tmp_path / "none.onnx")
     assert issubclass(UnsafeWeightsError, ModelError)
 
 
-@pytest.mark.parametrize("answer", [[(1.0, 2.0)], "faces", [[0, 0, float("nan"), 1, 1]], np.zeros((2, 3, 5)), None])
-def test_what_a_detector_of_ones_own_says_is_checked(answer: object) -> None:
+class OnAnotherDevice:
+    """An array that numpy may not have, as torch's with a gradient or on a GPU."""
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        raise RuntimeError("use tensor.detach().numpy()")
+
+
+NO_FACES = {
+    "too few numbers": [(1.0, 2.0)],
+    "a text": "faces",
+    "nothing": None,
+    "a mapping": {},
+    "not a number": [[0, 0, float("nan"), 1, 1]],
+    "above all numbers": [[0, 0, 1e39, 1, 0.9]],
+    "three dimensions": np.zeros((2, 3, 5)),
+    "complex numbers": np.zeros((1, 5), complex),
+    "no rows of three": np.empty((0, 3)),
+    "another device": OnAnotherDevice(),
+    "a percentage": [(0, 0, 9, 9, 95.0)],
+    "a huge probability": [(0, 0, 9, 9, 1e30)],
+    "a negative probability": [(0, 0, 9, 9, -0.1)],
+}
+
+
+@pytest.mark.parametrize("name", NO_FACES)
+def test_what_a_detector_of_ones_own_says_is_checked(name: str) -> None:
     with pytest.raises(ModelError, match="no array of faces"):
-        find_faces(photograph("coffee"), lambda pixels: answer)
+        find_faces(photograph("coffee"), lambda pixels: NO_FACES[name])
 
 
 def test_a_detector_of_ones_own_is_given_rgb_and_may_find_nothing() -> None:
@@ -159,7 +278,9 @@ boxes = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
+@example([(0, 0, 1, 2, 0.8), (0, 0, 2, 1, 0.8)], 300, 300, 0.0, Random(1))
+@example([(0, 0, 1, 2, 0.8), (0, 0, 2, 1, 0.8)], 300, 300, 0.0, Random(2))
 @given(boxes, st.integers(1, 300), st.integers(1, 300), st.sampled_from([0.0, 0.1, 0.4]), st.randoms())
 def test_boxes_lie_inside_the_picture_in_a_stable_order_and_no_crop_is_empty(
     found: list[tuple[float, ...]], width: int, height: int, margin: float, random: object
@@ -180,6 +301,13 @@ def test_boxes_lie_inside_the_picture_in_a_stable_order_and_no_crop_is_empty(
         assert cut.width == cut.height >= 1
         assert abs(cut.width - face[2:4].max() * (1 + 2 * margin)) <= 1
         assert np.unique(np.asarray(cut).reshape(-1, 3), axis=0).tolist() == [[10, 20, 30]]  # edges repeated, not black
+
+
+def test_the_larger_of_two_faces_comes_first_though_float32_cannot_tell() -> None:
+    told = np.array([[0, 0, 4097, 4099, 0.9], [0, 0, 4098, 4098, 0.8]], np.float32)
+    assert in_order(told, (9000, 9000), 0.7, 0, None)[:, 2].tolist() == [4098, 4097]
+    equal = np.array([[0, 0, 1, 2, 0.8], [0, 0, 2, 1, 0.8]], np.float32)
+    assert np.array_equal(in_order(equal, (9, 9), 0.7, 0, None), in_order(equal[::-1], (9, 9), 0.7, 0, None))
 
 
 def test_a_crop_is_the_square_around_the_boxs_centre() -> None:

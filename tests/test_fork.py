@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from faces_model import YUNET, needs_yunet, photograph
 
 PROGRAM = """
 import multiprocessing
@@ -65,3 +67,65 @@ def test_children_forked_from_a_process_whose_network_ran_on_two_threads_answer(
         [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+FACES = """
+import os, sys, threading
+import numpy as np
+from PIL import Image
+from emotion_ops import ModelError, find_faces
+from emotion_ops.faces import detector, runtime
+from emotion_ops.models.choice import choose
+
+runtime.RUNTIMES = (sys.argv[1],)
+picture, file = Image.open(sys.argv[2]).convert("RGB"), sys.argv[3]
+kept = detector.opened(file, 0.7)  # as a stream holds it
+threads = [threading.Thread(target=kept, args=(picture,)) for _ in range(3)]
+[thread.start() for thread in threads], [thread.join() for thread in threads]
+expected = find_faces(picture, file)
+
+def ended(work):
+    child = os.fork()
+    if not child:
+        work()
+    return os.waitpid(child, 0)[1]
+
+def finds():
+    try:
+        found = find_faces(picture, file)
+    except ModelError as error:
+        assert "does not survive a fork" in str(error) and sys.argv[1] == "openvino"
+        assert choose("auto", "cpu", "fp32", "vit").engine == "torch"
+        os._exit(7)
+    os._exit(0 if np.array_equal(found, expected) else 1)
+
+def closes():
+    global kept
+    kept = None
+    detector._loaded.cache_clear()
+    os._exit(0)
+
+assert ended(lambda: os._exit(0)) == 0
+assert ended(closes) == 0
+assert ended(sys.exit) == 0
+assert ended(finds) == (7 << 8 if sys.argv[1] == "openvino" else 0)
+np.testing.assert_allclose(kept(picture)[:, :5], expected, atol=1e-3)
+print("all ended")
+"""
+
+
+@needs_yunet
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_each_child_that_is_forked_after_faces_were_found_ends_and_finds_the_same_or_says_why_not(
+    runtime: str, tmp_path: Path
+) -> None:
+    photograph("astronaut").save(tmp_path / "a.png")
+    done = subprocess.run(
+        [sys.executable, "-c", FACES, runtime, str(tmp_path / "a.png"), str(YUNET)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "all ended\n", done.stderr

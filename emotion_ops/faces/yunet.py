@@ -20,6 +20,8 @@ LONG_SIDE = 640
 
 OVERLAP = 0.3
 
+_INPUT = "whose input is float32 (1, 3, height, width)"
+
 
 @dataclass(frozen=True)
 class YuNet:
@@ -45,18 +47,24 @@ class YuNet:
             float32 (faces, ``decoding.COLUMNS``), in pixels of the picture; boxes may reach over its edges.
 
         Raises:
-            ModelError: The network's outputs are not those of YuNet.
+            ModelError: The network does not take pictures, or its outputs are not those of YuNet.
         """
         scale = min(1.0, self._long_side / max(picture.size))
         width, height = (max(1, round(side * scale)) for side in picture.size)
         scaled = picture if scale == 1.0 else picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)
         pixels = self._padded(np.asarray(scaled))
-        outputs = self.session.run(pixels)
+        try:
+            outputs = self.session.run(pixels)
+        except Exception as error:  # a runtime's own types
+            said = (str(error).strip().splitlines() or [""])[0][:200]
+            what = f"it cannot look at a picture of shape {pixels.shape} ({type(error).__name__}: {said})"
+            raise ModelError(self.name, what, f"give a YuNet file, {_INPUT}", kind="detector") from error
         try:
             faces = without_overlaps(decoded(outputs, pixels.shape[3], self.threshold), OVERLAP)
         except (KeyError, ValueError, IndexError) as error:
             cure = "give a YuNet file, of the outputs cls, obj, bbox and kps in strides of 8, 16 and 32"
-            raise ModelError(self.name, f"its outputs are not those of YuNet ({error!r})", cure) from error
+            what = f"its outputs are not those of YuNet ({error!r})"
+            raise ModelError(self.name, what, cure, kind="detector") from error
         by_side = np.array([picture.width / width, picture.height / height], np.float32)
         faces[:, :4] *= np.tile(by_side, 2)
         faces[:, 5:] *= np.tile(by_side, 5)

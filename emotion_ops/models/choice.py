@@ -10,8 +10,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from emotion_ops import forked
 from emotion_ops.errors import MissingDependencyError, OptionError
-from emotion_ops.models import forked, openmp
+from emotion_ops.models import openmp
 
 _log = logging.getLogger("emotion_ops")
 

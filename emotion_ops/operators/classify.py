@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emotion_ops.errors import ColumnNotFoundError, FrameTypeError, ImageError, OptionError, RowFailedError
-from emotion_ops.faces.detector import Detector
+from emotion_ops.faces.detector import Detector, detector_of, settled
 from emotion_ops.images.cells import cells_of, getter_of, kind_of
 from emotion_ops.images.decode import Channels
 from emotion_ops.images.limits import Limits
@@ -29,7 +29,7 @@ from emotion_ops.models.weights import DEFAULT_MODEL
 from emotion_ops.operators.cached import recall_of
 from emotion_ops.operators.face_columns import face_columns
 from emotion_ops.operators.labelling import Labelling, probability_of, thresholds_of
-from emotion_ops.operators.regions import FacesMode, detector_of
+from emotion_ops.operators.regions import FacesMode
 from emotion_ops.operators.rows import Answers, Rows
 from emotion_ops.operators.session import columns_of, engine_of, flow_of, geometry_of, pictures_of
 from emotion_ops.operators.stream import answer
@@ -234,9 +234,15 @@ class ClassifyEmotions:
 
         What ships an operator to many workers pins it first, so that all load the same weights although the
         branch may move meanwhile. A local folder and the demo model have no commits and stay as they are.
+        A detector's file that is here is pinned too: who meets another content at its path refuses it
+        (``ModelError``).
         """
         commit = self.output_columns().lineage["revision"]
-        return self if ":" in commit or commit == self.revision else dataclasses.replace(self, revision=commit)
+        revision = self.revision if ":" in commit else commit
+        detector = self.detector if self.faces == "none" else settled(detector_of(self.detector))
+        if revision == self.revision and detector is self.detector:
+            return self
+        return dataclasses.replace(self, revision=revision, detector=detector)
 
     def __call__(self, table: ArrowTable) -> ArrowTable:
         """Append the columns to one Arrow table or record batch.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +12,9 @@ from PIL import Image
 
 from emotion_ops.errors import EmotionOpsError, ImageError, RowErrorCode
 from emotion_ops.faces.crops import crop
-from emotion_ops.faces.detector import Detector, Faces, find_faces, identity_of, prepare
+from emotion_ops.faces.detector import Detector, Faces, Find, in_order, opened
+from emotion_ops.faces.identity import identity_of
+from emotion_ops.faces.weights import DetectorFile
 from emotion_ops.images.cells import Cell
 from emotion_ops.images.decoder import Geometry
 from emotion_ops.images.loader import ImageLoader, Known
@@ -28,25 +28,30 @@ class FaceSearch:
     """Which faces of a picture are looked at.
 
     Attributes:
-        detector: As ``find_faces`` takes it.
+        detector: As ``find_faces`` takes it; paths are text, or a ``DetectorFile``.
         threshold: The least probability of a face.
         min_size: The least length of a box's shorter side.
         margin: What is added around a box, as ``crop`` takes it.
         most: How many faces go to the network, the largest.
     """
 
-    detector: str | Detector | None
+    detector: str | DetectorFile | Detector | None
     threshold: float
     min_size: float
     margin: float
     most: int
 
-    def prepare(self) -> None:
-        """Load what is to be loaded, so that what cannot be used is told before any row."""
-        prepare(self.detector, self.threshold)
+    def prepare(self) -> Find:
+        """Load the detector, once for all pictures of a stream; what cannot be used is told before any row.
+
+        Raises:
+            ModelError: It cannot be used.
+            MissingDependencyError: No runtime for it is installed.
+        """
+        return opened(self.detector, self.threshold)
 
     def identity(self) -> dict[str, object]:
-        """All that decides which faces are found and cut out, as JSON values."""
+        """All that decides which faces are found and cut out, as JSON values; raises as ``identity_of`` does."""
         others = (self.threshold, self.min_size, self.margin, self.most)
         return {"detector": identity_of(self.detector), "search": list(others)}
 
@@ -71,11 +76,15 @@ class FaceLoader:
 
     Args:
         loader: What loads a picture; its geometry brings each crop to the network's size.
-        search: Which faces.
+        search: Which faces; its detector is loaded here, and is the same for all pictures.
+
+    Raises:
+        ModelError: The detector cannot be used.
+        MissingDependencyError: No runtime for it is installed.
     """
 
     def __init__(self, loader: ImageLoader, search: FaceSearch) -> None:
-        self._loader, self._search = loader, search
+        self._loader, self._search, self._find = loader, search, search.prepare()
 
     @property
     def meter(self) -> Meter:
@@ -88,7 +97,7 @@ class FaceLoader:
 
     def load_unless(self, cell: Cell, known: Known | None) -> Crops | None:
         """The crops of a cell's picture; raises as ``ImageLoader.load_unless`` does, and ``no_face``."""
-        cutting = _Cutting(self._search, self._loader.geometry)
+        cutting = _Cutting(self._search, self._find, self._loader.geometry)
         pixels = dataclasses.replace(self._loader, geometry=cutting).load_unless(cell, known)
         return None if pixels is None else Crops(pixels, cutting.boxes, cutting.count)
 
@@ -96,29 +105,34 @@ class FaceLoader:
 class _Cutting:
     """A geometry for one picture, which remembers where the faces were."""
 
-    def __init__(self, search: FaceSearch, resize: Geometry) -> None:
-        self._search, self._resize = search, resize
+    def __init__(self, search: FaceSearch, find: Find, resize: Geometry) -> None:
+        self._search, self._find, self._resize = search, find, resize
         self.boxes: Faces = np.empty((0, 5), np.float32)
         self.count = 0
 
     def __call__(self, picture: Image.Image) -> NDArray[np.uint8]:
         search = self._search
         try:
-            found = find_faces(picture, search.detector, threshold=search.threshold, min_size=search.min_size)
+            told = self._find(picture)[:, :5]
         except EmotionOpsError:
             raise
-        except Exception as error:  # of a detector of the user's, or a runtime out of memory
+        except Exception as error:
+            if not callable(search.detector):
+                raise  # no memory for the picture
             what = f"the detector failed ({type(error).__name__}: {str(error)[:160]})"
             raise ImageError(RowErrorCode.UNDECODABLE, what) from error
+        found = in_order(told, picture.size, search.threshold, search.min_size, None)
         self.count, self.boxes = len(found), found[: search.most]
         if not self.count:
-            what = (
-                f"no face of at least {search.threshold:g} was found in {picture.width:,} × {picture.height:,} pixels"
-            )
-            raise ImageError(RowErrorCode.NO_FACE, what)
+            raise ImageError(RowErrorCode.NO_FACE, _no_face(picture, told, search))
         return np.stack([self._resize(crop(picture, box, search.margin)) for box in self.boxes])
 
 
-def detector_of(value: str | os.PathLike[str] | Callable[..., object] | None) -> str | Detector | None:
-    """A detector as an option gives it: a path becomes text."""
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+def _no_face(picture: Image.Image, told: NDArray[np.float32], search: FaceSearch) -> str:
+    """Why a picture has none, by the option that says so."""
+    within = f"in {picture.width:,} × {picture.height:,} pixels"
+    small = in_order(told, picture.size, search.threshold, 0, None)
+    if not len(small):
+        return f"no face of at least face_threshold={search.threshold!r} was found {within}"
+    width, height = small[0, 2:4]
+    return f"{len(small)} found {within}, the largest {width:.0f} × {height:.0f}: min_face_size={search.min_size!r}"

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from emotion_ops.errors import UnsupportedModelError
+from emotion_ops.faces.detector import detector_of
 from emotion_ops.images.loader import ImageLoader, pool_for
 from emotion_ops.images.memory import Memory
 from emotion_ops.images.meter import Meter
@@ -24,7 +25,7 @@ from emotion_ops.models.spec import PixelSpec, architecture_of, labels_of, pixel
 from emotion_ops.models.weights import Checkpoint, locate
 from emotion_ops.operators.calibration import calibration_of, calibration_stamp
 from emotion_ops.operators.labelling import Thresholds, as_json, check_names
-from emotion_ops.operators.regions import FaceLoader, FaceSearch, FacesMode, detector_of
+from emotion_ops.operators.regions import FaceLoader, FaceSearch, FacesMode
 from emotion_ops.operators.rows import Flow
 from emotion_ops.schema import FACE, Labels, OutputColumns
 from emotion_ops.version import __version__
@@ -157,7 +158,6 @@ def pictures_of(options: ClassifyEmotions, geometry: Geometry, meter: Meter | No
     search = search_of(options)
     if search is None:
         return loader_of(options, geometry, meter)
-    search.prepare()
     return FaceLoader(loader_of(options, geometry, meter, whole=True), search)
 
 

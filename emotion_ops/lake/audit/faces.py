@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emotion_ops.errors import RowErrorCode
+from emotion_ops.faces.detector import order_keys
 from emotion_ops.lake.audit.equality import Mask
 from emotion_ops.lake.audit.told import Told, floats
 from emotion_ops.operators.labelling import Labelling
@@ -114,8 +115,7 @@ def _bad(boxes: NDArray[np.float64], wanted: Wanted) -> Mask:
 
 def _misplaced(boxes: NDArray[np.float64], rows: NDArray[np.int64]) -> Mask:
     """Faces that should stand before the one that they follow: larger, or as large and more probable."""
-    area = boxes[:, 2].astype(np.float32) * boxes[:, 3].astype(np.float32)
-    order = np.lexsort((boxes[:, 0], boxes[:, 1], -boxes[:, 4], -area, rows))
+    order = np.lexsort((*order_keys(boxes), rows))
     after = np.empty(len(rows), np.int64)
     after[order] = np.arange(len(rows))
     misplaced: Mask = np.concatenate([[False], np.diff(after) < 0])[: len(rows)]

@@ -1,0 +1,66 @@
+"""What a detector's faces depend on, as a text that is the same in every process and differs between detectors."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from typing import Any
+
+from emotion_ops.errors import OptionError
+from emotion_ops.faces.weights import DetectorFile, locate, sha256_of
+
+
+def identity_of(detector: Any) -> str:
+    """The hash of a detector's weights; of a callable its name, and all that it holds besides.
+
+    A function or class is known by the name under which it is imported, a method and a ``functools.partial`` by that
+    and what they are bound to, and an object by its class and its ``repr``.
+
+    Raises:
+        ModelError: Its file is not there.
+        OptionError: It is a callable whose like cannot be told from it: a lambda or a function within a function,
+            or an object whose ``repr`` tells where it lies in memory, or is shortened.
+    """
+    if isinstance(detector, DetectorFile):
+        return f"yunet sha256:{detector.sha256}"
+    if detector is None or isinstance(detector, str):
+        return f"yunet sha256:{sha256_of(locate(detector))}"
+    told = _told(detector)
+    if told is None:
+        cure = (
+            "its faces could not be told from those of another one: give a function of a module, a partial or a method "
+            "of such, or an object whose repr says in full what its faces depend on (a frozen dataclass, say)"
+        )
+        raise OptionError("detector", detector, cure)
+    return told
+
+
+def _told(value: Any) -> str | None:
+    """A text for a callable or what it holds; None where there is none that can be relied on."""
+    if isinstance(value, functools.partial):
+        named = [("", argument) for argument in value.args]
+        named += [(f"{name}=", argument) for name, argument in sorted(value.keywords.items())]
+        parts = [(before, _told(argument)) for before, argument in [("", value.func), *named]]
+        texts = [before + text for before, text in parts if text is not None]
+        return f"partial({', '.join(texts)})" if len(texts) == len(parts) else None
+    owner = getattr(value, "__self__", None)
+    if owner is not None and not isinstance(owner, types.ModuleType):  # a method
+        told = _told(owner)
+        return None if told is None else f"{told}.{value.__name__}"
+    if hasattr(value, "__qualname__"):
+        name = f"{value.__module__}.{value.__qualname__}"
+        return name if _imported(value.__module__, value.__qualname__) is value else None
+    said = repr(value)
+    if " at 0x" in said or "..." in said:  # where it lies in memory; or as numpy, torch and pandas shorten what is long
+        return None
+    kind = type(value)
+    return said if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__} {said}"
+
+
+def _imported(module: str, name: str) -> Any:
+    """What another process gets by this name, as ``pickle`` does."""
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
