@@ -12,15 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_ops.errors import EmotionOpsError, ImageError, RowErrorCode
+from emotion_ops.errors import EmotionOpsError, ImageError, OptionError, RowErrorCode
 from emotion_ops.faces.crops import crop
+from emotion_ops.faces.crops import peak as peak_of_crop
 from emotion_ops.faces.detector import Detector, Faces, find_faces, identity_of, prepare
+from emotion_ops.faces.weights import SHA256
 from emotion_ops.images.cells import Cell
-from emotion_ops.images.decoder import Geometry
+from emotion_ops.images.decoder import Geometry, peak_beside
 from emotion_ops.images.loader import ImageLoader, Known
 from emotion_ops.images.meter import Meter
 
 FacesMode = Literal["none", "largest", "all"]
+
+_LOOKED_AT = 6  # bytes a pixel: Pillow makes an array of its bytes, twice for a moment
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,28 @@ class FaceSearch:
         prepare(self.detector, self.threshold)
 
     def identity(self) -> dict[str, object]:
-        """All that decides which faces are found and cut out, as JSON values."""
-        others = (self.threshold, self.min_size, self.margin, self.most)
-        return {"detector": identity_of(self.detector), "search": list(others)}
+        """All that decides which faces are found and cut out, as JSON values by the names of the options."""
+        return {**self._options(), "detector": identity_of(self.detector)}
+
+    def lineage(self) -> dict[str, str]:
+        """The same as texts, for whoever wonders later; nothing is fetched for it.
+
+        Raises:
+            ModelError: The detector's file is not there.
+        """
+        try:
+            detector = f"yunet sha256:{SHA256}" if self.detector is None else identity_of(self.detector)
+        except OptionError:  # one that only a dataset cannot do with
+            detector = "a callable without a name"
+        return {**{name: str(value) for name, value in self._options().items()}, "detector": detector}
+
+    def _options(self) -> dict[str, float]:
+        return {
+            "face_threshold": self.threshold,
+            "min_face_size": self.min_size,
+            "face_margin": self.margin,
+            "max_faces": self.most,
+        }
 
 
 @dataclass(frozen=True)
@@ -104,19 +127,33 @@ class _Cutting:
     def __call__(self, picture: Image.Image) -> NDArray[np.uint8]:
         search = self._search
         try:
-            found = find_faces(picture, search.detector, threshold=search.threshold, min_size=search.min_size)
+            found = find_faces(picture, search.detector, threshold=search.threshold)
         except EmotionOpsError:
             raise
         except Exception as error:  # of a detector of the user's, or a runtime out of memory
             what = f"the detector failed ({type(error).__name__}: {str(error)[:160]})"
             raise ImageError(RowErrorCode.UNDECODABLE, what) from error
-        self.count, self.boxes = len(found), found[: search.most]
+        faces = found[found[:, 2:4].min(axis=1, initial=np.inf) >= search.min_size]
+        self.count, self.boxes = len(faces), faces[: search.most]
         if not self.count:
-            what = (
-                f"no face of at least {search.threshold:g} was found in {picture.width:,} × {picture.height:,} pixels"
-            )
-            raise ImageError(RowErrorCode.NO_FACE, what)
+            raise ImageError(RowErrorCode.NO_FACE, _why_none(picture, found, search))
         return np.stack([self._resize(crop(picture, box, search.margin)) for box in self.boxes])
+
+    def peak(self, width: int, height: int) -> int:
+        """See ``Measured``; what a callable fills itself is not known."""
+        looked_at, cut = _LOOKED_AT * width * height, peak_of_crop(width, height, self._search.margin)
+        return max(looked_at, cut) + peak_beside(self._resize, 1, 1)  # of squares
+
+
+def _why_none(picture: Image.Image, found: Faces, search: FaceSearch) -> str:
+    pixels = f"{picture.width:,} x {picture.height:,} pixels"
+    if not len(found):
+        return f"no face of a probability of {search.threshold} or more was found in {pixels}"
+    longest = found[:, 2:4].min(axis=1).max()
+    return (
+        f"faces found in {pixels}: {len(found)}, whose shorter sides are {longest:,.1f} pixels at the most, "
+        f"less than min_face_size={search.min_size}"
+    )
 
 
 def detector_of(value: str | os.PathLike[str] | Callable[..., object] | None) -> str | Detector | None:
