@@ -50,11 +50,10 @@ def main() -> None:
     table = pa.table({"image": pa.array(photographs(options.images), pa.binary())})
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or str(save_tiny_model(folder, **VIT_B16))
+        same = {"model": model, "engine": options.engine, "answer_cache": 0}
         ways = {
-            faces: ClassifyEmotions(
-                model=model, engine=options.engine, faces=faces, detector=options.detector, answer_cache=0
-            )
-            for faces in ("none", "all")
+            "none": ClassifyEmotions(**same),
+            "all": ClassifyEmotions(**same, faces="all", detector=options.detector),
         }
         seconds: dict[str, list[float]] = {faces: [] for faces in ways}
         for operator in ways.values():

@@ -3,9 +3,9 @@
     python benchmarks/memory.py --rows 20000 --kilobytes 100
     python benchmarks/memory.py --rows 64 --pixels 6000x6000 --format PNG --paths --memory 512 --threads 8
 
-Every row is an encoded image of its own bytes, so that nothing can be shared; with ``--paths`` it is a file. The
-figure is the largest resident size seen while the stream runs, less the resident size with the table and the
-network in memory.
+Every row is an encoded image of its own bytes, so that nothing can be shared; with ``--paths`` it is a file. With
+``--faces`` each is one face from edge to edge, the most that can be cut out. The figure is the largest resident size
+seen while the stream runs, less the resident size with the table and the network in memory.
 """
 
 from __future__ import annotations
@@ -43,6 +43,12 @@ def cells_of(rows: int, size: tuple[int, int], form: str, kilobytes: int) -> Ite
         yield encoded + rng.bytes(max(8, kilobytes * 1000 - len(encoded)))
 
 
+def everything(pixels: np.ndarray) -> list[tuple[float, ...]]:
+    """A detector that takes a picture for a face."""
+    height, width = pixels.shape[:2]
+    return [(0, 0, width, height, 1.0)]
+
+
 def table_of(cells: Iterator[bytes], folder: Path | None) -> pa.Table:
     """A table of images, or of paths to them in a folder."""
     chunks = []
@@ -68,6 +74,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--model", default="demo")
     parser.add_argument("--isolation", default="thread")
+    parser.add_argument("--faces", action="store_true")
+    parser.add_argument("--margin", type=float, default=0.0, help="around a face, with --faces")
     options = parser.parse_args()
     width, height = map(int, options.pixels.split("x"))
 
@@ -76,6 +84,7 @@ def main() -> None:
         isolation=options.isolation,
         memory=options.memory * 2**20,
         threads=options.threads or "auto",
+        **({"faces": "all", "detector": everything, "face_margin": options.margin} if options.faces else {}),
     )
     # the network, the libraries and the threads' own memory
     operator(table_of(cells_of(64, (640, 480), options.format, options.kilobytes), None))

@@ -101,9 +101,9 @@ class OutputColumns:
     Attributes:
         labels: The label names, in the order of the model's ``id2label``.
         prefix: What every appended name starts with.
-        lineage: What made the numbers: model, revision, package version, and the thresholds of labels where
-            there are some. Stored as JSON in the metadata of the label field, so that it travels with Arrow and
-            Parquet.
+        lineage: What made the numbers: model, revision, package version, the thresholds of labels where there are
+            some, and where faces are looked for the detector and the options that choose them. Stored as JSON in the
+            metadata of the label field, so that it travels with Arrow and Parquet.
         lists_labels: Whether there is a column of all labels that reach their thresholds.
         faces: ``largest`` adds where the face was and how many there were, ``all`` a list of all faces too.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
+import json
 import os
 import pickle
 import shutil
@@ -48,10 +49,13 @@ from emotion_ops.images.cells import Cell
 from emotion_ops.images.decode import upright_rgb
 from emotion_ops.images.loader import Known
 from emotion_ops.lake.fingerprint import Recipe
+from emotion_ops.lake.plan import FINGERPRINT_KEY
 from emotion_ops.operators.regions import Crops, FaceLoader
 from emotion_ops.operators.rows import Flow, Rows
 from emotion_ops.operators.session import engine_of, geometry_of, loader_of, search_of
 from emotion_ops.operators.stream import answer
+from emotion_ops.operators.throughput import measure
+from emotion_ops.schema import METADATA_KEY
 
 
 def canvas(faces: int, seed: int = 0, side: int = 20) -> Image.Image:
@@ -149,17 +153,49 @@ def test_options_choose_the_faces_and_the_count_tells_of_all(operator: ClassifyE
     assert wider.column("emotion_sad").to_pylist()[0] != operator(TABLE).column("emotion_sad").to_pylist()[0]
 
 
+def test_a_picture_without_a_face_says_which_option_left_it_without_one(operator: ClassifyEmotions) -> None:
+    def why(row: int, **options: float) -> str:
+        return str(dataclasses.replace(operator, **options)(TABLE.slice(row, 1)).column("emotion_error")[0])
+
+    small = "no_face: faces found in 180 x 60 pixels: 3, whose shorter sides are 22.0 pixels at the most, less than"
+    assert why(2, min_face_size=1000) == f"{small} min_face_size=1000.0"
+    none = "no_face: no face of a probability of 0.987654321 or more was found in"
+    assert why(2, face_threshold=0.987654321, min_face_size=1000) == f"{none} 180 x 60 pixels"
+    assert all(why(row).isascii() for row in (1, 2))
+
+
 @pytest.mark.parametrize(
-    "bad", [{"faces": "some"}, {"detector": 3}, {"face_threshold": 2}, {"max_faces": 0}, {"face_margin": -1}]
+    ("bad", "cure"),
+    [
+        ({"faces": "some"}, "give one of"),
+        ({"detector": 3}, "give a path"),
+        ({"face_threshold": 2}, "from 0 to 1"),
+        ({"face_threshold": None}, "from 0 to 1"),
+        ({"max_faces": 0}, "at least 1"),
+        ({"face_margin": -1}, "0.1 adds 10 %"),
+        ({"face_margin": 10}, "0.1 adds 10 %"),
+        ({"min_face_size": None}, "at least 0"),
+    ],
 )
-def test_an_option_that_cannot_work_is_refused_at_once(bad: dict[str, object]) -> None:
-    with pytest.raises(OptionError, match=next(iter(bad))):
-        ClassifyEmotions(**bad)  # type: ignore[arg-type]
+def test_an_option_that_cannot_work_is_refused_at_once(bad: dict[str, object], cure: str) -> None:
+    with pytest.raises(OptionError, match=f"^{next(iter(bad))}=.*{cure}"):
+        ClassifyEmotions(**{"faces": "all", **bad})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "idle",
+    [{"detector": "x.onnx"}, {"detector": Marked()}, {"face_threshold": 0.5}, {"face_margin": 0.1}, {"max_faces": 3},
+     {"min_face_size": 9}],
+)  # fmt: skip
+def test_an_option_of_faces_that_nobody_looks_for_is_refused(idle: dict[str, object]) -> None:
+    with pytest.raises(OptionError, match=rf"^{next(iter(idle))}=.*give faces='largest' or 'all'"):
+        ClassifyEmotions(**idle)  # type: ignore[arg-type]
+    assert ClassifyEmotions(face_threshold=0.7, min_face_size=0, max_faces=64) == ClassifyEmotions()
 
 
 def test_the_options_are_a_value_that_travels(operator: ClassifyEmotions, tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(operator)) == operator
-    assert ClassifyEmotions(detector=tmp_path / "x.onnx").detector == str(tmp_path / "x.onnx")
+    assert dataclasses.replace(operator, detector=tmp_path / "x.onnx").detector == str(tmp_path / "x.onnx")
     with pytest.raises(ModelError, match="no such file"):
         ClassifyEmotions(model=operator.model, faces="all", detector=tmp_path / "x.onnx")(TABLE)
 
@@ -219,8 +255,6 @@ def test_who_meets_another_detector_than_the_one_that_was_pinned_refuses_it(tiny
     travelled = pickle.loads(pickle.dumps(refused.value))
     assert (str(travelled), travelled.passing) == (str(refused.value), True)
     assert str(travelled).startswith("detector ")
-    elsewhere = ClassifyEmotions(model=tiny_model, faces="largest", detector=tmp_path / "of a worker.onnx")
-    assert elsewhere.pinned().detector == elsewhere.detector  # a file that workers alone have
 
 
 @needs_yunet
@@ -527,22 +561,84 @@ def test_a_detector_that_cannot_be_hashed_is_refused_at_once() -> None:
         ClassifyEmotions(detector=Unhashable(1))
 
 
-def test_no_face_names_the_option_that_left_none(operator: ClassifyEmotions) -> None:
-    three = TABLE.slice(2, 1)
-    small = dataclasses.replace(operator, min_face_size=1000)(three).column("emotion_error")[0].as_py()
-    assert small == "no_face: 3 found in 180 × 60 pixels, the largest 22 × 22: min_face_size=1000.0"
-    unsure = dataclasses.replace(operator, face_threshold=0.9123456789)(three).column("emotion_error")[0].as_py()
-    assert "face_threshold=0.9123456789" in unsure
-
-
 def test_what_finds_the_faces_is_part_of_the_fingerprint(operator: ClassifyEmotions) -> None:
     parts = [
         Recipe.of(dataclasses.replace(operator, **change), "all").parts
         for change in ({}, {"faces": "largest"}, {"face_margin": 0.1}, {"max_faces": 3}, {"detector": failing_detector})
     ]
     assert len({str(one) for one in parts}) == len(parts)
-    plain = dataclasses.replace(operator, faces="none")
-    assert Recipe.of(plain, "all") == Recipe.of(dataclasses.replace(plain, max_faces=3, detector=None), "all")
+
+
+def test_another_search_is_refused_and_says_which_option_differs(
+    operator: ClassifyEmotions, dataset: tuple[Path, Path]
+) -> None:
+    source, out = dataset
+    other = dataclasses.replace(operator, face_margin=0.1, max_faces=3)
+    with pytest.raises(
+        DestinationConflictError, match=r"face_margin: 0\.0 there, 0\.1 now; max_faces: 64 there, 3 now"
+    ):
+        enrich_dataset(source, out, other)
+
+
+def test_an_output_of_the_names_that_options_had_before_is_refused_and_says_so(
+    operator: ClassifyEmotions, dataset: tuple[Path, Path]
+) -> None:
+    """Earlier outputs have the four options in one list, without names, and squares of another size."""
+    source, out = dataset
+    parts = json.loads(pq.read_metadata(out / "source.parquet").metadata[FINGERPRINT_KEY])
+    named = ("face_threshold", "min_face_size", "face_margin", "max_faces")
+    parts["search"] = [parts.pop(name) for name in named]
+    rewrite(out / "source.parquet", lambda rows: rows, {FINGERPRINT_KEY: json.dumps(parts, sort_keys=True).encode()})
+    with pytest.raises(DestinationConflictError, match=r"search: \[0\.7, 0\.0, 0\.0, 64\] there, None now"):
+        enrich_dataset(source, out, operator)
+
+
+def test_the_lineage_tells_of_the_search_and_nothing_is_fetched_for_it(operator: ClassifyEmotions) -> None:
+    def lineage(**options: object) -> dict[str, str]:
+        schema = dataclasses.replace(operator, **options).output_schema(TABLE.schema)
+        return json.loads(schema.field("emotion").metadata[METADATA_KEY])
+
+    told = lineage(face_margin=0.1)
+    assert {name: told[name] for name in ("faces", "face_threshold", "min_face_size", "face_margin", "max_faces")} == {
+        "faces": "all", "face_threshold": "0.7", "min_face_size": "0.0", "face_margin": "0.1", "max_faces": "64"
+    }  # fmt: skip
+    assert "Marked" in told["detector"]
+    assert lineage(detector=None)["detector"] == f"yunet sha256:{SHA256}"  # the hub's, which is not in the cache here
+    assert "faces" not in lineage(faces="none", detector=None)
+
+
+def test_a_detector_without_a_name_will_do_for_a_table(operator: ClassifyEmotions) -> None:
+    out = dataclasses.replace(operator, detector=lambda pixels: [(0, 0, 9, 9, 1)])(TABLE.slice(0, 2))
+    assert out.column("emotion_face_count").to_pylist() == [1, 1]
+    assert json.loads(out.schema.field("emotion").metadata[METADATA_KEY])["detector"]
+
+
+def test_a_plan_counts_the_pictures_without_a_face_and_the_memory_of_the_crops(
+    operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    pq.write_table(TABLE, tmp_path / "source.parquet")
+    guesses = [
+        enrich_dataset(
+            tmp_path / "source.parquet", tmp_path / "out", dataclasses.replace(operator, max_faces=most), dry_run=True
+        ).estimate
+        for most in (1, 1000)
+    ]
+    for guess in guesses:
+        assert guess is not None
+        assert guess.failed == {"missing": 1, "no_face": 1, "unsupported": 1}
+    few, many = (guess.memory_bytes for guess in guesses if guess)
+    side = engine_of(operator).pixels.height
+    assert many - few >= 999 * 2 * 4 * side * side * 3  # of two rows for each of four threads or more
+
+
+def test_the_networks_pace_is_that_of_images_with_all_their_faces(operator: ClassifyEmotions) -> None:
+    images = TABLE.column("image").combine_chunks()
+    measured = measure(operator, images, 0.05)
+    assert measured.pictures == sum(COUNTS) / 7  # images with a face
+    assert measured.failed == {"missing": 1, "no_face": 1, "unsupported": 1}
+    assert measure(dataclasses.replace(operator, faces="largest"), images, 0.05).pictures == 1
+    failed = measure(operator, images.slice(8), 0.05)
+    assert (failed.pictures, failed.failed.total()) == (1, 2)
 
 
 @needs_yunet

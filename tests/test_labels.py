@@ -117,9 +117,22 @@ def test_thresholds_are_one_value_however_they_are_spelled_and_stand_in_the_line
 
 @pytest.mark.parametrize(
     "bad",
-    [-0.1, 1.5, True, "0.3", {}, {"happy": 2}, [("happy", 0.1), ("happy", 0.2)], {1: 0.3}, ["happy"], float("nan")],
+    [
+        -0.1,
+        1.5,
+        True,
+        "0.3",
+        {},
+        {"happy": 2},
+        [("happy", 0.1), ("happy", 0.2)],
+        {1: 0.3},
+        ["happy"],
+        float("nan"),
+        {"happy": None},
+        [("happy", None)],
+    ],
 )
-def test_a_threshold_that_is_none_is_refused_at_once(bad: object) -> None:
+def test_a_threshold_that_is_no_probability_is_refused_at_once(bad: object) -> None:
     with pytest.raises(OptionError, match="labels_above"):
         ClassifyEmotions(labels_above=bad)  # type: ignore[arg-type]
     if not isinstance(bad, dict | list):

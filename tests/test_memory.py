@@ -14,10 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pictures import encode, photo
 from PIL import Image
 
 from emotion_ops import ImageError, RowErrorCode
+from emotion_ops.faces.crops import LONGEST, crop
 from emotion_ops.images.decoder import PictureDecoder
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.loader import ImageLoader
@@ -71,6 +74,42 @@ with ThreadPoolExecutor(8) as threads:
 """
 
 
+FACES = """
+import numpy as np
+from emotion_ops.faces.crops import Whole
+from emotion_ops.images.loader import pool_for
+from emotion_ops.images.memory import ByteBudget
+from emotion_ops.operators.regions import FaceLoader, FaceSearch
+
+def everything(pixels):
+    return [(0, 0, pixels.shape[1], pixels.shape[0], 1.0)]
+
+class Asked(ByteBudget):
+    def take(self, amount):
+        asked.append(amount)
+        super().take(amount)
+
+free_at_once()
+asked, found, memory = [], {}, Memory(2**32)
+memory.decoded = Asked(2**31)
+for isolation in ("thread", "process"):
+    pool = pool_for(limits, Whole(0.2), 60.0, 2**31) if isolation == "process" else None
+    images = ImageLoader(Access(), limits, "rgb", resize, memory, pool)
+    loader = FaceLoader(images, FaceSearch(everything, 0.7, 0.0, 0.2, 64))
+    for path in sorted(folder.iterdir()):
+        cells = {"file": path.read_bytes()}
+        if pool is None:
+            cells["pixels"] = np.asarray(Image.open(path).convert("RGB"))
+        for kind, cell in cells.items():
+            loader.load_unless(cell, None)  # the library's own memory, which stays
+            asked.clear()
+            peak = peak_of(lambda: loader.load_unless(cell, None))
+            found[f"{path.name} {kind} {isolation}"] = peak, asked[-1] / 1e6
+pool.end()
+print(json.dumps(found))
+"""
+
+
 def measured(script: str, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", MEASURE + script, *arguments], check=False, capture_output=True, text=True,
@@ -111,6 +150,43 @@ def test_no_picture_fills_more_than_was_reserved_for_it(tmp_path: Path) -> None:
     found = json.loads(measured(EACH, str(tmp_path)))
     assert len(found) == len(kinds)
     assert {name: (peak, asked) for name, (peak, asked) in found.items() if peak > asked + 3} == {}, "MB"
+
+
+@on_linux
+def test_looking_for_faces_and_cutting_them_out_fills_no_more_than_was_reserved(tmp_path: Path) -> None:
+    """The worst is a face from edge to edge of a long picture: its square is many times the picture."""
+    for name, size in (("wide", (4000, 300)), ("tall", (300, 4000)), ("even", (1500, 1500)), ("small", (90, 60))):
+        (tmp_path / f"{name}.jpg").write_bytes(encode(photo(0, 100, 100).resize(size), "JPEG"))
+    (tmp_path / "alpha.png").write_bytes(encode(large("RGBA"), "PNG", compress_level=1))
+    found = json.loads(measured(FACES, str(tmp_path)))
+    assert len(found) == 5 * 3
+    assert {name: (peak, asked) for name, (peak, asked) in found.items() if peak > asked + 3} == {}, "MB"
+    assert max(asked for _, asked in found.values()) < 80, "MB: as much as the pictures, not their squares, take"
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.tuples(*[st.integers(1, 4000)] * 2), st.tuples(*[st.floats(0, 0.99)] * 4), st.floats(0, 1))
+def test_no_square_is_larger_than_its_picture_or_than_a_network_needs(
+    size: tuple[int, int], part: tuple[float, ...], margin: float
+) -> None:
+    width, height = size[0] if size[1] < 300 else min(size[0], 300), size[1]
+    x, y = part[0] * width, part[1] * height
+    box = np.array([x, y, max(0.01, (width - x) * part[2]), max(0.01, (height - y) * part[3])], np.float32)
+    cut = crop(Image.new("RGB", (width, height), (10, 20, 30)), box, margin)
+    assert 1 <= cut.width == cut.height <= max(LONGEST, min(width, height))
+    assert cut.getcolors() == [(cut.width**2, (10, 20, 30))]
+
+
+@pytest.mark.parametrize("size", [(3000, 200), (200, 3000), (1500, 1100)])
+def test_a_large_square_is_what_the_full_one_would_be_resized_to(size: tuple[int, int]) -> None:
+    picture = photo(0, 60, 60).resize(size, Image.Resampling.BICUBIC)
+    (width, height), side = size, round(max(size) * 1.2)
+    left, top = (side - width) // 2, (side - height) // 2
+    beyond = ((top, side - height - top), (left, side - width - left), (0, 0))
+    full = Image.fromarray(np.pad(np.asarray(picture), beyond, mode="edge"))
+    wanted = full.resize((LONGEST, LONGEST), Image.Resampling.BILINEAR)
+    cut = crop(picture, np.array([0, 0, width, height], np.float32), 0.1)
+    assert np.array_equal(np.asarray(cut), np.asarray(wanted))
 
 
 @on_linux

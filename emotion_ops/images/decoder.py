@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from emotion_ops.images.preprocess import Resize
 from emotion_ops.images.scaled import Decode, scale_down
 
 Geometry: TypeAlias = Callable[[Image.Image], NDArray[np.uint8]]
-"""An upright RGB picture → uint8 (height, width, 3)."""
+"""An upright RGB picture → uint8 (height, width, 3). See ``Measured``."""
 
 Reserve: TypeAlias = Callable[[int], None]
 """Told of the bytes that a decoded picture takes, before it takes them; may wait."""
@@ -28,7 +28,17 @@ Decoder: TypeAlias = Callable[[bytes | memoryview, Reserve], NDArray[np.uint8]]
 """An encoded image → uint8 (height, width, 3), or ``ImageError``."""
 
 _PEAK = {"WEBP": 22, "AVIF": 18}
-_RESIZED = 8
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A geometry that says what it fills beside the picture; another's is not counted."""
+
+    def __call__(self, picture: Image.Image, /) -> NDArray[np.uint8]:
+        """See ``Geometry``."""
+
+    def peak(self, width: int, height: int) -> int:
+        """Bytes at the worst moment, for a picture of this size; raises ``ImageError`` where that is ``too_large``."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +113,12 @@ def peak_of(picture: Image.Image, geometry: Geometry | None, whole: int) -> int:
         peak += (whole - pixels) * (8 if picture.mode == "CMYK" else 6)  # coefficients of what is left out
     if geometry is None:
         return peak + pixels * 12  # an array, its bytes, the message, and what the other side receives
-    if isinstance(geometry, Resize):
-        width, height = geometry.resized(picture.width, picture.height)
-        return peak + width * height * _RESIZED
-    return peak
+    return peak + peak_beside(geometry, picture.width, picture.height)
+
+
+def peak_beside(geometry: Geometry, width: int, height: int) -> int:
+    """Bytes that a geometry fills beside a picture of this size, where it tells; see ``Measured``."""
+    return geometry.peak(width, height) if isinstance(geometry, Measured) else 0
 
 
 def _bytes_a_pixel(picture: Image.Image) -> int:

@@ -15,7 +15,7 @@ from PIL import Image
 from emotion_ops.errors import ImageError, RowErrorCode
 from emotion_ops.images.cells import Cell
 from emotion_ops.images.decode import Channels, admit_pixels, open_encoded, picture_of_pixels
-from emotion_ops.images.decoder import Geometry, PictureDecoder, Reserve, resized
+from emotion_ops.images.decoder import Geometry, Measured, PictureDecoder, Reserve, peak_beside, resized
 from emotion_ops.images.fetch import read
 from emotion_ops.images.isolation import DecoderPool, Stop, shared_pool
 from emotion_ops.images.limits import Limits
@@ -35,7 +35,7 @@ is needless, since the answer is to be had elsewhere."""
 def pool_for(limits: Limits, geometry: Geometry, timeout: float, memory: int, decode: Decode = "exact") -> DecoderPool:
     """The processes that decode for an ``ImageLoader`` of these limits and geometry, shared by equal options.
 
-    They resize where the geometry is our own, which needs nothing but Pillow; the checkpoint's own processor
+    They run the geometry where it is our own, which needs nothing but Pillow; the checkpoint's own processor
     stays in this process.
 
     Args:
@@ -45,7 +45,7 @@ def pool_for(limits: Limits, geometry: Geometry, timeout: float, memory: int, de
         memory: Bytes that decoding one image may fill.
         decode: How exactly.
     """
-    decoder = PictureDecoder(limits, geometry if isinstance(geometry, Resize) else None, decode)
+    decoder = PictureDecoder(limits, geometry if isinstance(geometry, Measured) else None, decode)
     return shared_pool(decoder, timeout, memory)
 
 
@@ -121,7 +121,8 @@ class ImageLoader:
             cell = encoded_of(cell, self.limits, admit) or cell
         if isinstance(cell, np.ndarray):
             admit_pixels(cell, self.limits)
-            reserve(cell.shape[0] * cell.shape[1] * 8)
+            height, width = cell.shape[:2]
+            reserve(height * width * 8 + peak_beside(self.geometry, width, height))
             return resized(picture_of_pixels(cell, self.channels), self.geometry)
         decoder = PictureDecoder(self.limits, self.geometry, self.decode)
         if not isinstance(cell, str | bytes | memoryview):

@@ -80,6 +80,11 @@ class Resize:
             image = image.resize((width, height), self.resample)
         return self.cut(image)
 
+    def peak(self, width: int, height: int) -> int:
+        """Bytes that resizing a picture of this size fills, as measured; raises as ``resized`` does."""
+        out_width, out_height = self.resized(width, height)
+        return 8 * out_width * out_height
+
     def cut(self, image: Image.Image) -> NDArray[np.uint8]:
         """The centre of a picture that has been resized, or all of it; what ``__call__`` ends with."""
         pixels = np.asarray(image)

@@ -1,7 +1,7 @@
 """The process that decodes images for another: ``python -m emotion_ops.images.worker SOCKET LIFELINE``.
 
-It loads Pillow, numpy and this package's images, and nothing else. Its memory is limited by the kernel, which
-also ends it when its parent is gone or when it is stuck, whatever a decoder is doing at the time.
+It loads Pillow, numpy, and of this package what turns images into pixels, and nothing else. Its memory is limited by
+the kernel, which also ends it when its parent is gone or when it is stuck, whatever a decoder is doing at the time.
 """
 
 from __future__ import annotations

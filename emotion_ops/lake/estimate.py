@@ -32,13 +32,16 @@ class Estimate:
         sampled: Rows that were tried.
         failed: Those of them that failed, by code.
         storage_rows_per_second: Rows whose images are read from the source, with nothing else to do.
-        decode_rows_per_second: Rows fetched, decoded and resized, with nothing else to do.
-        network_rows_per_second: Rows through the network, with nothing else to do; those that fail do not reach it,
-            and take none of its time. Where the whole sample failed, its own pace, which then limits nothing.
+        decode_rows_per_second: Rows fetched, decoded and resized, with nothing else to do; and their faces found and
+            cut out, where they are looked for.
+        network_rows_per_second: Rows through the network, with nothing else to do, with all of their faces; those that
+            fail do not reach it, and take none of its time. Where the whole sample failed, its own pace, which then
+            limits nothing.
         rows_per_second: Rows with all of it overlapped, as the job runs it; no faster than its slowest part.
         seconds: Of the whole job: answering, and reading the source once more to compose the outputs.
         memory_bytes: The most that the process needs: what it has now with the network loaded, what decoding
-            ahead may hold (``memory``), and the buffers of reading and composing.
+            ahead may hold (``memory``), the pictures that are ready for the network, and the buffers of reading and
+            composing.
         limit: The slowest of what the sample needed: ``storage``, ``decode`` or ``network``.
     """
 
@@ -97,7 +100,7 @@ def estimate(plans: Sequence[FilePlan], operator: ClassifyEmotions, sample_rows:
         network_rows_per_second=round(rates["network"], 1),
         rows_per_second=round(pace, 1),
         seconds=round(rows / pace + rows / reading, 3),
-        memory_bytes=_peak_memory() + operator.memory + BATCH_BYTES + 2 * GROUP_BYTES,
+        memory_bytes=_peak_memory() + operator.memory + measured.ready_bytes + BATCH_BYTES + 2 * GROUP_BYTES,
         limit=min(needed, key=lambda name: needed[name]),
     )
 

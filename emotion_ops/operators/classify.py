@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import numbers
-import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,11 +22,12 @@ from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import Access
 from emotion_ops.images.meter import Meter
 from emotion_ops.images.scaled import Decode
-from emotion_ops.models.engine import ENGINES, PRECISIONS, EngineName, Precision
+from emotion_ops.models.engine import EngineName, Precision
 from emotion_ops.models.weights import DEFAULT_MODEL
 from emotion_ops.operators.cached import recall_of
 from emotion_ops.operators.face_columns import face_columns
-from emotion_ops.operators.labelling import Labelling, probability_of, thresholds_of
+from emotion_ops.operators.labelling import Labelling
+from emotion_ops.operators.options import checked
 from emotion_ops.operators.regions import FacesMode
 from emotion_ops.operators.rows import Answers, Rows
 from emotion_ops.operators.session import columns_of, engine_of, flow_of, geometry_of, pictures_of
@@ -39,9 +38,6 @@ Isolation = Literal["thread", "process"]
 OnError = Literal["null", "raise", "drop"]
 ArrowTable = TypeVar("ArrowTable", pa.Table, pa.RecordBatch)
 T = TypeVar("T")
-
-
-_MOST_ANSWERS = 2**30  # some 50 GB
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,8 @@ class ClassifyEmotions:
             callable is one of your own (see ``emotion_ops.find_faces``). Extra ``faces``.
         face_threshold: The least probability of a face.
         min_face_size: The least length of a face box's shorter side, in pixels of the image.
-        face_margin: What is added on each side of the square that is cut out, as a part of its side.
+        face_margin: What is added on each side of the square that is cut out, as a part of its side: 0 to 1, and 0.1 is
+            10 %.
         max_faces: Faces of one image that ``"all"`` classifies at the most, the largest; all are counted. So many
             pictures of the network's size, twice ``threads``, may come on top of ``memory``.
         min_probability: A row whose highest probability is lower has no label, that is null, but its
@@ -113,10 +110,11 @@ class ClassifyEmotions:
             ``"auto"`` is what the largest image within ``max_pixels`` and ``max_bytes`` takes in any format.
         threads: Images fetched and decoded at once; ``"auto"`` is one for each processor and at least 4.
         memory: Bytes that loading images may fill above the table itself: half for encoded images, read from paths or
-            copied out of the table, half for decoded ones with every copy on the way. An image that needs more than a
-            half goes alone, however large. On top come the rows that are ready (of the network's size, three times
-            ``batch_size``, four on CUDA, and twice ``threads``), what glibc keeps of small pieces (up to some 16 MiB
-            for each of ``threads``), the network's own arrays, and what a store's client buffers.
+            copied out of the table, half for decoded ones with every copy on the way, also those that finding faces
+            and cutting them out makes. An image that needs more than a half goes alone, however large. On top come the
+            rows that are ready (of the network's size, three times ``batch_size``, four on CUDA, and twice
+            ``threads``), what glibc keeps of small pieces (up to some 16 MiB for each of ``threads``), the network's
+            own arrays and the detector's, and what a store's client buffers.
         answer_cache: Answers that this process remembers at the most, by a hash of the encoded image, so that equal
             images under equal options are computed once: 44 bytes for each at seven labels. 0 remembers none.
             Decoded pixels (tensors, arrays, PIL images without their file) are computed each time.
@@ -124,7 +122,7 @@ class ClassifyEmotions:
             be shared by processes, models and options.
 
     Raises:
-        OptionError: An option has a value that cannot work; at once.
+        OptionError: An option has a value that cannot work, or that does nothing beside the others; at once.
     """
 
     image: str = "image"
@@ -164,50 +162,8 @@ class ClassifyEmotions:
     answer_cache_dir: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("model", "root", "calibration", "answer_cache_dir"):
-            if isinstance(getattr(self, name), os.PathLike):
-                object.__setattr__(self, name, os.fspath(getattr(self, name)))
-        if isinstance(self.answer_cache_dir, str):
-            object.__setattr__(self, "answer_cache_dir", os.path.expanduser(self.answer_cache_dir))  # noqa: PTH111
-        for name in ("allow", "allow_hosts"):
-            object.__setattr__(self, name, _names(name, getattr(self, name)))
-        object.__setattr__(self, "labels_above", thresholds_of("labels_above", self.labels_above))
-        object.__setattr__(self, "min_probability", probability_of("min_probability", self.min_probability))
-        self._check_faces()
-        _one_of("engine", self.engine, ("auto", *ENGINES))
-        _one_of("precision", self.precision, ("auto", *PRECISIONS))
-        _one_of("on_error", self.on_error, ("null", "raise", "drop"))
-        _one_of("channels", self.channels, ("rgb", "bgr"))
-        _one_of("decode", self.decode, ("exact", "fast"))
-        _one_of("isolation", self.isolation, ("thread", "process"))
-        for name in ("batch_size", "threads", "decode_memory"):
-            if getattr(self, name) != "auto":
-                object.__setattr__(self, name, _positive(name, getattr(self, name)))
-        for name in ("max_bytes", "max_pixels", "max_side", "max_frames", "memory"):
-            object.__setattr__(self, name, _positive(name, getattr(self, name)))
-        object.__setattr__(self, "answer_cache", _positive("answer_cache", self.answer_cache, 0))
-        object.__setattr__(self, "decode_timeout", _seconds("decode_timeout", self.decode_timeout))
-        _texts(
-            self,
-            required=("image", "prefix", "model", "device"),
-            optional=("root", "revision", "calibration", "answer_cache_dir"),
-        )
-        if self.calibration is not None and self.precision != "int8":
-            raise OptionError(
-                "calibration", self.calibration, "leave it out, or give precision='int8': no other uses it"
-            )
-        if self.answer_cache > _MOST_ANSWERS:
-            raise OptionError("answer_cache", self.answer_cache, f"give {_MOST_ANSWERS:,} at the most")
-
-    def _check_faces(self) -> None:
-        _one_of("faces", self.faces, ("none", "largest", "all"))
-        if not (self.detector is None or isinstance(self.detector, str | os.PathLike) or callable(self.detector)):
-            raise OptionError("detector", self.detector, "give a path of a YuNet file, or a callable")
-        object.__setattr__(self, "detector", detector_of(self.detector))
-        object.__setattr__(self, "face_threshold", probability_of("face_threshold", self.face_threshold) or 0.0)
-        for name in ("min_face_size", "face_margin"):
-            object.__setattr__(self, name, _size(name, getattr(self, name)))
-        object.__setattr__(self, "max_faces", _positive("max_faces", self.max_faces))
+        for name, value in checked(self).items():
+            object.__setattr__(self, name, value)
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
         """The schema of what comes out for tables of this schema; no image is read and no network loaded.
@@ -219,7 +175,7 @@ class ClassifyEmotions:
 
         Raises:
             ColumnError: The image column is missing or holds no images, or an appended name is taken.
-            ModelError: The model cannot be found.
+            ModelError: The model cannot be found, or the file that ``detector`` names.
             OptionError: ``labels_above`` names a label that the model does not have.
         """
         self._check_image(schema)
@@ -432,45 +388,3 @@ def rows_at(table: ArrowTable, rows: NDArray[np.integer[Any]]) -> ArrowTable:
 
 def _ignore(row: int, error: ImageError) -> None:
     """Under ``null`` and ``drop`` the answers tell of it."""
-
-
-def _texts(options: ClassifyEmotions, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
-    for name in (*required, *optional):
-        value = getattr(options, name)
-        if (value is None and name in optional) or (isinstance(value, str) and value):
-            continue
-        raise OptionError(name, value, "give a text that is not empty")
-
-
-def _one_of(option: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise OptionError(option, value, f"give one of {', '.join(repr(choice) for choice in choices)}")
-
-
-def _size(option: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) < 1e6:
-        raise OptionError(option, value, "give a number of at least 0")
-    return float(value)
-
-
-def _seconds(option: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < float(value) < 1e6:
-        raise OptionError(option, value, "give a number of seconds above 0")
-    return float(value)
-
-
-def _positive(option: str, value: Any, least: int = 1) -> int:
-    try:
-        number = operator.index(value)  # numpy's whole numbers too
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or number < least:
-        raise OptionError(option, value, f"give a whole number of at least {least}")
-    return number
-
-
-def _names(option: str, value: Any) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
-    if not all(isinstance(name, str) for name in names):
-        raise OptionError(option, value, "give names, ('s3', 'https') say")
-    return names

@@ -67,22 +67,22 @@ def thresholds_of(option: str, value: Any) -> Thresholds | None:
     Raises:
         OptionError: None of these.
     """
-    if value is None or isinstance(value, numbers.Real):
+    if value is None:
+        return None
+    if isinstance(value, numbers.Real):
         return probability_of(option, value)
     pairs: list[Any] = list(value.items()) if isinstance(value, Mapping) else _pairs(value)
     if not pairs or not all(isinstance(label, str) for label, _ in pairs) or len(dict(pairs)) < len(pairs):
         raise OptionError(option, value, "give a number from 0 to 1, or one for each of some labels: {'happy': 0.4}")
-    return tuple(sorted((label, probability_of(option, threshold) or 0.0) for label, threshold in pairs))
+    return tuple(sorted((label, probability_of(option, threshold)) for label, threshold in pairs))
 
 
-def probability_of(option: str, value: Any) -> float | None:
-    """A number from 0 to 1, or None.
+def probability_of(option: str, value: Any) -> float:
+    """A number from 0 to 1.
 
     Raises:
         OptionError: Another value.
     """
-    if value is None:
-        return None
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
         raise OptionError(option, value, "give a number from 0 to 1")
     return float(value)

@@ -10,17 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_ops.errors import EmotionOpsError, ImageError, RowErrorCode
+from emotion_ops.errors import EmotionOpsError, ImageError, OptionError, RowErrorCode
 from emotion_ops.faces.crops import crop
+from emotion_ops.faces.crops import peak as peak_of_crop
 from emotion_ops.faces.detector import Detector, Faces, Find, in_order, opened
 from emotion_ops.faces.identity import identity_of
-from emotion_ops.faces.weights import DetectorFile
+from emotion_ops.faces.weights import SHA256, DetectorFile
 from emotion_ops.images.cells import Cell
-from emotion_ops.images.decoder import Geometry
+from emotion_ops.images.decoder import Geometry, peak_beside
 from emotion_ops.images.loader import ImageLoader, Known
 from emotion_ops.images.meter import Meter
 
 FacesMode = Literal["none", "largest", "all"]
+
+_LOOKED_AT = 6  # bytes a pixel: Pillow makes an array of its bytes, twice for a moment
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,28 @@ class FaceSearch:
         return opened(self.detector, self.threshold)
 
     def identity(self) -> dict[str, object]:
-        """All that decides which faces are found and cut out, as JSON values; raises as ``identity_of`` does."""
-        others = (self.threshold, self.min_size, self.margin, self.most)
-        return {"detector": identity_of(self.detector), "search": list(others)}
+        """All that decides which faces are found and cut out, as JSON values by the names of the options."""
+        return {**self._options(), "detector": identity_of(self.detector)}
+
+    def lineage(self) -> dict[str, str]:
+        """The same as texts, for whoever wonders later; nothing is fetched for it.
+
+        Raises:
+            ModelError: The detector's file is not there.
+        """
+        try:
+            detector = f"yunet sha256:{SHA256}" if self.detector is None else identity_of(self.detector)
+        except OptionError:  # one that only a dataset cannot do with
+            detector = "a callable without a name"
+        return {**{name: str(value) for name, value in self._options().items()}, "detector": detector}
+
+    def _options(self) -> dict[str, float]:
+        return {
+            "face_threshold": self.threshold,
+            "min_face_size": self.min_size,
+            "face_margin": self.margin,
+            "max_faces": self.most,
+        }
 
 
 @dataclass(frozen=True)
@@ -121,18 +143,25 @@ class _Cutting:
                 raise  # no memory for the picture
             what = f"the detector failed ({type(error).__name__}: {str(error)[:160]})"
             raise ImageError(RowErrorCode.UNDECODABLE, what) from error
-        found = in_order(told, picture.size, search.threshold, search.min_size, None)
-        self.count, self.boxes = len(found), found[: search.most]
+        found = in_order(told, picture.size, search.threshold, 0, None)
+        faces = found[found[:, 2:4].min(axis=1, initial=np.inf) >= search.min_size]
+        self.count, self.boxes = len(faces), faces[: search.most]
         if not self.count:
-            raise ImageError(RowErrorCode.NO_FACE, _no_face(picture, told, search))
+            raise ImageError(RowErrorCode.NO_FACE, _why_none(picture, found, search))
         return np.stack([self._resize(crop(picture, box, search.margin)) for box in self.boxes])
 
+    def peak(self, width: int, height: int) -> int:
+        """See ``Measured``; what a callable fills itself is not known."""
+        looked_at, cut = _LOOKED_AT * width * height, peak_of_crop(width, height, self._search.margin)
+        return max(looked_at, cut) + peak_beside(self._resize, 1, 1)  # of squares
 
-def _no_face(picture: Image.Image, told: NDArray[np.float32], search: FaceSearch) -> str:
-    """Why a picture has none, by the option that says so."""
-    within = f"in {picture.width:,} × {picture.height:,} pixels"
-    small = in_order(told, picture.size, search.threshold, 0, None)
-    if not len(small):
-        return f"no face of at least face_threshold={search.threshold!r} was found {within}"
-    width, height = small[0, 2:4]
-    return f"{len(small)} found {within}, the largest {width:.0f} × {height:.0f}: min_face_size={search.min_size!r}"
+
+def _why_none(picture: Image.Image, found: Faces, search: FaceSearch) -> str:
+    pixels = f"{picture.width:,} x {picture.height:,} pixels"
+    if not len(found):
+        return f"no face of a probability of {search.threshold} or more was found in {pixels}"
+    longest = found[:, 2:4].min(axis=1).max()
+    return (
+        f"faces found in {pixels}: {len(found)}, whose shorter sides are {longest:,.1f} pixels at the most, "
+        f"less than min_face_size={search.min_size}"
+    )

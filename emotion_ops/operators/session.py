@@ -9,10 +9,10 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 
 from emotion_ops.errors import UnsupportedModelError
+from emotion_ops.faces.crops import Whole
 from emotion_ops.faces.detector import detector_of
 from emotion_ops.images.loader import ImageLoader, pool_for
 from emotion_ops.images.memory import Memory
@@ -40,8 +40,16 @@ _log = logging.getLogger("emotion_ops")
 def columns_of(options: ClassifyEmotions) -> OutputColumns:
     """The columns that these options append; of a hub model only the small files are fetched."""
     checkpoint = locate(options.model, options.revision, config_only=True)
+    search = search_of(options)
+    found_by = () if search is None else tuple(search.lineage().items())
     return _columns(
-        checkpoint, checkpoint.stamp(), options.prefix, options.labels_above, options.min_probability, options.faces
+        checkpoint,
+        checkpoint.stamp(),
+        options.prefix,
+        options.labels_above,
+        options.min_probability,
+        options.faces,
+        found_by,
     )
 
 
@@ -53,6 +61,7 @@ def _columns(
     above: Thresholds | None,
     min_probability: float | None,
     faces: FacesMode,
+    found_by: tuple[tuple[str, str], ...],
 ) -> OutputColumns:
     labels = Labels.bind(labels_of(checkpoint))
     if labels.unknown:
@@ -65,6 +74,8 @@ def _columns(
     thresholds = {"labels_above": as_json(above), "min_probability": min_probability}
     lineage = {"model": checkpoint.model, "revision": checkpoint.revision(), "version": __version__}
     lineage |= {name: json.dumps(value) for name, value in thresholds.items() if value is not None}
+    if faces != "none":
+        lineage |= {"faces": faces, **dict(found_by)}
     columns = OutputColumns(labels.names, prefix, lineage, lists_labels=above is not None, faces=faces)
     if faces == "all" and {"emotion", *FACE} & set(labels.names):
         cure = "give that label another name in id2label of config.json"
@@ -130,7 +141,9 @@ def loader_of(
     limits, pool = options.limits, None
     if options.isolation == "process":
         memory = limits.memory if options.decode_memory == "auto" else options.decode_memory
-        pool = pool_for(limits, np.asarray if whole else geometry, options.decode_timeout, memory, options.decode)
+        pool = pool_for(
+            limits, Whole(options.face_margin) if whole else geometry, options.decode_timeout, memory, options.decode
+        )
     return ImageLoader(
         access=options.access,
         limits=limits,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from emotion_ops.errors import ImageError
 from emotion_ops.images.cells import cells_of
 from emotion_ops.operators.classify import ClassifyEmotions
-from emotion_ops.operators.session import engine_of, flow_of, geometry_of, loader_of
+from emotion_ops.operators.regions import Crops
+from emotion_ops.operators.session import engine_of, flow_of, geometry_of, pictures_of
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,15 @@ class Throughput:
     """Images a second, measured on a sample.
 
     Attributes:
-        batch_size: Rows in one forward pass.
-        decode: Fetching, decoding and resizing alone, all threads together.
-        network: The network alone.
+        batch_size: Pictures in one forward pass.
+        decode: Fetching, decoding and resizing alone, all threads together; with it finding the faces and cutting
+            them out, where the operator does.
+        network: The network alone; it has all faces of an image to do.
         together: Both, overlapped, as the operator runs them.
         failed: Rows of the sample that failed, by code.
+        pictures: What an image that did not fail brings to the network, on average: its faces, where they are looked
+            for, else itself.
+        ready_bytes: Of the pictures of the network's size that may be ready or with the network at once.
     """
 
     batch_size: int
@@ -36,6 +42,8 @@ class Throughput:
     network: float
     together: float
     failed: Counter[str]
+    pictures: float
+    ready_bytes: int
 
     @property
     def limit(self) -> str:
@@ -57,7 +65,7 @@ def measure(operator: ClassifyEmotions, images: pa.Array, seconds: float) -> Thr
     operator = dataclasses.replace(operator, on_error="null", answer_cache=0, answer_cache_dir=None)
     engine = engine_of(operator)
     loader, flow, cell = (
-        loader_of(operator, geometry_of(engine.pixels)),
+        pictures_of(operator, geometry_of(engine.pixels)),
         flow_of(operator, engine),
         cells_of(images, operator.image),
     )
@@ -65,22 +73,30 @@ def measure(operator: ClassifyEmotions, images: pa.Array, seconds: float) -> Thr
 
     def load(row: int) -> NDArray[np.uint8] | ImageError:
         try:
-            return loader.load(cell(row))
+            loaded = loader.load_unless(cell(row), None)
         except ImageError as error:
             return error
+        assert loaded is not None
+        return loaded.pixels if isinstance(loaded, Crops) else loaded[np.newaxis]
 
+    batch, failed, good, pictures = list[NDArray[np.uint8]](), Counter[str](), 0, 0
     with ThreadPoolExecutor(flow.threads, thread_name_prefix="emotion-ops-load") as pool:
-        first = list(pool.map(load, range(len(images))))
+        for loaded in pool.map(load, range(len(images))):
+            if isinstance(loaded, ImageError):
+                failed[loaded.code.value] += 1
+                continue
+            good, pictures = good + 1, pictures + len(loaded)
+            batch.extend(loaded[: flow.batch_size - len(batch)])
         decode = _rate(lambda: sum(1 for _ in pool.map(load, range(len(images)))), seconds)
-    good = [pixels for pixels in first if not isinstance(pixels, ImageError)] or [blank]
-    batch = np.stack([good[row % len(good)] for row in range(flow.batch_size)])
-    engine.predict(batch)
-    network = _rate(lambda: len(engine.predict(batch)), seconds)
+    filled = np.stack([picture for picture, _ in zip(itertools.cycle(batch or [blank]), range(flow.batch_size))])
+    engine.predict(filled)
+    each = pictures / good if good else 1.0
+    network = _rate(lambda: len(engine.predict(filled)), seconds) / each
     rows = max(2 * flow.batch_size, int(min(decode, network) * seconds))
     table = pa.table({operator.image: pa.chunked_array([images] * -(-rows // len(images)))}).slice(0, rows)
     together = _rate(lambda: len(operator.columns_for(table.column(0))), 0)
-    failed = Counter(error.code.value for error in first if isinstance(error, ImageError))
-    return Throughput(flow.batch_size, decode, network, together, failed)
+    ready = flow.ahead_rows + 2 * flow.threads * (flow.most_pictures - 1)
+    return Throughput(flow.batch_size, decode, network, together, failed, each, ready * blank.nbytes)
 
 
 def _rate(work: Callable[[], int], seconds: float) -> float:

@@ -198,8 +198,7 @@ class Proof:
             return  # told as a problem of the schema
         above = thresholds_of("labels_above", self.parts.get("labels_above"))
         labelling = Labelling(columns.labels, above, self.parts.get("min_probability"))
-        threshold, min_size, _, most = self.parts.get("search") or (0.0, 0.0, 0.0, 0)
-        wanted = Wanted(threshold, min_size, most)
+        wanted = Wanted(*(self.parts.get(name, 0) for name in ("face_threshold", "min_face_size", "max_faces")))
         for batch in self.output.answers():
             self.errors += errors_of(pa.Table.from_batches([batch]))
             for row, what in wrong_answers(batch, columns, labelling, wanted):
