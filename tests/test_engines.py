@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -285,6 +286,21 @@ def test_without_openvino_the_error_names_the_command_that_installs_it() -> None
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert "pip install 'emotion-ops[openvino]'" in done.stdout
     assert done.stdout.endswith("1\n")  # and auto takes torch
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_pythons_collector_is_as_it_was_after_a_network_was_loaded_or_could_not_be(tmp_path: Path, is_on: bool) -> None:
+    broken = save_tiny_model(tmp_path / "broken")
+    (broken / "preprocessor_config.json").write_text("{}")
+    (gc.enable if is_on else gc.disable)()
+    try:
+        ClassifyEmotions(model=str(save_tiny_model(tmp_path / "whole")), engine="torch")(faces_table(1))
+        assert gc.isenabled() == is_on
+        with pytest.raises(UnsupportedModelError):
+            ClassifyEmotions(model=str(broken), engine="torch")(faces_table(1))
+        assert gc.isenabled() == is_on
+    finally:
+        gc.enable()
 
 
 def test_what_was_chosen_is_logged(caplog: pytest.LogCaptureFixture) -> None:

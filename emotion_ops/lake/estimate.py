@@ -88,7 +88,7 @@ def estimate(plans: Sequence[FilePlan], operator: ClassifyEmotions, sample_rows:
     rows = sum(plan.rows for plan in filled)
     rates = {"storage": reading, "decode": measured.decode, "network": measured.network / (good or 1)}
     needed = {name: rate for name, rate in rates.items() if good or name != "network"}
-    pace = 1 / (1 / measured.together + 1 / reading)  # the thread that runs the network reads the source too
+    pace = 1 / (1 / measured.together + 1 / reading)  # reading takes its share of the cores
     pace = min(pace, *needed.values())  # each is timed on its own, and any of them may have been lucky
     return Estimate(
         rows=rows,

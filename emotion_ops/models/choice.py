@@ -13,6 +13,7 @@ from pathlib import Path
 from emotion_ops import forked
 from emotion_ops.errors import MissingDependencyError, OptionError
 from emotion_ops.models import openmp
+from emotion_ops.models.starting import uncollected
 
 _log = logging.getLogger("emotion_ops")
 
@@ -87,7 +88,8 @@ def _device(name: str) -> str:
     openmp.wait_passively()
     if name == "cpu" or (name == "auto" and _has_cpu_alone()):
         return "cpu"
-    from emotion_ops.models.torch_engine import device_of
+    with uncollected():
+        from emotion_ops.models.torch_engine import device_of
 
     return device_of(name)
 

@@ -16,6 +16,7 @@ from emotion_ops.errors import OptionError
 from emotion_ops.models.choice import Choice, choose
 from emotion_ops.models.int8 import Calibration
 from emotion_ops.models.spec import PixelSpec, architecture_of
+from emotion_ops.models.starting import uncollected
 from emotion_ops.models.weights import Checkpoint, locate
 
 EngineName = Literal["auto", "torch", "openvino"]
@@ -119,7 +120,7 @@ def load(
         if calibrate is None:
             raise OptionError("precision", "int8", "say what it is calibrated on: calibration='images/'")
         calibration = calibrate(checkpoint)
-    with _loading:  # two streams that start together share one network
+    with _loading, uncollected():  # two streams that start together share one network
         return _load(os.getpid(), checkpoint, checkpoint.stamp(), chosen, calibration)
 
 
