@@ -89,7 +89,7 @@ class Flow:
         """Rows loading, and pictures ready or with the network: one more batch than it has, and work for each thread.
 
         Where a row may bring many pictures, only so many rows load that each thread has its next, so that no more than
-        ``most_pictures`` of each of these come on top.
+        ``most_pictures`` of each of these come on top, and of the rows that the network has answered in part.
         """
         return (self.batches + 1) * self.batch_size + 2 * self.threads
 

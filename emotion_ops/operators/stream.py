@@ -97,7 +97,7 @@ class _Stream(Generic[T]):
         self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()  # what the threads have done: how to go on
         self._loading = 0  # rows
         self._computing = 0  # batches that are with the network
-        self._computing_pictures = 0  # and those of their rows that are answered already
+        self._computing_pictures = 0
         self._overtaking = 0  # pictures of rows that are ready, behind one that is not
         self._batch: deque[Row[T]] = deque()
         self._queued = 0  # pictures of the rows in it that are still to go
@@ -320,6 +320,7 @@ class _Stream(Generic[T]):
     def _receive(self, batch: list[tuple[Row[T], slice]], computed: Future[NDArray[np.float32]]) -> None:
         self._computing -= 1
         probabilities = computed.result()
+        self._computing_pictures -= len(probabilities)
         if not np.isfinite(probabilities).all():
             raise ModelError(
                 self._engine.checkpoint.model,
@@ -334,7 +335,6 @@ class _Stream(Generic[T]):
             last = first + part.stop - part.start
             if row.add(part, probabilities[first:last]):
                 assert row.found is not None
-                self._computing_pictures -= len(row.found)
                 if row.crops is not None:
                     row.owner.answers.faces[row.row] = FaceAnswers(row.crops.boxes, row.crops.count, row.found)
                 self._answer(row, row.found[0])

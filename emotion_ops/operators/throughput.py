@@ -95,7 +95,7 @@ def measure(operator: ClassifyEmotions, images: pa.Array, seconds: float) -> Thr
     rows = max(2 * flow.batch_size, int(min(decode, network) * seconds))
     table = pa.table({operator.image: pa.chunked_array([images] * -(-rows // len(images)))}).slice(0, rows)
     together = _rate(lambda: len(operator.columns_for(table.column(0))), 0)
-    ready = flow.ahead_rows + 2 * flow.threads * (flow.most_pictures - 1)
+    ready = flow.ahead_rows + (2 * flow.threads + flow.batches) * (flow.most_pictures - 1)
     return Throughput(flow.batch_size, decode, network, together, failed, each, ready * blank.nbytes)
 
 
