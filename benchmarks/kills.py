@@ -6,7 +6,7 @@ A step is the entry or exit of a function or system call that writes: journal, c
 removal, lease, report. After each kill and rerun the output is held against that of a run that nobody disturbed: all
 bit for bit, but probabilities within 1e-6. What was computed twice is counted: the row groups of which rows had gone
 through the network when the job died, although neither journal nor output held them. In flight are the row groups
-that one batch of the network can touch, here two; any more would be work lost.
+that the batches with the network can touch, here three; any more would be work lost.
 """
 
 from __future__ import annotations
