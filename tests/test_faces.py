@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +22,7 @@ from emotion_ops.faces import runtime, weights
 from emotion_ops.faces.crops import crop
 from emotion_ops.faces.decoding import without_overlaps
 from emotion_ops.faces.detector import in_order, yunet
+from emotion_ops.faces.identity import identity_of
 from emotion_ops.faces.yunet import YuNet
 
 ASTRONAUT = (178.2, 62.9, 89.9, 113.3)
@@ -330,3 +333,50 @@ def test_of_boxes_that_overlap_the_most_probable_stays() -> None:
     assert without_overlaps(faces, 0.3)[:, 4].tolist() == np.float32([0.95, 0.9]).tolist()
     assert len(without_overlaps(faces, 0.35)) == 3
     assert without_overlaps(faces[:0], 0.3).shape == (0, 15)
+
+
+SAYS_IT = """
+import functools
+from dataclasses import dataclass
+from test_faces import kept
+from emotion_ops.faces.identity import identity_of
+
+@dataclass(frozen=True)
+class Detector:
+    names: frozenset[str]
+    def __call__(self, pixels):
+        return []
+
+names = frozenset({"left", "right", "up", "down", "near"})
+print(identity_of(functools.partial(kept, names=names, more={"a": {1, 2}})), identity_of(Detector(names)))
+"""
+
+
+def kept(pixels: np.ndarray, names: frozenset[str] = frozenset(), more: object = None) -> list[object]:
+    return []
+
+
+def test_a_detector_that_holds_a_set_is_told_alike_in_every_process() -> None:
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", SAYS_IT],
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": seed,
+                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1
+    assert "'left'" in told.pop()
+
+
+def test_arrays_have_no_identity_since_their_repr_rounds() -> None:
+    assert identity_of(functools.partial(kept, more=np.float64(0.25))) != identity_of(functools.partial(kept, more=0.5))
+    for held in (np.array([0.9, 0.123456789]), [np.array([1.0])]):
+        with pytest.raises(OptionError, match="could not be told from those of another"):
+            identity_of(functools.partial(kept, more=held))

@@ -204,7 +204,7 @@ class EmotionEnrichOperator(WorkerOperator):
     def _request(self) -> tuple[dict[str, Any], dict[str, str | None]]:
         """What the worker is asked, and the environment that stands for the connections."""
         values = {name: getattr(self, name) for name in self.template_fields}
-        values |= {name: local_path(name, values[name]) for name in ("detector", "calibration")}
+        values |= {name: local_path(name, values[name]) for name in ("detector", "calibration", "answer_cache_dir")}
         located = ("source", "destination", "root", "quarantine", "compare_to", "candidate")
         plain, environment = opened({name: values[name] for name in located}, self._connection)
         values |= plain

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import numbers
 import sys
 import types
 from typing import Any
@@ -20,7 +22,7 @@ def identity_of(detector: Any) -> str:
     Raises:
         ModelError: Its file is not there.
         OptionError: It is a callable whose like cannot be told from it: a lambda or a function within a function,
-            or an object whose ``repr`` tells where it lies in memory, or is shortened.
+            an array or a network, or an object whose ``repr`` tells where it lies in memory, or is shortened.
     """
     if isinstance(detector, DetectorFile):
         return f"yunet sha256:{detector.sha256}"
@@ -39,11 +41,8 @@ def identity_of(detector: Any) -> str:
 def _told(value: Any) -> str | None:
     """A text for a callable or what it holds; None where there is none that can be relied on."""
     if isinstance(value, functools.partial):
-        named = [("", argument) for argument in value.args]
-        named += [(f"{name}=", argument) for name, argument in sorted(value.keywords.items())]
-        parts = [(before, _told(argument)) for before, argument in [("", value.func), *named]]
-        texts = [before + text for before, text in parts if text is not None]
-        return f"partial({', '.join(texts)})" if len(texts) == len(parts) else None
+        named = [("", value.func), *(("", argument) for argument in value.args)]
+        return _of_all("partial", [*named, *((f"{name}=", value.keywords[name]) for name in sorted(value.keywords))])
     owner = getattr(value, "__self__", None)
     if owner is not None and not isinstance(owner, types.ModuleType):  # a method
         told = _told(owner)
@@ -51,11 +50,31 @@ def _told(value: Any) -> str | None:
     if hasattr(value, "__qualname__"):
         name = f"{value.__module__}.{value.__qualname__}"
         return name if _imported(value.__module__, value.__qualname__) is value else None
+    if isinstance(value, list | tuple | set | frozenset):
+        return _of_all(
+            type(value).__name__, [("", item) for item in value], unordered=isinstance(value, set | frozenset)
+        )
+    if isinstance(value, dict):
+        return _of_all("dict", [pair for item in value.items() for pair in (("", item[0]), ("=", item[1]))])
+    if dataclasses.is_dataclass(value) and hasattr(type(value).__repr__, "__wrapped__"):  # the one that they write
+        named = [(f"{field.name}=", getattr(value, field.name)) for field in dataclasses.fields(value) if field.repr]
+        return _of_all(f"{type(value).__module__}.{type(value).__qualname__}", named)
+    if not isinstance(value, numbers.Number) and (hasattr(value, "__array__") or hasattr(value, "state_dict")):
+        return None  # whose repr rounds numbers, or has none of them
     said = repr(value)
-    if " at 0x" in said or "..." in said:  # where it lies in memory; or as numpy, torch and pandas shorten what is long
+    if " at 0x" in said or "..." in said:  # where it lies in memory; or as many shorten what is long
         return None
     kind = type(value)
     return said if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__} {said}"
+
+
+def _of_all(name: str, parts: list[tuple[str, Any]], *, unordered: bool = False) -> str | None:
+    """A text for something that holds others; None where there is none for one of them."""
+    told = [(before, _told(part)) for before, part in parts]
+    texts = [before + text for before, text in told if text is not None]
+    if len(texts) < len(parts):
+        return None
+    return f"{name}({', '.join(sorted(texts) if unordered else texts)})"  # a set's own order is the process's
 
 
 def _imported(module: str, name: str) -> Any:

@@ -55,7 +55,8 @@ def calibration_of(options: ClassifyEmotions, loader: ImageLoader | FaceLoader) 
         elif loaded is not None:
             pictures.append(loaded)
     if len(pictures) < _FEWEST:
-        cure = f"it holds {len(pictures)} images that can be read, and {_FEWEST} are the fewest: give a few hundred"
+        what = "faces in images" if isinstance(loader, FaceLoader) else "images"
+        cure = f"it holds {len(pictures)} {what} that can be read, and {_FEWEST} are the fewest: give a few hundred"
         raise OptionError("calibration", options.calibration, cure)
     return Calibration.of(np.stack(pictures))
 

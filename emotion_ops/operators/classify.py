@@ -122,7 +122,8 @@ class ClassifyEmotions:
             be shared by processes, models and options.
 
     Raises:
-        OptionError: An option has a value that cannot work, or that does nothing beside the others; at once.
+        OptionError: An option has a value that cannot work, or, of faces and of calibration, does nothing
+                without the others; at once.
     """
 
     image: str = "image"

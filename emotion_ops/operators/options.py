@@ -26,7 +26,8 @@ def checked(options: ClassifyEmotions) -> dict[str, Any]:
     """The values of all options, each in its one form: hashable, and equal where they mean the same.
 
     Raises:
-        OptionError: One has a value that cannot work, or that does nothing beside the others.
+        OptionError: One has a value that cannot work, or, of faces and of calibration, does nothing without the
+            others.
     """
     kept = {name: _FORMS[name](name, value) for name, value in vars(options).items()}
     if kept["calibration"] is not None and kept["precision"] != "int8":

@@ -101,8 +101,15 @@ def engine_of(options: ClassifyEmotions) -> Engine:
         options.device,
         options.engine,
         options.precision,
-        lambda checkpoint: _calibration(options, checkpoint, (checkpoint.stamp(), calibration_stamp(options))),
+        lambda checkpoint: _calibration(options, checkpoint, _stamps(options, checkpoint)),
     )
+
+
+def _stamps(options: ClassifyEmotions, checkpoint: Checkpoint) -> object:
+    """What becomes another when a file that calibration rests on does."""
+    search = search_of(options)
+    detector = None if search is None else search.lineage()["detector"]
+    return checkpoint.stamp(), calibration_stamp(options), detector
 
 
 @functools.lru_cache(maxsize=2)
@@ -121,8 +128,7 @@ def made_with(options: ClassifyEmotions) -> dict[str, str | None]:
     if chosen.precision != "fp32":
         made["device"] = chosen.device.partition(":")[0]
     if chosen.precision == "int8":
-        stamps = (checkpoint.stamp(), calibration_stamp(options))
-        made["calibration"] = _calibration(options, checkpoint, stamps).digest
+        made["calibration"] = _calibration(options, checkpoint, _stamps(options, checkpoint)).digest
         made["quantiser"] = " ".join(f"{name} {importlib.metadata.version(name)}" for name in ("nncf", "openvino"))
     return made
 
