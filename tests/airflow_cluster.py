@@ -30,11 +30,19 @@ class Cluster:
     environment: dict[str, str]
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask the public REST API."""
+        """Ask the public REST API; again where it answers 500, as it does while the scheduler holds its SQLite."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             f"{self.base}/api/v2{path}", method=method, data=data, headers={"Content-Type": "application/json"}
         )
+        for _ in range(5):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != 500:
+                    raise
+                time.sleep(2)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
