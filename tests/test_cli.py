@@ -168,7 +168,7 @@ def test_commands_share_the_options_of_enrich_that_mean_something_to_them() -> N
         "answer_cache", "answer_cache_dir",
     }  # fmt: skip
     for command, own, shared in (
-        (main.preview, {"source", "rows", "output"}, of_the_code - {"on_error"}),
+        (main.preview, {"source", "rows", "output"}, of_the_code - {"on_error", "prefix"}),
         (main.inspect_, {"source", "rows", "as_json"}, of_the_code - {"on_error"} - of_running),
         (main.plan, set(), set(inspect.signature(enrich).parameters) - {"dry_run"}),
     ):

@@ -561,6 +561,11 @@ def test_a_detector_that_cannot_be_hashed_is_refused_at_once() -> None:
         ClassifyEmotions(detector=Unhashable(1))
 
 
+def test_a_number_of_faces_is_refused_where_one_is_looked_at() -> None:
+    with pytest.raises(OptionError, match="'largest' is one"):
+        ClassifyEmotions(faces="largest", max_faces=3)
+
+
 def test_what_finds_the_faces_is_part_of_the_fingerprint(operator: ClassifyEmotions) -> None:
     parts = [
         Recipe.of(dataclasses.replace(operator, **change), "all").parts

@@ -61,7 +61,7 @@ def test_the_command_writes_the_sheet_that_its_options_ask_for(tiny_model: str, 
     pq.write_table(TABLE, tmp_path / "a.parquet", row_group_size=3)
     command = [
         sys.executable, "-m", "emotion_ops", "preview", tmp_path / "a.parquet", "--model", tiny_model, "-n", "5", "-o",
-        tmp_path / "s.png", "--labels-above", "happy=0.05,sad=0.1", "--min-probability", "0.9", "--prefix", "mood",
+        tmp_path / "s.png", "--labels-above", "happy=0.05,sad=0.1", "--min-probability", "0.9",
         "--batch-size", "2", "--max-side", "200",
     ]  # fmt: skip
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)

@@ -212,7 +212,7 @@ def inspect_(
 
 
 @app.command()
-@_with_options_of_enrich(name for name in _OF_OPERATOR if name != "on_error")
+@_with_options_of_enrich(name for name in _OF_OPERATOR if name not in ("on_error", "prefix"))
 def preview(
     source: Annotated[str, typer.Argument(help="Parquet file, folder or glob.")],
     rows: Annotated[int, typer.Option("--rows", "-n", help="Rows that are drawn, from the first on: 1 to 200.")] = 12,

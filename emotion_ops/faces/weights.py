@@ -102,11 +102,12 @@ def _sha256(path: Path, stamp: object) -> str:
 
 def _pinned() -> Path:
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         try:
             path = Path(hf_hub_download(REPOSITORY, FILE, local_files_only=True))
-        except Exception:  # it is not in the cache
+        except LocalEntryNotFoundError:
             path = Path(hf_hub_download(REPOSITORY, FILE))
     except Exception as error:  # the client lets many types through
         cause = error.__cause__ or error

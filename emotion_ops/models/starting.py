@@ -11,7 +11,7 @@ from collections.abc import Iterator
 def uncollected() -> Iterator[None]:
     """Without Python's cycle collector, while large libraries are imported and a network is built.
 
-    They make a million objects that all stay, and the collector goes over them again and again: a seventh of the time.
+    They make a million objects that all stay, and the collector goes over them again and again.
     """
     was_on = gc.isenabled()
     gc.disable()

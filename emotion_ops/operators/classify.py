@@ -338,12 +338,7 @@ class ClassifyEmotions:
         return answer(rows, engine, loader, flow, on_failure, recall, read_ahead=read_ahead)
 
     def _check_image(self, schema: pa.Schema) -> None:
-        found = schema.get_all_field_indices(self.image)
-        if not found:
-            raise ColumnNotFoundError(self.image, schema.names)
-        if len(found) > 1:
-            raise OptionError("image", self.image, f"{len(found)} columns have this name; rename all but one")
-        kind_of(schema.field(found[0]).type, self.image)
+        kind_of(schema.field(place_of(self.image, schema.names)).type, self.image)
 
     def _images(self, batch: pa.RecordBatch) -> pa.Array:
         self._check_image(batch.schema)
@@ -368,6 +363,20 @@ def _batch(answers: Answers, columns: OutputColumns, labelling: Labelling) -> pa
         pa.array([None if error is None else str(error) for error in answers.errors], pa.string()),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(columns.fields()))
+
+
+def place_of(image: str, names: Sequence[str]) -> int:
+    """Where the image column stands among a table's columns.
+
+    Raises:
+        ColumnNotFoundError: It is not there.
+        OptionError: Several columns have its name.
+    """
+    if image not in names:
+        raise ColumnNotFoundError(image, names)
+    if (copies := names.count(image)) > 1:
+        raise OptionError("image", image, f"{copies} columns have this name; rename all but one")
+    return names.index(image)
 
 
 def drop_failed(table: ArrowTable, error_column: str) -> ArrowTable:

@@ -37,6 +37,8 @@ def checked(options: ClassifyEmotions) -> dict[str, Any]:
         if kept[name] != getattr(type(options), name):  # its default
             cure = "leave it out, or give faces='largest' or 'all': without them none are looked for"
             raise OptionError(name, kept[name], cure)
+    if kept["faces"] == "largest" and kept["max_faces"] != type(options).max_faces:
+        raise OptionError("max_faces", kept["max_faces"], "leave it out, or give faces='all': 'largest' is one")
     return kept
 
 

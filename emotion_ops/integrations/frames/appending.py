@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, FrameTypeError, OptionError
+from emotion_ops.errors import ColumnTypeError, FrameTypeError
 from emotion_ops.integrations.frames.kinds import (
     append_to_pandas,
     arrow_table,
@@ -16,7 +16,7 @@ from emotion_ops.integrations.frames.kinds import (
     is_pandas,
     pandas_names,
 )
-from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.classify import ClassifyEmotions, place_of
 from emotion_ops.operators.preview import preview_sheet, rows_of
 from emotion_ops.schema import METADATA_KEY
 
@@ -98,19 +98,10 @@ def _first_images(frame: Any, image: str, rows: int) -> pa.ChunkedArray | Sequen
         except TypeError:
             frame = arrow_table(frame)
         else:
-            _check_name(image, table.columns)
+            place_of(image, table.columns)
             return _narwhals_cells(table.head(rows), image)
-    _check_name(image, frame.schema.names)
-    images = frame.column(image).slice(0, rows)
+    images = frame.column(place_of(image, frame.schema.names)).slice(0, rows)
     return images if isinstance(images, pa.ChunkedArray) else pa.chunked_array([images])
-
-
-def _check_name(image: str, names: Sequence[str]) -> None:
-    """Refuse a table whose image column is not there or not the only one of its name."""
-    if image not in names:
-        raise ColumnNotFoundError(image, names)
-    if (copies := names.count(image)) > 1:
-        raise OptionError("image", image, f"{copies} columns have this name; rename all but one")
 
 
 def _pandas(frame: pd.DataFrame, operator: ClassifyEmotions) -> pd.DataFrame:
@@ -127,9 +118,7 @@ def _pandas(frame: pd.DataFrame, operator: ClassifyEmotions) -> pd.DataFrame:
 
 
 def _pandas_series(frame: pd.DataFrame, image: str) -> pd.Series[Any]:
-    names = pandas_names(frame)
-    _check_name(image, names)
-    return frame.iloc[:, names.index(image)]  # by position: the name may be the number 0
+    return frame.iloc[:, place_of(image, pandas_names(frame))]  # by position: the name may be the number 0
 
 
 def _pandas_cells(series: pd.Series[Any], column: str) -> pa.ChunkedArray | Sequence[Any]:
@@ -154,7 +143,7 @@ def _narwhals(frame: Any, operator: ClassifyEmotions) -> Any:
         table = nw.from_native(frame, eager_only=True)
     except TypeError:
         return operator(arrow_table(frame))
-    _check_name(operator.image, table.columns)
+    place_of(operator.image, table.columns)
     columns = operator.output_columns()
     columns.check_absent(table.columns)
     images = _narwhals_cells(table, operator.image)
