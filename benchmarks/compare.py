@@ -61,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _write(options.json, {"machine": about, "versions": packages, "start_seconds": starts})
             return
         chosen, left_out = _chosen(options.only)
-        for name, cure in left_out.items():
-            print(f"left out: {name}: {cure}")
+        for name, hint in left_out.items():
+            print(f"left out: {name}: {hint}")
         calibration = folder / "calibration"
         if any(one.options.get("precision") == "int8" for one in chosen):
             _table(calibration, jpegs(DISTINCT, (640, 480), 1_000_000), 64, "calibration")

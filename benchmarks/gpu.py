@@ -24,7 +24,7 @@ from comparison.pictures import VIT_B16, jpegs, write_table
 from comparison.whole import decode_rate, pipeline_rate, stream_rate
 
 from emotion_ops import ClassifyEmotions
-from emotion_ops.operators.session import engine_of
+from emotion_ops.operators.classify.session import engine_of
 from emotion_ops.testing import save_tiny_model
 
 MODES = ("eager", "graph", "compile", "max-autotune", "reduce-overhead", "engine")

@@ -25,9 +25,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from emotion_ops.lake.reports import page
 from emotion_ops.models.spec import pixels_of
 from emotion_ops.models.weights import locate
+from emotion_ops.reports import page
 
 WRITING = {
     "storage.publish", "storage._link", "storage.publish_bytes", "storage.delete", "storage.delete_folder",

@@ -28,7 +28,7 @@ import psutil
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_ops.errors import ImageError, RowErrorCode
+from emotion_ops.errors import RowError, RowErrorCode
 from emotion_ops.images.decoder import PictureDecoder, Reserve
 from emotion_ops.images.isolation import DecoderPool
 from emotion_ops.images.limits import Limits
@@ -44,17 +44,17 @@ _decoder = PictureDecoder(LIMITS, Resize((224, 224), Image.Resampling.BILINEAR, 
 
 
 def decode(encoded: bytes | memoryview, reserve: Reserve) -> NDArray[np.uint8]:
-    """What the package does, and a mark on everything that is no short ``ImageError``."""
+    """What the package does, and a mark on everything that is no short ``RowError``."""
     try:
         pixels = _decoder(encoded, reserve)
-    except ImageError as error:
+    except RowError as error:
         if len(error.detail) > 300 or not error.detail.isprintable():
-            raise ImageError(ESCAPED, f"no short line: {error.detail[:100]!r}") from None
+            raise RowError(ESCAPED, f"no short line: {error.detail[:100]!r}") from None
         raise
     except Exception as error:
-        raise ImageError(ESCAPED, repr(error)[:200]) from None
+        raise RowError(ESCAPED, repr(error)[:200]) from None
     if pixels.shape != (224, 224, 3):
-        raise ImageError(ESCAPED, f"pixels of shape {pixels.shape}")
+        raise RowError(ESCAPED, f"pixels of shape {pixels.shape}")
     return pixels
 
 
@@ -215,7 +215,7 @@ class Found:
         decoded: How many of them are still pictures.
         errors: How many are not, by code.
         lost: Crashes and hangs: what the image was, and what happened.
-        escaped: Exceptions that were no short ``ImageError``, likewise.
+        escaped: Exceptions that were no short ``RowError``, likewise.
         slowest: Seconds of the slowest.
         growth: Bytes that the process had more at the end than after the first tenth.
         peak: Most bytes that the process had at once.
@@ -247,7 +247,7 @@ def run(images: int, seed: int = 0, first: int = 0, progress: Callable[[int], No
         try:
             pool.decode(encoded, lambda amount: None)
             found.decoded += 1
-        except ImageError as error:
+        except RowError as error:
             found.errors[str(error.code)] += 1
             if pool.lost > lost:
                 found.lost[number] = error.detail

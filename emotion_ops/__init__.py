@@ -24,11 +24,11 @@ if TYPE_CHECKING:
         ErrorBudgetExceededError,
         FrameTypeError,
         GateClosedError,
-        ImageError,
         MissingDependencyError,
         ModelError,
         ModelNotFoundError,
         OptionError,
+        RowError,
         RowErrorCode,
         RowFailedError,
         UnsafeWeightsError,
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from emotion_ops.lake.audit.status import DatasetStatus, dataset_status
     from emotion_ops.lake.audit.verify import VerifyReport, verify_dataset
     from emotion_ops.lake.enrich import enrich_dataset
-    from emotion_ops.lake.reports.report import EnrichReport
-    from emotion_ops.operators.classifier import EmotionClassifier
-    from emotion_ops.operators.classify import ClassifyEmotions
-    from emotion_ops.schema import EMOTIONS
+    from emotion_ops.operators.classify.classifier import EmotionClassifier
+    from emotion_ops.operators.classify.columns import EMOTIONS
+    from emotion_ops.operators.classify.operator import ClassifyEmotions
+    from emotion_ops.reports.report import EnrichReport
 
 _ERRORS = (
     "ColumnError",
@@ -58,7 +58,7 @@ _ERRORS = (
     "ErrorBudgetExceededError",
     "FrameTypeError",
     "GateClosedError",
-    "ImageError",
+    "RowError",
     "MissingDependencyError",
     "ModelError",
     "ModelNotFoundError",
@@ -70,14 +70,14 @@ _ERRORS = (
 )
 
 _HOMES = {
-    "ClassifyEmotions": "emotion_ops.operators.classify",
-    "EmotionClassifier": "emotion_ops.operators.classifier",
+    "ClassifyEmotions": "emotion_ops.operators.classify.operator",
+    "EmotionClassifier": "emotion_ops.operators.classify.classifier",
     "classify_emotions": "emotion_ops.integrations.frames",
     "explode_faces": "emotion_ops.integrations.frames",
     "find_faces": "emotion_ops.faces.detector",
     "preview": "emotion_ops.integrations.frames",
     "enrich_dataset": "emotion_ops.lake.enrich",
-    "EnrichReport": "emotion_ops.lake.reports.report",
+    "EnrichReport": "emotion_ops.reports.report",
     "diff_datasets": "emotion_ops.lake.audit.diff",
     "DiffReport": "emotion_ops.lake.audit.diff",
     "dataset_status": "emotion_ops.lake.audit.status",
@@ -86,7 +86,7 @@ _HOMES = {
     "VerifyReport": "emotion_ops.lake.audit.verify",
     "clean_destination": "emotion_ops.lake.audit.clean",
     "CleanReport": "emotion_ops.lake.audit.clean",
-    "EMOTIONS": "emotion_ops.schema",
+    "EMOTIONS": "emotion_ops.operators.classify.columns",
     **dict.fromkeys(_ERRORS, "emotion_ops.errors"),
 }
 
@@ -109,11 +109,11 @@ __all__ = [
     "ErrorBudgetExceededError",
     "FrameTypeError",
     "GateClosedError",
-    "ImageError",
     "MissingDependencyError",
     "ModelError",
     "ModelNotFoundError",
     "OptionError",
+    "RowError",
     "RowErrorCode",
     "RowFailedError",
     "UnsafeWeightsError",

@@ -16,7 +16,7 @@
     │   │   └── DestinationBusyError   another run is writing there
     │   ├── ErrorBudgetExceededError   more rows failed than were allowed
     │   └── GateClosedError            the output differs too much from a previous one
-    ├── ImageError                 one image cannot be used: a code and what happened
+    ├── RowError                 one image cannot be used: a code and what happened
     │   └── RowFailedError         the same, raised with its row under ``on_error="raise"``
     └── MissingDependencyError     an optional package is not installed
 
@@ -48,11 +48,11 @@ class EmotionOpsError(Exception):
     """Root of every error that this package raises on purpose.
 
     Attributes:
-        passing: Whether it may go well when tried again, though nobody mends anything: a store or a hub that did not
+        retryable: Whether it may go well when tried again, though nobody mends anything: a store or a hub that did not
             answer, another run in the way, a file that changed meanwhile.
     """
 
-    passing = False
+    retryable = False
 
 
 class OptionError(EmotionOpsError, ValueError):
@@ -61,15 +61,15 @@ class OptionError(EmotionOpsError, ValueError):
     Args:
         option: The option's name.
         value: The value that was given.
-        cure: What to give instead.
+        hint: What to give instead.
     """
 
-    def __init__(self, option: str, value: object, cure: str) -> None:
-        super().__init__(option, value, cure)
-        self.option, self.value, self.cure = option, value, cure
+    def __init__(self, option: str, value: object, hint: str) -> None:
+        super().__init__(option, value, hint)
+        self.option, self.value, self.hint = option, value, hint
 
     def __str__(self) -> str:
-        return f"{self.option}={self.value!r} cannot be used: {self.cure}"
+        return f"{self.option}={self.value!r} cannot be used: {self.hint}"
 
 
 class ColumnError(EmotionOpsError):
@@ -100,18 +100,18 @@ class ColumnNotFoundError(ColumnError, LookupError):
     Args:
         column: The name that was asked for.
         columns: The names that the table has.
-        cure: What to do about it.
+        hint: What to do about it.
     """
 
     def __init__(
-        self, column: str, columns: Sequence[str], cure: str = "name the column of images with image=…"
+        self, column: str, columns: Sequence[str], hint: str = "name the column of images with image=…"
     ) -> None:
-        super().__init__(column, columns, cure)
-        self.column, self.columns, self.cure = column, list(columns), cure
+        super().__init__(column, columns, hint)
+        self.column, self.columns, self.hint = column, list(columns), hint
 
     def _what(self) -> str:
         have = ", ".join(repr(name) for name in self.columns) or "none at all"
-        return f"no column {self.column!r} in the table (it has {have}): {self.cure}"
+        return f"no column {self.column!r} in the table (it has {have}): {self.hint}"
 
 
 class ColumnTypeError(ColumnError, TypeError):
@@ -120,16 +120,16 @@ class ColumnTypeError(ColumnError, TypeError):
     Args:
         column: The column's name.
         type_name: What it holds.
-        cure: What it is not, and what to do about it; None is that it is no image.
+        hint: What it is not, and what to do about it; None is that it is no image.
     """
 
-    def __init__(self, column: str, type_name: str, cure: str | None = None) -> None:
-        super().__init__(column, type_name, cure)
-        self.column, self.type_name, self.cure = column, type_name, cure
+    def __init__(self, column: str, type_name: str, hint: str | None = None) -> None:
+        super().__init__(column, type_name, hint)
+        self.column, self.type_name, self.hint = column, type_name, hint
 
     def _what(self) -> str:
-        if self.cure is not None:
-            return f"column {self.column!r} holds {self.type_name}, which is {self.cure}"
+        if self.hint is not None:
+            return f"column {self.column!r} holds {self.type_name}, which is {self.hint}"
         return (
             f"column {self.column!r} holds {self.type_name}, which is no image: give a column of paths (string), "
             "of encoded images (binary), of struct<bytes, path>, of Spark's image struct, or of uint8 tensors"
@@ -158,15 +158,15 @@ class FrameTypeError(EmotionOpsError, TypeError):
 
     Args:
         type_name: The type of the object.
-        cure: What to give instead.
+        hint: What to give instead.
     """
 
-    def __init__(self, type_name: str, cure: str) -> None:
-        super().__init__(type_name, cure)
-        self.type_name, self.cure = type_name, cure
+    def __init__(self, type_name: str, hint: str) -> None:
+        super().__init__(type_name, hint)
+        self.type_name, self.hint = type_name, hint
 
     def __str__(self) -> str:
-        return f"a {self.type_name} is no table that columns can be appended to: {self.cure}"
+        return f"a {self.type_name} is no table that columns can be appended to: {self.hint}"
 
 
 class ModelError(EmotionOpsError):
@@ -175,19 +175,19 @@ class ModelError(EmotionOpsError):
     Args:
         model: The model's name or folder.
         what: What happened.
-        cure: What to do about it.
+        hint: What to do about it.
         kind: What sort of model it is: ``model`` is the classifier, ``detector`` what looks for faces.
-        passing: See ``EmotionOpsError``.
+        retryable: See ``EmotionOpsError``.
     """
 
-    def __init__(self, model: str, what: str, cure: str, *, kind: str = "model", passing: bool | None = None) -> None:
-        super().__init__(model, what, cure)
-        self.model, self.what, self.cure, self.kind = model, what, cure, kind
-        if passing is not None:
-            self.passing = passing
+    def __init__(self, model: str, what: str, hint: str, *, kind: str = "model", retryable: bool | None = None) -> None:
+        super().__init__(model, what, hint)
+        self.model, self.what, self.hint, self.kind = model, what, hint, kind
+        if retryable is not None:
+            self.retryable = retryable
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.model!r}: {self.what}; {self.cure}"
+        return f"{self.kind} {self.model!r}: {self.what}; {self.hint}"
 
 
 class ModelNotFoundError(ModelError, LookupError):
@@ -208,18 +208,18 @@ class DatasetError(EmotionOpsError):
     Args:
         path: The file or folder.
         what: What happened.
-        cure: What to do about it.
-        passing: See ``EmotionOpsError``.
+        hint: What to do about it.
+        retryable: See ``EmotionOpsError``.
     """
 
-    def __init__(self, path: str, what: str, cure: str, *, passing: bool | None = None) -> None:
-        super().__init__(path, what, cure)
-        self.path, self.what, self.cure = path, what, cure
-        if passing is not None:
-            self.passing = passing
+    def __init__(self, path: str, what: str, hint: str, *, retryable: bool | None = None) -> None:
+        super().__init__(path, what, hint)
+        self.path, self.what, self.hint = path, what, hint
+        if retryable is not None:
+            self.retryable = retryable
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.what}; {self.cure}"
+        return f"{self.path}: {self.what}; {self.hint}"
 
 
 class DestinationConflictError(DatasetError):
@@ -229,7 +229,7 @@ class DestinationConflictError(DatasetError):
 class DestinationBusyError(DestinationConflictError):
     """Another run is writing into the destination, or took this one's place while it gave no sign of life."""
 
-    passing = True
+    retryable = True
 
 
 class ErrorBudgetExceededError(DatasetError):
@@ -240,7 +240,7 @@ class GateClosedError(DatasetError):
     """An output differs from a previous one by more than was allowed."""
 
 
-class ImageError(EmotionOpsError):
+class RowError(EmotionOpsError):
     """One image cannot be used.
 
     Args:
@@ -256,7 +256,7 @@ class ImageError(EmotionOpsError):
         return f"{self.code}: {self.detail}"
 
 
-class RowFailedError(ImageError):
+class RowFailedError(RowError):
     """A row failed under ``on_error="raise"``.
 
     Args:

@@ -15,7 +15,7 @@ from comparison.contenders import Answer, Job, Run
 from comparison.pictures import batches
 from emotion_ops import ClassifyEmotions, enrich_dataset
 from emotion_ops.images.cells import cells_of
-from emotion_ops.operators.session import engine_of, geometry_of, loader_of
+from emotion_ops.operators.classify.session import build_transform, engine_of, loader_of
 
 
 def prepare(job: Job, way: str, engine: Any, precision: Any) -> Run:
@@ -57,7 +57,7 @@ def _dataset(job: Job, operator: ClassifyEmotions) -> Run:
 def _network(job: Job, operator: ClassifyEmotions) -> Run:
     """Batches of the size that the stream makes; what they are made of is decoded before the clock starts."""
     engine = engine_of(operator)
-    loader = loader_of(operator, geometry_of(engine.pixels))
+    loader = loader_of(operator, build_transform(engine.pixels))
 
     def run(source: Path) -> Answer:
         pixels = []

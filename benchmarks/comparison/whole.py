@@ -17,12 +17,12 @@ from PIL import Image
 from comparison.device import rate
 from comparison.pictures import batches
 from emotion_ops import ClassifyEmotions
-from emotion_ops.operators.session import engine_of, geometry_of, loader_of
+from emotion_ops.operators.classify.session import build_transform, engine_of, loader_of
 
 
 def decode_rate(operator: ClassifyEmotions, files: list[bytes], threads: int, seconds: float, rounds: int) -> float:
     """Images a second that so many threads decode and resize as the operator does."""
-    loader = loader_of(operator, geometry_of(engine_of(operator).pixels))
+    loader = loader_of(operator, build_transform(engine_of(operator).pixels))
     with ThreadPoolExecutor(threads) as pool:
         several = files * max(1, 4 * threads // len(files))
         return rate(lambda: sum(1 for _ in pool.map(loader.load, several)), "cpu", seconds, rounds)

@@ -161,8 +161,8 @@ class EmotionEnrichOperator(WorkerOperator):
         given = locals()
         super().__init__(**kwargs)
         if callable(given["detector"]) and not isinstance(detector, XComArg):
-            cure = "options travel to another process as text: give the path of a YuNet file"
-            raise AirflowFailException(f"detector={detector!r} cannot be used: {cure}")
+            hint = "options travel to another process as text: give the path of a YuNet file"
+            raise AirflowFailException(f"detector={detector!r} cannot be used: {hint}")
         for name in (
             "source",
             "destination",

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from airflow.sdk import XComArg
 from airflow.sdk.exceptions import AirflowFailException
 
-from emotion_ops.schema import thresholds_in
+from emotion_ops.operators.classify.columns import thresholds_in
 
 Template = Annotated[str | XComArg, "what is a value of the option's own type when the task runs"]
 """A text in braces, or what another task returns."""
@@ -78,7 +78,7 @@ def _thresholds(name: str, value: Any) -> Any:
     """
     if value is None or isinstance(value, int | float):
         return value
-    cure = "give a number, or one for each of some labels: {'happy': 0.4}, or happy=0.4,sad=0.2"
+    hint = "give a number, or one for each of some labels: {'happy': 0.4}, or happy=0.4,sad=0.2"
     try:
         if isinstance(value, str):
             if value in ("None", ""):
@@ -91,9 +91,9 @@ def _thresholds(name: str, value: Any) -> Any:
             (str(label), float(threshold) if isinstance(threshold, str) else threshold) for label, threshold in pairs
         ]
     except (ValueError, TypeError) as error:
-        raise AirflowFailException(f"{name}={value!r} cannot be used ({error}): {cure}") from error
+        raise AirflowFailException(f"{name}={value!r} cannot be used ({error}): {hint}") from error
     if not found:
-        raise AirflowFailException(f"{name}={value!r} cannot be used: {cure}")
+        raise AirflowFailException(f"{name}={value!r} cannot be used: {hint}")
     return dict(found) if len(dict(found)) == len(found) else [list(pair) for pair in found]
 
 

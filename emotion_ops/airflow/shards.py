@@ -126,8 +126,8 @@ class EmotionCheckOperator(WorkerOperator):
         options = options_of(EmotionCheckOperator.__init__, values, values)
         manifests = [self.manifests] if isinstance(self.manifests, Mapping) else listed(self.manifests)
         if manifests is None or not all(isinstance(one, Mapping) for one in manifests):
-            cure = "give what EmotionEnrichOperator returned, enrich.output; a task that was skipped returned none"
-            raise AirflowFailException(f"manifests are not all manifests: {cure}")
+            hint = "give what EmotionEnrichOperator returned, enrich.output; a task that was skipped returned none"
+            raise AirflowFailException(f"manifests are not all manifests: {hint}")
         verify = options.pop("verify", False)
         request = {"do": "check_shards", **plain, "manifests": manifests, "verify": verify, "gate": options or None}
         manifest: dict[str, Any] = self._work(request, environment)

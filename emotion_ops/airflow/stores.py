@@ -73,12 +73,12 @@ def environment_of(connections: Iterable[tuple[str, str]]) -> dict[str, str | No
     named = sorted(set(connections))
     for scheme, connection in named:
         if scheme.lower() not in _S3:
-            cure = "give the URI without it, and the worker's own environment the credentials of that store"
-            raise AirflowFailException(f"{scheme}://{connection}@…: connections are taken for s3:// alone: {cure}")
+            hint = "give the URI without it, and the worker's own environment the credentials of that store"
+            raise AirflowFailException(f"{scheme}://{connection}@…: connections are taken for s3:// alone: {hint}")
     names = {connection for _, connection in named}
     if len(names) > 1:
-        cure = "give all of them one connection that may read the sources and write the destination"
-        raise AirflowFailException(f"the connections {', '.join(sorted(names))} are all for S3: {cure}")
+        hint = "give all of them one connection that may read the sources and write the destination"
+        raise AirflowFailException(f"the connections {', '.join(sorted(names))} are all for S3: {hint}")
     return _aws(names.pop()) if names else {}
 
 
@@ -89,8 +89,8 @@ def _aws(name: str) -> dict[str, str | None]:
     try:
         connection = BaseHook.get_connection(name)
     except AirflowNotFoundException as error:
-        cure = f"add it: airflow connections add {name} --conn-type aws …"
-        raise AirflowFailException(f"there is no connection {name!r}: {cure}") from error
+        hint = f"add it: airflow connections add {name} --conn-type aws …"
+        raise AirflowFailException(f"there is no connection {name!r}: {hint}") from error
     extra: dict[str, Any] = connection.extra_dejson
     endpoint = extra.get("endpoint_url") or (extra.get("service_config") or {}).get("s3", {}).get("endpoint_url")
     region = extra.get("region_name")
@@ -122,8 +122,8 @@ def _assumed(name: str) -> tuple[str, str, str | None, str | None]:
     try:
         from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
     except ImportError as error:
-        cure = "pip install apache-airflow-providers-amazon"
-        raise AirflowFailException(f"connection {name!r} names a role or a profile, which needs it: {cure}") from error
+        hint = "pip install apache-airflow-providers-amazon"
+        raise AirflowFailException(f"connection {name!r} names a role or a profile, which needs it: {hint}") from error
     hook: Any = AwsGenericHook(aws_conn_id=name, client_type="s3")
     found = hook.get_credentials()
     return found.access_key, found.secret_key, found.token, hook.region_name
@@ -143,8 +143,8 @@ def local_path(option: str, value: Any) -> str | None:
         return text
     parts = urlsplit(text)
     if scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
-        cure = "bring the file to a disk that the worker sees, and give its path there"
-        raise AirflowFailException(f"{option}={text!r} cannot be used: {cure}")
+        hint = "bring the file to a disk that the worker sees, and give its path there"
+        raise AirflowFailException(f"{option}={text!r} cannot be used: {hint}")
     return value.path if isinstance(value, ObjectStoragePath) else unquote(parts.path)
 
 

@@ -29,7 +29,7 @@ _EVENTS = {
     "progress": {"rows", "of"},
     "log": {"level", "message"},
     "finished": {"result"},
-    "failed": {"error", "message", "hopeless", "out_of_memory"},
+    "failed": {"error", "message", "permanent", "out_of_memory"},
 }
 """What the worker says on its stdout, and what each of it has at least."""
 
@@ -191,10 +191,10 @@ class Worker:
         if end.get("out_of_memory"):
             raise AirflowException(f"out of memory ({end['message']}): {_NO_MEMORY}")
         if end.get("error") == "ModuleNotFoundError":
-            cure = "install emotion-ops with its dependencies there, or give python= an interpreter that has them"
-            raise AirflowFailException(f"{self._python} cannot do the work ({end['message']}): {cure}")
+            hint = "install emotion-ops with its dependencies there, or give python= an interpreter that has them"
+            raise AirflowFailException(f"{self._python} cannot do the work ({end['message']}): {hint}")
         if end.get("event") == "failed":
-            raise (AirflowFailException if end["hopeless"] else AirflowException)(end["message"])
+            raise (AirflowFailException if end["permanent"] else AirflowException)(end["message"])
         last = "\n".join(self._last)
         if code in (-signal.SIGKILL, 128 + signal.SIGKILL):  # the second where a shell or a wrapper tells of it
             message = "the worker process was killed (SIGKILL), as Linux does where memory runs out"
@@ -203,8 +203,8 @@ class Worker:
             name = signal.Signals(-code).name
             raise AirflowException(f"the worker process died of {name}; the next try goes on where it was\n{last}")
         if "No module named" in last or "No such command" in last:
-            cure = "install emotion-ops there, of the version that Airflow has"
-            raise AirflowFailException(f"{self._python} cannot do the work: {cure} ({__version__})\n{last}")
+            hint = "install emotion-ops there, of the version that Airflow has"
+            raise AirflowFailException(f"{self._python} cannot do the work: {hint} ({__version__})\n{last}")
         raise AirflowException(f"the worker process ended with exit code {code}\n{last}")
 
 

@@ -13,10 +13,10 @@ from rich.text import Text
 
 from emotion_ops.cli.output import out, progress_of_rows, two_columns
 from emotion_ops.demo.dataset import write_demo_dataset
-from emotion_ops.images.sheet import Picture, contact_sheet
 from emotion_ops.lake.enrich import enrich_dataset
 from emotion_ops.models.weights import DEMO_MODEL
-from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.classify.operator import ClassifyEmotions
+from emotion_ops.reports.cards import Picture, contact_sheet
 
 
 def demo(folder: Path) -> None:

@@ -22,8 +22,8 @@ from emotion_ops.models.choice import goes_together
 from emotion_ops.models.engine import ENGINES, PRECISIONS
 from emotion_ops.models.reference import library_versions, reference_probabilities
 from emotion_ops.models.weights import locate
-from emotion_ops.operators.classify import ClassifyEmotions
-from emotion_ops.operators.session import engine_of
+from emotion_ops.operators.classify.operator import ClassifyEmotions
+from emotion_ops.operators.classify.session import engine_of
 from emotion_ops.operators.throughput import measure
 from emotion_ops.version import __version__
 

@@ -12,10 +12,10 @@ from rich.text import Text
 
 from emotion_ops.cli.output import duration, out, print_json, progress_of_rows, two_columns
 from emotion_ops.lake.enrich import enrich_dataset
-from emotion_ops.lake.reports.manifest import manifest_of
-from emotion_ops.lake.reports.page import in_bytes, in_percent, in_time
-from emotion_ops.lake.reports.report import EnrichReport
-from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.lake.manifest import manifest_of
+from emotion_ops.operators.classify.operator import ClassifyEmotions
+from emotion_ops.reports.page import in_bytes, in_percent, in_time
+from emotion_ops.reports.report import EnrichReport
 
 _FILES_SHOWN = 40
 _LABELS_SHOWN = 10
@@ -92,9 +92,9 @@ def _facts(report: EnrichReport) -> Table:
         *([("report", report.page)] if report.page else []),
     ):  # fmt: skip
         table.add_row(name, Text(value))
-    if report.vanished:
+    if report.orphaned:
         what = "removed" if report.pruned else "kept (--prune removes them)"
-        table.add_row("without a source", f"{len(report.vanished):,} outputs, {what}")
+        table.add_row("without a source", f"{len(report.orphaned):,} outputs, {what}")
     return table
 
 

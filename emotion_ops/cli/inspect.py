@@ -9,16 +9,16 @@ import pyarrow as pa
 from PIL import Image
 
 from emotion_ops.cli.output import out, print_json, two_columns
-from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, ImageError
+from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, RowError
 from emotion_ops.images.cells import cells_of, kind_of
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.lake.runner import read_batches
 from emotion_ops.lake.sources import SourceFile, find_sources, open_parquet
 from emotion_ops.models.spec import labels_of
 from emotion_ops.models.weights import locate
-from emotion_ops.operators.classify import ClassifyEmotions
-from emotion_ops.operators.labelling import as_json
-from emotion_ops.operators.session import loader_of, search_of
+from emotion_ops.operators.classify.labels import as_json
+from emotion_ops.operators.classify.operator import ClassifyEmotions
+from emotion_ops.operators.classify.session import loader_of, search_of
 
 
 def inspect(
@@ -100,7 +100,7 @@ def _images(file: SourceFile, operator: ClassifyEmotions, rows: int) -> list[str
                 picture = loader.open(cell(row))
                 loader.load(cell(row))
                 lines.append(f"{picture.format or 'pixels'} {picture.mode} {picture.width} × {picture.height}")
-            except ImageError as error:
+            except RowError as error:
                 lines.append(str(error))
         if len(lines) >= rows:
             break

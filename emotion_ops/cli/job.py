@@ -59,8 +59,8 @@ def _request(line: bytes) -> dict[str, Any]:
         request: dict[str, Any] = json.loads(line)
         return {"do": request.pop("do"), **request}
     except (ValueError, KeyError, AttributeError) as error:
-        cure = 'send one line of JSON, {"do": "plan_shards", "source": ["faces/"]} say'
-        raise OptionError("request", line[:200].decode(errors="replace"), cure) from error
+        hint = 'send one line of JSON, {"do": "plan_shards", "source": ["faces/"]} say'
+        raise OptionError("request", line[:200].decode(errors="replace"), hint) from error
 
 
 def _do(request: dict[str, Any], answer: Callable[[dict[str, Any]], None]) -> Any:
@@ -87,10 +87,10 @@ def _enrich(
     answer: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     from emotion_ops.lake.enrich import enrich_dataset
-    from emotion_ops.lake.gate import Gate, enrich_behind
-    from emotion_ops.lake.reports.manifest import manifest_of
+    from emotion_ops.lake.gate import Gate, enrich_with_gate
+    from emotion_ops.lake.manifest import manifest_of
     from emotion_ops.lake.storage import Folder
-    from emotion_ops.operators.classify import ClassifyEmotions
+    from emotion_ops.operators.classify.operator import ClassifyEmotions
 
     if options.get("shard") is not None:
         options["shard"] = tuple(options["shard"])
@@ -99,7 +99,7 @@ def _enrich(
     if gate is None or options.get("dry_run"):
         report, difference = enrich_dataset(source, destination, table_operator, **options), None
     else:
-        report, difference = enrich_behind(Gate(**gate), source, destination, table_operator, **options)
+        report, difference = enrich_with_gate(Gate(**gate), source, destination, table_operator, **options)
     manifest = manifest_of(report, table_operator, columns=options.get("columns", "all"), shard=options.get("shard"))
     if report.estimate is not None:
         manifest["estimate"] = report.to_dict()["estimate"]
@@ -167,7 +167,7 @@ def _failed(error: Exception) -> dict[str, Any]:
         "event": "failed",
         "error": name,
         "message": str(told) if known else f"{name}: {told}",
-        "hopeless": memory is None and _is_hopeless(error),
+        "permanent": memory is None and _is_hopeless(error),
         "out_of_memory": memory is not None,
     }
 
@@ -188,7 +188,7 @@ def _lack_of_memory(error: BaseException) -> BaseException | None:
 def _is_hopeless(error: BaseException) -> bool:
     """Whether the same would come of trying again: not where a network, a store or another run was in the way."""
     if isinstance(error, EmotionOpsError):
-        return not error.passing
+        return not error.retryable
     return isinstance(error, ModuleNotFoundError) or (
         isinstance(error, TypeError) and "unexpected keyword" in str(error)
     )

@@ -13,8 +13,8 @@ from emotion_ops.cli.output import out
 from emotion_ops.errors import ColumnNotFoundError, OptionError
 from emotion_ops.lake.runner import read_batches
 from emotion_ops.lake.sources import find_sources, open_parquet
-from emotion_ops.operators.classify import ClassifyEmotions
-from emotion_ops.operators.preview import preview_sheet, rows_of
+from emotion_ops.operators.classify.operator import ClassifyEmotions
+from emotion_ops.reports.preview import preview_sheet, rows_of
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pdf")
 

@@ -93,7 +93,7 @@ class Scene:
 
     Attributes:
         pose: Place and turn of the head.
-        light: Unit vector towards the light: right, down and towards the viewer.
+        light: RowGroupTask vector towards the light: right, down and towards the viewer.
         contrast: Share of the light that comes from that direction (0 to 1).
         tint: Colour of the light, as one factor near 1 for each of red, green and blue.
         backdrop: "plain", "gradient" or "blobs".

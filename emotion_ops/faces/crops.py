@@ -74,8 +74,8 @@ def _resized(lines: Callable[[int, int], NDArray[np.uint8]], count: int, beyond:
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A geometry that leaves a picture as it is, for another process to cut faces out of it.
+class PassThrough:
+    """A transform that leaves a picture as it is, for another process to cut faces out of it.
 
     Attributes:
         margin: As ``crop`` takes it.

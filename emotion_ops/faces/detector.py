@@ -64,8 +64,8 @@ def find_faces(
     """
     given: object = picture
     if not isinstance(given, Image.Image):
-        cure = "give an upright PIL image; PIL.Image.fromarray makes one of uint8 pixels"
-        raise OptionError("picture", type(picture).__name__, cure)
+        hint = "give an upright PIL image; PIL.Image.fromarray makes one of uint8 pixels"
+        raise OptionError("picture", type(picture).__name__, hint)
     threshold, min_size = _number("threshold", threshold, 1.0), _number("min_size", min_size, math.inf)
     find = opened(detector_of(detector), threshold)
     found = find(picture if picture.mode == "RGB" else picture.convert("RGB"))
@@ -90,8 +90,8 @@ def detector_of(value: str | os.PathLike[str] | Callable[..., Any] | None) -> st
     try:
         hash(value)
     except TypeError as error:
-        cure = f"it cannot be hashed ({error}): give a function, or an object with __eq__ and __hash__"
-        raise OptionError("detector", value, cure) from error
+        hint = f"it cannot be hashed ({error}): give a function, or an object with __eq__ and __hash__"
+        raise OptionError("detector", value, hint) from error
     return value
 
 
@@ -182,14 +182,14 @@ def _asked(detector: Detector, picture: Image.Image) -> NDArray[np.float32]:
 
 
 def _no_faces(detector: Detector, what: str) -> ModelError:
-    cure = "give an array of (faces, 5 or more): x, y, width, height and probability, all of them numbers"
-    return ModelError(repr(detector), what, cure, kind="detector")
+    hint = "give an array of (faces, 5 or more): x, y, width, height and probability, all of them numbers"
+    return ModelError(repr(detector), what, hint, kind="detector")
 
 
 def _number(option: str, value: Any, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= most:
-        cure = "give a number of at least 0" if most == math.inf else f"give a number from 0 to {most:g}"
-        raise OptionError(option, value, cure)
+        hint = "give a number of at least 0" if most == math.inf else f"give a number from 0 to {most:g}"
+        raise OptionError(option, value, hint)
     return float(value)
 
 

@@ -30,11 +30,11 @@ def identity_of(detector: Any) -> str:
         return f"yunet sha256:{sha256_of(locate(detector))}"
     told = _told(detector)
     if told is None:
-        cure = (
+        hint = (
             "its faces could not be told from those of another one: give a function of a module, a partial or a method "
             "of such, or an object whose repr says in full what its faces depend on (a frozen dataclass, say)"
         )
-        raise OptionError("detector", detector, cure)
+        raise OptionError("detector", detector, hint)
     return told
 
 

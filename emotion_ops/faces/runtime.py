@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_ops import forked
+from emotion_ops import fork_safety as forked
 from emotion_ops.errors import MissingDependencyError, ModelError
 
 Floats = NDArray[np.float32]

@@ -46,8 +46,8 @@ def locate(detector: str | DetectorFile | None) -> Path:
         return _pinned()
     path = Path(detector)
     if not path.is_file():
-        cure = f"give the path of {FILE}, or nothing"
-        raise ModelNotFoundError(os.fspath(detector), "there is no such file", cure, kind="detector")
+        hint = f"give the path of {FILE}, or nothing"
+        raise ModelNotFoundError(os.fspath(detector), "there is no such file", hint, kind="detector")
     return path
 
 
@@ -60,8 +60,8 @@ def read(path: Path) -> tuple[bytes, str]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        cure = f"give the path of {FILE}, or nothing"
-        raise ModelNotFoundError(str(path), f"cannot be read ({error})", cure, kind="detector") from error
+        hint = f"give the path of {FILE}, or nothing"
+        raise ModelNotFoundError(str(path), f"cannot be read ({error})", hint, kind="detector") from error
     return content, hashlib.sha256(content).hexdigest()
 
 
@@ -85,7 +85,7 @@ def check(detector: str | DetectorFile | None, path: Path, sha256: str) -> None:
             f"its sha256 is {sha256} here and now, and was {detector.sha256} when the work was planned",
             "put the same file at this path for all who work, and leave it there until they are done; or run again",
             kind="detector",
-            passing=True,
+            retryable=True,
         )
 
 
@@ -113,7 +113,7 @@ def _pinned() -> Path:
         cause = error.__cause__ or error
         said = f"{type(cause).__name__}: {(str(cause).strip().splitlines() or [''])[0][:160]}"
         what = f"{FILE} is not in the cache and cannot be fetched ({said})"
-        cure = f"check the network, proxy and HF_ENDPOINT, or bring {FILE} and give its path as detector"
-        raise ModelNotFoundError(REPOSITORY, what, cure, kind="detector") from error
+        hint = f"check the network, proxy and HF_ENDPOINT, or bring {FILE} and give its path as detector"
+        raise ModelNotFoundError(REPOSITORY, what, hint, kind="detector") from error
     check(None, path, sha256_of(path))
     return path

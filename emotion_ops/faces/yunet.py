@@ -62,9 +62,9 @@ class YuNet:
         try:
             faces = without_overlaps(decoded(outputs, pixels.shape[3], self.threshold), OVERLAP)
         except (KeyError, ValueError, IndexError) as error:
-            cure = "give a YuNet file, of the outputs cls, obj, bbox and kps in strides of 8, 16 and 32"
+            hint = "give a YuNet file, of the outputs cls, obj, bbox and kps in strides of 8, 16 and 32"
             what = f"its outputs are not those of YuNet ({error!r})"
-            raise ModelError(self.name, what, cure, kind="detector") from error
+            raise ModelError(self.name, what, hint, kind="detector") from error
         by_side = np.array([picture.width / width, picture.height / height], np.float32)
         faces[:, :4] *= np.tile(by_side, 2)
         faces[:, 5:] *= np.tile(by_side, 5)

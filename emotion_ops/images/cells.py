@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pt
 
-from emotion_ops.errors import ColumnTypeError, ImageError, RowErrorCode
+from emotion_ops.errors import ColumnTypeError, RowError, RowErrorCode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +74,7 @@ def cells_of(array: pa.Array, column: str) -> CellGetter:
 
     Returns:
         A function from a row's position in ``array`` to its cell. It may be called from any thread, and
-        raises ``ImageError`` for a cell that cannot be read at all (text that is not UTF-8, say).
+        raises ``RowError`` for a cell that cannot be read at all (text that is not UTF-8, say).
 
     Raises:
         ColumnTypeError: No image can be read from a column of this type.
@@ -160,7 +160,7 @@ def _text(scalar: pa.Scalar) -> str | None:
     try:
         text: str | None = scalar.as_py()
     except UnicodeDecodeError as error:
-        raise ImageError(RowErrorCode.UNREADABLE, f"the path is not UTF-8 ({error.reason})") from None
+        raise RowError(RowErrorCode.UNREADABLE, f"the path is not UTF-8 ({error.reason})") from None
     return text
 
 
@@ -214,7 +214,7 @@ def _spark_pixels(scalar: pa.StructScalar) -> NDArray[np.uint8] | None:
     height, width, channels = (scalar[name].as_py() for name in ("height", "width", "nChannels"))
     data = np.frombuffer(scalar["data"].as_buffer(), dtype=np.uint8)
     if channels not in (1, 3, 4) or (height or 0) < 1 or (width or 0) < 1 or data.size != height * width * channels:
-        raise ImageError(
+        raise RowError(
             RowErrorCode.UNDECODABLE,
             f"Spark image of {height} × {width} with {channels} channels has {data.size} bytes of data",
         )

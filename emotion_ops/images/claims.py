@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from emotion_ops.errors import ImageError
+from emotion_ops.errors import RowError
 from emotion_ops.images.boxes import exif_bytes
 from emotion_ops.images.limits import Limits, too_large
 from emotion_ops.images.tiff import Directories
@@ -42,7 +42,7 @@ def check_claims(name: str, data: bytes, limits: Limits) -> None:
         limits: What it may cost.
 
     Raises:
-        ImageError: ``too_large``.
+        RowError: ``too_large``.
     """
     walk = _WALKS.get(name)
     if walk is not None:
@@ -162,7 +162,7 @@ def _admit_metadata(length: int) -> None:
         raise too_large(f"EXIF of {length:,} bytes, more than {METADATA:,}")
 
 
-def _too_many(parts: str) -> ImageError:
+def _too_many(parts: str) -> RowError:
     return too_large(f"more than {PARTS:,} {parts}")
 
 

@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from emotion_ops.errors import ImageError, RowErrorCode
+from emotion_ops.errors import RowError, RowErrorCode
 from emotion_ops.images.claims import check_claims
 from emotion_ops.images.limits import Limits, too_large
 from emotion_ops.images.location import reason
@@ -66,16 +66,16 @@ def open_encoded(encoded: bytes | memoryview, limits: Limits) -> Image.Image:
         limits: What it may cost.
 
     Raises:
-        ImageError: ``too_large``, ``unsupported`` (no format of ``FORMATS``) or ``undecodable`` (no bytes, or a
+        RowError: ``too_large``, ``unsupported`` (no format of ``FORMATS``) or ``undecodable`` (no bytes, or a
             header that makes no sense).
     """
     if len(encoded) == 0:
-        raise ImageError(RowErrorCode.UNDECODABLE, "the image has 0 bytes")
+        raise RowError(RowErrorCode.UNDECODABLE, "the image has 0 bytes")
     limits.admit_bytes(len(encoded))
     data = bytes(encoded)
     name = _format_of(data[:16])
     if name is None:
-        raise ImageError(
+        raise RowError(
             RowErrorCode.UNSUPPORTED,
             f"{len(data):,} bytes that begin with {data[:8]!r} are none of {', '.join(FORMATS)}",
         )
@@ -100,7 +100,7 @@ def upright_rgb(image: Image.Image, reading: contextlib.AbstractContextManager[A
         reading: Entered while the picture itself may change: until it is decoded and has told its orientation.
 
     Raises:
-        ImageError: ``undecodable``; the data is truncated or broken.
+        RowError: ``undecodable``; the data is truncated or broken.
     """
     try:
         with quiet():
@@ -124,7 +124,7 @@ def admit_pixels(pixels: np.ndarray[Any, Any], limits: Limits) -> None:
         limits: What an image may cost.
 
     Raises:
-        ImageError: ``unsupported``, another dtype or shape, which could only be guessed at; or ``too_large``.
+        RowError: ``unsupported``, another dtype or shape, which could only be guessed at; or ``too_large``.
     """
     shape = pixels.shape
     if (
@@ -132,7 +132,7 @@ def admit_pixels(pixels: np.ndarray[Any, Any], limits: Limits) -> None:
         or pixels.size == 0
         or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4)))
     ):
-        raise ImageError(
+        raise RowError(
             RowErrorCode.UNSUPPORTED,
             f"pixels of {pixels.dtype} and shape {shape}; give uint8 of (height, width) or (height, width, 1 | 3 | 4)",
         )
@@ -168,9 +168,9 @@ def _format_of(start: bytes) -> str | None:
     return next((name for name in FORMATS if (accept := Image.OPEN[name][1]) and accept(start) is True), None)
 
 
-def _broken(what: str, error: Exception) -> ImageError:
+def _broken(what: str, error: Exception) -> RowError:
     if isinstance(error, Image.DecompressionBombError):  # a plugin's own check, against Pillow's global
         return too_large(f"{what}: {reason(error)}")
     if isinstance(error, MemoryError):
-        return ImageError(RowErrorCode.UNDECODABLE, f"{what}: there is not enough memory to decode it")
-    return ImageError(RowErrorCode.UNDECODABLE, f"broken {what} ({reason(error)})")
+        return RowError(RowErrorCode.UNDECODABLE, f"{what}: there is not enough memory to decode it")
+    return RowError(RowErrorCode.UNDECODABLE, f"broken {what} ({reason(error)})")

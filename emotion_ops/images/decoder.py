@@ -11,34 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_ops.errors import EmotionOpsError, ImageError, RowErrorCode
+from emotion_ops.errors import EmotionOpsError, RowError, RowErrorCode
 from emotion_ops.images.decode import AT_ONCE, open_encoded, orientation_of, upright_rgb
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import reason
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.images.scaled import Decode, scale_down
 
-Geometry: TypeAlias = Callable[[Image.Image], NDArray[np.uint8]]
-"""An upright RGB picture → uint8 (height, width, 3). See ``Measured``."""
+Transform: TypeAlias = Callable[[Image.Image], NDArray[np.uint8]]
+"""An upright RGB picture → uint8 (height, width, 3). See ``MeasuredTransform``."""
 
 Reserve: TypeAlias = Callable[[int], None]
 """Told of the bytes that a decoded picture takes, before it takes them; may wait."""
 
 Decoder: TypeAlias = Callable[[bytes | memoryview, Reserve], NDArray[np.uint8]]
-"""An encoded image → uint8 (height, width, 3), or ``ImageError``."""
+"""An encoded image → uint8 (height, width, 3), or ``RowError``."""
 
 _PEAK = {"WEBP": 22, "AVIF": 18}
 
 
 @runtime_checkable
-class Measured(Protocol):
-    """A geometry that says what it fills beside the picture; another's is not counted."""
+class MeasuredTransform(Protocol):
+    """A transform that says what it fills beside the picture; another's is not counted."""
 
     def __call__(self, picture: Image.Image, /) -> NDArray[np.uint8]:
-        """See ``Geometry``."""
+        """See ``Transform``."""
 
     def peak(self, width: int, height: int) -> int:
-        """Bytes at the worst moment, for a picture of this size; raises ``ImageError`` where that is ``too_large``."""
+        """Bytes at the worst moment, for a picture of this size; raises ``RowError`` where that is ``too_large``."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,16 @@ class PictureDecoder:
 
     Attributes:
         limits: What an image may cost.
-        geometry: Brings it to the network's size; None leaves it as it is.
+        transform: Brings it to the network's size; None leaves it as it is.
         decode: ``fast`` decodes a JPEG at a part of its size where that is enough for a ``Resize``.
     """
 
     limits: Limits
-    geometry: Geometry | None
+    transform: Transform | None
     decode: Decode = "exact"
 
     def __call__(self, encoded: bytes | memoryview, reserve: Reserve) -> NDArray[np.uint8]:
-        """Decode one image; raises ``ImageError``."""
+        """Decode one image; raises ``RowError``."""
         return self.finish(open_encoded(encoded, self.limits), reserve)
 
     def finish(
@@ -73,52 +73,52 @@ class PictureDecoder:
             reading: As ``upright_rgb`` takes it; a picture that is guarded is somebody's, and is decoded whole.
 
         Raises:
-            ImageError: The picture cannot be decoded or brought to size.
+            RowError: The picture cannot be decoded or brought to size.
         """
-        whole, geometry = picture.width * picture.height, self.geometry
-        if self.decode == "fast" and reading is AT_ONCE and isinstance(self.geometry, Resize):
-            geometry = scale_down(picture, self.geometry) or self.geometry
-        reserve(peak_of(picture, self.geometry, whole))
-        return resized(upright_rgb(picture, reading), geometry)
+        whole, transform = picture.width * picture.height, self.transform
+        if self.decode == "fast" and reading is AT_ONCE and isinstance(self.transform, Resize):
+            transform = scale_down(picture, self.transform) or self.transform
+        reserve(peak_of(picture, self.transform, whole))
+        return resized(upright_rgb(picture, reading), transform)
 
 
-def resized(picture: Image.Image, geometry: Geometry | None) -> NDArray[np.uint8]:
-    """Bring a decoded picture to size; whatever a geometry raises is that picture's ``ImageError``."""
-    if geometry is None:
+def resized(picture: Image.Image, transform: Transform | None) -> NDArray[np.uint8]:
+    """Bring a decoded picture to size; whatever a transform raises is that picture's ``RowError``."""
+    if transform is None:
         return np.asarray(picture)
     try:
-        return geometry(picture)
-    except EmotionOpsError:  # the picture's own error, or one of what the geometry is made of
+        return transform(picture)
+    except EmotionOpsError:  # the picture's own error, or one of what the transform is made of
         raise
     except Exception as error:  # a checkpoint's own processor raises what it likes
         code = RowErrorCode.TOO_LARGE if isinstance(error, MemoryError) else RowErrorCode.UNDECODABLE
         what = f"{picture.width:,} × {picture.height:,} pixels could not be resized ({reason(error)})"
-        raise ImageError(code, what) from error
+        raise RowError(code, what) from error
 
 
-def peak_of(picture: Image.Image, geometry: Geometry | None, whole: int) -> int:
+def peak_of(picture: Image.Image, transform: Transform | None, whole: int) -> int:
     """Bytes that decoding a picture and bringing it to size fill at the worst moment, copies included, as measured.
 
     Args:
         picture: Its header; or one that is decoded, of which copies are made at the most.
-        geometry: What resizes it.
+        transform: What resizes it.
         whole: Its pixels before it was scaled down, if it was.
 
     Raises:
-        ImageError: ``too_large``; see ``Resize.resized``.
+        RowError: ``too_large``; see ``Resize.resized``.
     """
     pixels = picture.width * picture.height
     peak = pixels * _bytes_a_pixel(picture)
     if whole > pixels and picture.info.get("progressive"):
         peak += (whole - pixels) * (8 if picture.mode == "CMYK" else 6)  # coefficients of what is left out
-    if geometry is None:
+    if transform is None:
         return peak + pixels * 12  # an array, its bytes, the message, and what the other side receives
-    return peak + peak_beside(geometry, picture.width, picture.height)
+    return peak + peak_beside(transform, picture.width, picture.height)
 
 
-def peak_beside(geometry: Geometry, width: int, height: int) -> int:
-    """Bytes that a geometry fills beside a picture of this size, where it tells; see ``Measured``."""
-    return geometry.peak(width, height) if isinstance(geometry, Measured) else 0
+def peak_beside(transform: Transform, width: int, height: int) -> int:
+    """Bytes that a transform fills beside a picture of this size, where it tells; see ``MeasuredTransform``."""
+    return transform.peak(width, height) if isinstance(transform, MeasuredTransform) else 0
 
 
 def _bytes_a_pixel(picture: Image.Image) -> int:

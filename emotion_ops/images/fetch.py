@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emotion_ops.errors import ImageError, RowErrorCode
+from emotion_ops.errors import RowError, RowErrorCode
 from emotion_ops.images.location import HTTP, Access, locate, show
 from emotion_ops.images.stores import Admit, nobody, read_file, read_object
 
@@ -21,14 +21,14 @@ def read(location: str, access: Access, admit: Admit = nobody) -> bytes:
         The bytes, at most ``access.max_bytes`` of them.
 
     Raises:
-        ImageError: The image cannot be had: ``missing``, ``not_found``, ``forbidden``, ``too_large`` or
+        RowError: The image cannot be had: ``missing``, ``not_found``, ``forbidden``, ``too_large`` or
             ``unreadable``. No other exception leaves this function, and no message holds a credential or query.
     """
     if not location:
-        raise ImageError(RowErrorCode.MISSING, "the path is empty")
+        raise RowError(RowErrorCode.MISSING, "the path is empty")
     if len(location) > _LONGEST:
         what = f"{show(location)} has {len(location):,} characters, too many for a path: give images as binary cells"
-        raise ImageError(RowErrorCode.UNREADABLE, what)
+        raise RowError(RowErrorCode.UNREADABLE, what)
     target = locate(location, access)
     if isinstance(target, str):
         return read_file(target, access, admit)

@@ -22,7 +22,7 @@ import time
 from typing import Any, cast
 from urllib.parse import quote, urljoin
 
-from emotion_ops.errors import ImageError, RowErrorCode
+from emotion_ops.errors import RowError, RowErrorCode
 from emotion_ops.images.location import HTTP, Access, Uri, locate, reason, show
 from emotion_ops.images.stores import Admit, drain
 
@@ -50,7 +50,7 @@ def read(uri: Uri, access: Access, admit: Admit) -> bytes:
         The body, at most ``access.max_bytes`` bytes.
 
     Raises:
-        ImageError: ``not_found`` (404, 410), ``forbidden`` (401, 403, an address that is not public, a
+        RowError: ``not_found`` (404, 410), ``forbidden`` (401, 403, an address that is not public, a
             scheme that is not allowed), ``too_large``, or ``unreadable`` (all else, after up to three tries).
     """
     deadline = time.monotonic() + access.timeout
@@ -123,9 +123,9 @@ def _answer(uri: Uri, response: http.client.HTTPResponse, access: Access, admit:
     if status in (301, 302, 303, 307, 308):
         return _redirect(uri, response.getheader("Location", ""), access)
     if status in (404, 410):
-        raise ImageError(RowErrorCode.NOT_FOUND, f"{shown} answered {status}")
+        raise RowError(RowErrorCode.NOT_FOUND, f"{shown} answered {status}")
     if status in (401, 403):
-        raise ImageError(RowErrorCode.FORBIDDEN, f"{shown} answered {status}")
+        raise RowError(RowErrorCode.FORBIDDEN, f"{shown} answered {status}")
     if status == 429 or status >= 500:
         raise _TryAgainError(f"the server answered {status} to each try")
     if status != 200:
@@ -148,13 +148,13 @@ def _redirect(uri: Uri, location: str, access: Access) -> Uri:
     target = locate(urljoin(str(uri), location), access)
     if isinstance(target, str) or target.scheme not in HTTP:
         what = f"{show(str(uri))} redirects to {show(location)}, which is not http(s)"
-        raise ImageError(RowErrorCode.FORBIDDEN, what)
+        raise RowError(RowErrorCode.FORBIDDEN, what)
     return target
 
 
 def _host_and_port(uri: Uri) -> tuple[str, int]:
     if "@" in uri.authority:
-        raise ImageError(
+        raise RowError(
             RowErrorCode.FORBIDDEN,
             f"{show(str(uri))} has credentials in it, which are never sent: give a URL that needs none (presigned)",
         )
@@ -202,7 +202,7 @@ def _addresses(uri: Uri, host: str, port: int, access: Access, deadline: float) 
     named = host in {name.strip("[]").rstrip(".").lower() for name in access.hosts}
     # One address among public ones is enough to refuse: the name would be a way in at the next try.
     if not named and not all(is_public(address[4][0].partition("%")[0]) for address in addresses):
-        raise ImageError(
+        raise RowError(
             RowErrorCode.FORBIDDEN,
             f"{show(str(uri))}: the address of {host} is not public (private, loopback, link-local or reserved): "
             f'give allow_hosts=("{host}",) if the table may reach it',
@@ -237,8 +237,8 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _unreadable(uri: Uri, what: str) -> ImageError:
-    return ImageError(RowErrorCode.UNREADABLE, f"{show(str(uri))}: {what}")
+def _unreadable(uri: Uri, what: str) -> RowError:
+    return RowError(RowErrorCode.UNREADABLE, f"{show(str(uri))}: {what}")
 
 
 class _Wire(io.RawIOBase):

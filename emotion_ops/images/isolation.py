@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_ops.errors import ImageError, OptionError, RowErrorCode
+from emotion_ops.errors import OptionError, RowError, RowErrorCode
 from emotion_ops.images.wire import ClosedError, Kind, receive, send
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class DecoderPool:
             uint8 (height, width, 3), RGB, as the decoder gives it.
 
         Raises:
-            ImageError: The decoder's own, or ``undecodable``: it crashed, took too long or too much memory.
+            RowError: The decoder's own, or ``undecodable``: it crashed, took too long or too much memory.
             OptionError: No worker can be started here.
             StoppedError: It was stopped.
         """
@@ -126,13 +126,13 @@ class DecoderPool:
         try:
             with stop.calls(worker.interrupt), self._ended.calls(worker.interrupt):
                 pixels = worker.decode(encoded, reserve, self._timeout, self._memory)
-        except ImageError:
+        except RowError:
             self._idle.append(worker)
             raise
         except _LostError as lost:
             self._end(worker)
             self.lost += 1
-            raise ImageError(RowErrorCode.UNDECODABLE, str(lost)) from None
+            raise RowError(RowErrorCode.UNDECODABLE, str(lost)) from None
         except BaseException:
             self._end(worker)
             raise
@@ -228,7 +228,7 @@ class _Worker:
                 kind, payload = receive(self._socket, most, timeout)
             if kind is Kind.FAILED:
                 code, _, detail = payload.decode().partition("\0")
-                raise ImageError(RowErrorCode(code), detail)
+                raise RowError(RowErrorCode(code), detail)
             return _pixels(kind, payload)
         except TimeoutError:
             raise _LostError(f"the decoder took longer than decode_timeout={timeout:g} seconds") from None

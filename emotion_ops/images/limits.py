@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from emotion_ops.errors import ImageError, RowErrorCode
+from emotion_ops.errors import RowError, RowErrorCode
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,6 @@ class Limits:
             raise too_large(f"{count:,} frames or more, more than max_frames={self.max_frames:,}")
 
 
-def too_large(detail: str) -> ImageError:
+def too_large(detail: str) -> RowError:
     """The error of a row whose image costs more than it may."""
-    return ImageError(RowErrorCode.TOO_LARGE, detail)
+    return RowError(RowErrorCode.TOO_LARGE, detail)

@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_ops.errors import ImageError, RowErrorCode
+from emotion_ops.errors import RowError, RowErrorCode
 from emotion_ops.images.cells import Cell
 from emotion_ops.images.decode import Channels, admit_pixels, open_encoded, picture_of_pixels
-from emotion_ops.images.decoder import Geometry, Measured, PictureDecoder, Reserve, peak_beside, resized
+from emotion_ops.images.decoder import MeasuredTransform, PictureDecoder, Reserve, Transform, peak_beside, resized
 from emotion_ops.images.fetch import read
 from emotion_ops.images.isolation import DecoderPool, Stop, shared_pool
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import Access
 from emotion_ops.images.memory import Memory, Room
 from emotion_ops.images.meter import Meter
-from emotion_ops.images.opened import encoded_of, reading
+from emotion_ops.images.pil_images import encoded_of, reading
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.images.scaled import Decode
 from emotion_ops.images.stores import Admit, nobody
@@ -32,20 +32,22 @@ Known: TypeAlias = Callable[[bytes], bool]
 is needless, since the answer is to be had elsewhere."""
 
 
-def pool_for(limits: Limits, geometry: Geometry, timeout: float, memory: int, decode: Decode = "exact") -> DecoderPool:
-    """The processes that decode for an ``ImageLoader`` of these limits and geometry, shared by equal options.
+def pool_for(
+    limits: Limits, transform: Transform, timeout: float, memory: int, decode: Decode = "exact"
+) -> DecoderPool:
+    """The processes that decode for an ``ImageLoader`` of these limits and transform, shared by equal options.
 
-    They run the geometry where it is our own, which needs nothing but Pillow; the checkpoint's own processor
+    They run the transform where it is our own, which needs nothing but Pillow; the checkpoint's own processor
     stays in this process.
 
     Args:
         limits: What an image may cost.
-        geometry: An upright RGB picture → the network's pixels.
+        transform: An upright RGB picture → the network's pixels.
         timeout: Seconds for one image.
         memory: Bytes that decoding one image may fill.
         decode: How exactly.
     """
-    decoder = PictureDecoder(limits, geometry if isinstance(geometry, Measured) else None, decode)
+    decoder = PictureDecoder(limits, transform if isinstance(transform, MeasuredTransform) else None, decode)
     return shared_pool(decoder, timeout, memory)
 
 
@@ -57,7 +59,7 @@ class ImageLoader:
         access: What a path may reach.
         limits: What an image may cost.
         channels: The order of the colours in decoded pixels; encoded images say it themselves.
-        geometry: An RGB picture → uint8 (height, width, 3).
+        transform: An RGB picture → uint8 (height, width, 3).
         memory: What all threads together may fill.
         pool: Processes that decode encoded images; None decodes them in the calling thread.
         meter: Measures what it takes.
@@ -68,7 +70,7 @@ class ImageLoader:
     access: Access
     limits: Limits
     channels: Channels
-    geometry: Geometry
+    transform: Transform
     memory: Memory
     pool: DecoderPool | None = None
     meter: Meter = field(default_factory=Meter)
@@ -85,7 +87,7 @@ class ImageLoader:
             uint8 (height, width, 3), RGB.
 
         Raises:
-            ImageError: The row's own error, with its code.
+            RowError: The row's own error, with its code.
         """
         pixels = self.load_unless(cell, None)
         assert pixels is not None
@@ -111,7 +113,7 @@ class ImageLoader:
 
             try:
                 return self._load(cell, encoded.need, reserve, known)
-            except ImageError as error:
+            except RowError as error:
                 error.__context__ = error.__cause__ = None
                 raise error.with_traceback(None) from None  # its frames would keep file and picture
 
@@ -122,9 +124,9 @@ class ImageLoader:
         if isinstance(cell, np.ndarray):
             admit_pixels(cell, self.limits)
             height, width = cell.shape[:2]
-            reserve(height * width * 8 + peak_beside(self.geometry, width, height))
-            return resized(picture_of_pixels(cell, self.channels), self.geometry)
-        decoder = PictureDecoder(self.limits, self.geometry, self.decode)
+            reserve(height * width * 8 + peak_beside(self.transform, width, height))
+            return resized(picture_of_pixels(cell, self.channels), self.transform)
+        decoder = PictureDecoder(self.limits, self.transform, self.decode)
         if not isinstance(cell, str | bytes | memoryview):
             picture = self.open(cell)
             return decoder.finish(picture, reserve, reading())
@@ -134,12 +136,12 @@ class ImageLoader:
         if self.pool is None:
             return decoder.finish(self._opened(encoded), reserve)
         pixels = self.pool.decode(encoded, reserve, self.stop)
-        return pixels if isinstance(self.geometry, Resize) else resized(Image.fromarray(pixels), self.geometry)
+        return pixels if isinstance(self.transform, Resize) else resized(Image.fromarray(pixels), self.transform)
 
     def open(self, cell: Cell) -> Image.Image:
         """The picture of a cell, of an encoded one only the header; raises as ``load`` does."""
         if cell is None:
-            raise ImageError(RowErrorCode.MISSING, "the cell is null")
+            raise RowError(RowErrorCode.MISSING, "the cell is null")
         if isinstance(cell, str | bytes | memoryview):
             return self._opened(self._encoded(cell, nobody))
         if isinstance(cell, Image.Image):
@@ -148,7 +150,7 @@ class ImageLoader:
         if isinstance(cell, np.ndarray):
             admit_pixels(cell, self.limits)
             return picture_of_pixels(cell, self.channels)
-        raise ImageError(
+        raise RowError(
             RowErrorCode.UNSUPPORTED,
             f"a cell of type {type(cell).__name__}; give a path, bytes, a PIL image or a uint8 array",
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote, unquote_to_bytes
 
-from emotion_ops.errors import ImageError, RowErrorCode
+from emotion_ops.errors import RowError, RowErrorCode
 
 HTTP = ("http", "https")
 
@@ -107,12 +107,12 @@ def parse(location: str) -> Uri | str:
     """Take a location apart: a ``Uri``, or the local path that it is (``file:`` URIs decoded).
 
     Raises:
-        ImageError: A ``file:`` URI names another machine, URLs are chained, or the path has a NUL byte.
+        RowError: A ``file:`` URI names another machine, URLs are chained, or the path has a NUL byte.
     """
     is_file = location[:6].lower() == "file:/"
     path = _file_path(location) if is_file else location
     if "\0" in path:
-        raise ImageError(RowErrorCode.UNREADABLE, f"the path {show(location)} has a NUL byte in it")
+        raise RowError(RowErrorCode.UNREADABLE, f"the path {show(location)} has a NUL byte in it")
     match = None if is_file else _URI.match(location)
     if match is None:
         if "::" in path and "://" in path:
@@ -133,7 +133,7 @@ def locate(location: str, access: Access) -> Uri | str:
         allowed, that lies in the root, and whose path has no ``.`` or ``..`` in it.
 
     Raises:
-        ImageError: ``forbidden``, or ``unreadable`` for a path that cannot be one.
+        RowError: ``forbidden``, or ``unreadable`` for a path that cannot be one.
     """
     root = None if access.root is None else _root(access.root)
     cell = parse(location)
@@ -152,17 +152,17 @@ def reason(error: BaseException) -> str:
     return text if len(text) <= 200 else f"{text[:199]}…"
 
 
-def forbidden(detail: str) -> ImageError:
+def forbidden(detail: str) -> RowError:
     """The error of a place that may not be reached."""
-    return ImageError(RowErrorCode.FORBIDDEN, detail)
+    return RowError(RowErrorCode.FORBIDDEN, detail)
 
 
-def outside(location: str, access: Access) -> ImageError:
+def outside(location: str, access: Access) -> RowError:
     """The error of a place that lies outside the root."""
     return forbidden(f"{show(location)} lies outside the root {show(access.root or '')}")
 
 
-def _chained(location: str) -> ImageError:
+def _chained(location: str) -> RowError:
     return forbidden(f"{show(location)} opens one location through another, which no table may do")
 
 

@@ -19,7 +19,7 @@ _REMEMBERED = 2**20
 
 
 @dataclass(frozen=True)
-class Measured:
+class StageTimes:
     """What was measured in some while; a picklable value, so that other processes can tell of theirs.
 
     Attributes:
@@ -37,12 +37,12 @@ class Measured:
     duplicates_complete: bool = True
     recalled: int = 0
 
-    def __add__(self, other: Measured) -> Measured:
+    def __add__(self, other: StageTimes) -> StageTimes:
         seconds = {
             stage: self.seconds.get(stage, 0.0) + other.seconds.get(stage, 0.0)
             for stage in {**self.seconds, **other.seconds}
         }
-        return Measured(
+        return StageTimes(
             seconds,
             self.bytes_read + other.bytes_read,
             self.duplicates + other.duplicates,
@@ -107,11 +107,11 @@ class Meter:
         with self._lock:
             self._recalled += 1
 
-    def take(self) -> Measured:
+    def take(self) -> StageTimes:
         """What was measured since it was last taken."""
         with self._lock:
             complete = self._met is None or not self._met.is_full
-            measured = Measured(dict(self._seconds), self._bytes, self._duplicates, complete, self._recalled)
+            measured = StageTimes(dict(self._seconds), self._bytes, self._duplicates, complete, self._recalled)
             self._seconds = defaultdict(float)
             self._bytes = self._duplicates = self._recalled = 0
         return measured

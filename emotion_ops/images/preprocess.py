@@ -1,6 +1,6 @@
 """An upright RGB picture → uint8 pixels of the size that the network takes.
 
-Only the geometry happens here, on the processor's side of the bus; rescaling and normalisation are one
+Only the transform happens here, on the processor's side of the bus; rescaling and normalisation are one
 multiply-add a channel and belong to the engine, beside the network.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_ops.errors import ImageError, RowErrorCode
+from emotion_ops.errors import RowError, RowErrorCode
 
 _MOST_PIXELS = 100_000_000  # of a resized picture, before its centre is cut out
 
@@ -36,13 +36,13 @@ class Resize:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Resize | None:
-        """Read the geometry out of an image processor's configuration.
+        """Read the transform out of an image processor's configuration.
 
         Args:
             config: The processor's whole configuration, defaults included.
 
         Returns:
-            The geometry, or None where the configuration says something that this class does not do.
+            The transform, or None where the configuration says something that this class does not do.
         """
         size: tuple[int, int] | int | None = None
         crop: tuple[int, int] | None = None
@@ -73,7 +73,7 @@ class Resize:
             uint8 (height, width, 3), RGB.
 
         Raises:
-            ImageError: ``too_large``; a strip so narrow that it would be resized to a bomb.
+            RowError: ``too_large``; a strip so narrow that it would be resized to a bomb.
         """
         width, height = self.resized(image.width, image.height)
         if self.size is not None:
@@ -94,7 +94,7 @@ class Resize:
         """Width and height that a picture of this width and height has before its centre is cut out.
 
         Raises:
-            ImageError: ``too_large``, as above.
+            RowError: ``too_large``, as above.
         """
         if self.size is None:
             return width, height
@@ -104,7 +104,7 @@ class Resize:
         scaled = (self.size, long) if width <= height else (long, self.size)
         if self.size * long > _MOST_PIXELS:
             what = f"{width:,} × {height:,} pixels would be resized to {scaled[0]:,} × {scaled[1]:,}"
-            raise ImageError(RowErrorCode.TOO_LARGE, what)
+            raise RowError(RowErrorCode.TOO_LARGE, what)
         return scaled
 
 

@@ -25,7 +25,7 @@ _FLIPPED_ACROSS, _FLIPPED_DOWN = (2, 3, 6, 7), (3, 4, 7, 8)  # whose right edge 
 
 @dataclass(frozen=True)
 class Scaled:
-    """What is left to do for a picture that was decoded at a part of its size: a geometry like any other.
+    """What is left to do for a picture that was decoded at a part of its size: a transform like any other.
 
     Attributes:
         resize: What is to be done to the picture of full size.
@@ -53,7 +53,7 @@ def scale_down(picture: Image.Image, resize: Resize) -> Scaled | None:
         What is left to do once it is decoded and upright. None where it is decoded whole: no JPEG, or too small.
 
     Raises:
-        ImageError: ``too_large``; see ``Resize.resized``.
+        RowError: ``too_large``; see ``Resize.resized``.
     """
     if not isinstance(picture, JpegImageFile):
         return None

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from emotion_ops.errors import ImageError, RowErrorCode
+from emotion_ops.errors import RowError, RowErrorCode
 from emotion_ops.images.location import ARROW, Access, Uri, forbidden, outside, parse, reason, show
 
 Admit: TypeAlias = Callable[[int], None]
@@ -40,7 +40,7 @@ def read_file(name: str, access: Access, admit: Admit) -> bytes:
             status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):
                 what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-                raise ImageError(RowErrorCode.UNREADABLE, f"{shown} is {what}")
+                raise RowError(RowErrorCode.UNREADABLE, f"{shown} is {what}")
             return drain(functools.partial(os.read, file), status.st_size, access.max_bytes, shown, admit)
         finally:
             os.close(file)
@@ -57,7 +57,7 @@ def read_object(uri: Uri, access: Access, shown: str, admit: Admit) -> bytes:
             size = getattr(file, "size", None)
             size = size() if callable(size) else size
             return drain(file.read, size if isinstance(size, int) else None, access.max_bytes, shown, admit)
-    except ImageError:
+    except RowError:
         raise
     except Exception as error:  # each back end has its own exceptions, and a row's must not end the table
         raise _failed(error, shown) from None
@@ -80,15 +80,15 @@ def _filesystem(scheme: str, authority: str, options: str, pid: int) -> tuple[Ca
     return filesystem.open, base
 
 
-def _failed(error: Exception, shown: str) -> ImageError:
+def _failed(error: Exception, shown: str) -> RowError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return ImageError(RowErrorCode.NOT_FOUND, f"nothing is at {shown}")
+        return RowError(RowErrorCode.NOT_FOUND, f"nothing is at {shown}")
     if isinstance(error, PermissionError) or "ACCESS_DENIED" in str(error):
         return forbidden(f"{shown}: permission denied")
     if isinstance(error, ImportError):
         what = "pip install fsspec" if error.name == "fsspec" else reason(error)
-        return ImageError(RowErrorCode.UNREADABLE, f"{shown}: its scheme needs a package that is not installed: {what}")
-    return ImageError(RowErrorCode.UNREADABLE, f"{shown}: {reason(error)}")
+        return RowError(RowErrorCode.UNREADABLE, f"{shown}: its scheme needs a package that is not installed: {what}")
+    return RowError(RowErrorCode.UNREADABLE, f"{shown}: {reason(error)}")
 
 
 def drain(read: Callable[[int], bytes], size: int | None, limit: int, shown: str, admit: Admit) -> bytes:
@@ -102,9 +102,9 @@ def drain(read: Callable[[int], bytes], size: int | None, limit: int, shown: str
         admit: Told of ``size`` before reading; and of the most that it can be once there is more than was said.
 
     Raises:
-        ImageError: ``too_large``, before reading where the size tells.
+        RowError: ``too_large``, before reading where the size tells.
     """
-    problem = ImageError(RowErrorCode.TOO_LARGE, f"{shown} has more than {limit:,} bytes, the limit (max_bytes)")
+    problem = RowError(RowErrorCode.TOO_LARGE, f"{shown} has more than {limit:,} bytes, the limit (max_bytes)")
     if size is not None and size > limit:
         raise problem
     admitted = _UNTOLD if size is None else size

@@ -49,7 +49,7 @@ class Directories:
         """Hold the first directory, those that it points at, and the number of all against the limits.
 
         Raises:
-            ImageError: ``too_large``.
+            RowError: ``too_large``.
         """
         first = self._read(self._first)
         limits.admit_size(first.values.get(_WIDTH, 0), first.values.get(_HEIGHT, 0))

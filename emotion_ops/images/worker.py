@@ -20,7 +20,7 @@ from pathlib import Path
 
 from PIL import AvifImagePlugin
 
-from emotion_ops.errors import ImageError, RowErrorCode
+from emotion_ops.errors import RowError, RowErrorCode
 from emotion_ops.images.decoder import Decoder
 from emotion_ops.images.location import reason
 from emotion_ops.images.memory import free_at_once
@@ -67,20 +67,20 @@ def _answer(
     try:
         pixels = decoder(memoryview(encoded), reserve)
         return Kind.PIXELS, _SIZE.pack(*pixels.shape[:2]) + pixels.tobytes()
-    except ImageError as error:
+    except RowError as error:
         return _failed(error)
     except MemoryError:
         what = f"the decoder needed more than the {memory:,} bytes of decode_memory"
-        return _failed(ImageError(RowErrorCode.UNDECODABLE, what))
+        return _failed(RowError(RowErrorCode.UNDECODABLE, what))
     except ClosedError:
         raise
     except Exception as error:
-        return _failed(ImageError(RowErrorCode.UNDECODABLE, f"the decoder failed ({reason(error)})"))
+        return _failed(RowError(RowErrorCode.UNDECODABLE, f"the decoder failed ({reason(error)})"))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _failed(error: ImageError) -> tuple[Kind, bytes]:
+def _failed(error: RowError) -> tuple[Kind, bytes]:
     return Kind.FAILED, f"{error.code}\0{error.detail}".encode()
 
 

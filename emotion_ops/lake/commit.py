@@ -27,8 +27,8 @@ from emotion_ops.lake.plan import (
 )
 from emotion_ops.lake.runner import errors_of, read_batches
 from emotion_ops.lake.storage import Folder
-from emotion_ops.operators.classify import drop_failed
-from emotion_ops.schema import OutputColumns
+from emotion_ops.operators.classify.columns import OutputColumns
+from emotion_ops.operators.classify.operator import drop_failed
 
 PAGE_BYTES = 2**20
 """Of a data page, about, since a reader needs a page whole."""
@@ -37,12 +37,12 @@ GROUP_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Composition:
+class WriteOptions:
     """How an output file is written.
 
     Attributes:
         columns: What is appended.
-        passing: The source columns that pass through, in order.
+        passthrough: The source columns that pass through, in order.
         drop_failed: Whether rows without an answer are left out.
         quarantine: Where failed rows are put too; None for nowhere.
         compression: Parquet's.
@@ -50,7 +50,7 @@ class Composition:
     """
 
     columns: OutputColumns
-    passing: tuple[str, ...]
+    passthrough: tuple[str, ...]
     drop_failed: bool
     quarantine: Folder | None
     compression: str
@@ -59,11 +59,11 @@ class Composition:
     def schema(self, source: pa.Schema) -> pa.Schema:
         """The output's schema for a source's."""
         metadata = {key: value for key, value in (source.metadata or {}).items() if key not in OUR_KEYS}
-        kept = pa.schema([field for field in source if field.name in self.passing], metadata=metadata or None)
+        kept = pa.schema([field for field in source if field.name in self.passthrough], metadata=metadata or None)
         return self.columns.append_to(kept)
 
 
-def passing_columns(schema: pa.Schema, columns: str | Sequence[str]) -> tuple[str, ...]:
+def passthrough_columns(schema: pa.Schema, columns: str | Sequence[str]) -> tuple[str, ...]:
     """The names of the columns of one file that pass through, in its order; see ``enrich_dataset``."""
     if columns == "all":
         return tuple(schema.names)
@@ -114,7 +114,7 @@ class Committed:
 
 def commit(
     plan: FilePlan,
-    how: Composition,
+    how: WriteOptions,
     lineage: Mapping[str, str],
     *,
     meter: Meter,
@@ -172,7 +172,7 @@ def commit(
                 plan.destination.path(plan.key),
                 "changed since this run planned to replace it",
                 "run again",
-                passing=True,
+                retryable=True,
             )
         try:
             plan.destination.publish(path, plan.key, new=plan.action is Action.NEW)
@@ -181,7 +181,7 @@ def commit(
                 plan.destination.path(plan.key),
                 "was published by another run since this one was planned",
                 "run again: it is skipped if it was made of the same",
-                passing=True,
+                retryable=True,
             ) from error
     plan.journal.remove()
     return Committed(rows, size, answers.shown())
@@ -236,7 +236,7 @@ class _Answers:
 
 
 def _row_groups(
-    plan: FilePlan, how: Composition, answers: _Answers, schema: pa.Schema, meter: Meter
+    plan: FilePlan, how: WriteOptions, answers: _Answers, schema: pa.Schema, meter: Meter
 ) -> Iterator[pa.Table]:
     """The output's rows, cut into row groups by bytes.
 
@@ -247,13 +247,13 @@ def _row_groups(
     waiting_rows = waiting_bytes = dictionary_bytes = 0
     dictionaries: dict[int, pa.Array] = {}
     most_rows = how.row_group_rows or plan.rows or 1
-    for batch, appended in _side_by_side(plan, how.passing, answers, meter):
-        passing, new_bytes = _with_dictionaries(batch.columns, dictionaries)
+    for batch, appended in _side_by_side(plan, how.passthrough, answers, meter):
+        passthrough, new_bytes = _with_dictionaries(batch.columns, dictionaries)
         if waiting and waiting_bytes + dictionary_bytes + new_bytes > GROUP_BYTES and new_bytes:
             yield pa.Table.from_batches(waiting, schema)
             waiting, waiting_rows, waiting_bytes, dictionary_bytes = [], 0, 0, 0
         dictionary_bytes += new_bytes
-        out = pa.RecordBatch.from_arrays([*passing, *appended.columns], schema=schema)
+        out = pa.RecordBatch.from_arrays([*passthrough, *appended.columns], schema=schema)
         if how.drop_failed:
             out = drop_failed(out, how.columns.error)
         while out.num_rows:
@@ -270,11 +270,11 @@ def _row_groups(
 
 
 def _side_by_side(
-    plan: FilePlan, passing: Sequence[str], answers: _Answers, meter: Meter
+    plan: FilePlan, passthrough: Sequence[str], answers: _Answers, meter: Meter
 ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
     """The source's batches, each of one row group, and the answers to their rows."""
     tables, table, start, given = answers.tables(), pa.table({}), 0, 0
-    for batch in read_batches(plan.source, plan.entry.key, columns=passing, row_group=None, meter=meter):
+    for batch in read_batches(plan.source, plan.entry.key, columns=passthrough, row_group=None, meter=meter):
         while start == table.num_rows and (following := next(tables, None)) is not None:
             table, start = following, 0
         given += batch.num_rows
@@ -289,7 +289,7 @@ def _side_by_side(
             plan.source_path,
             f"gave {given} rows for {answers.rows} answers",
             "run again: it changed meanwhile",
-            passing=True,
+            retryable=True,
         )
 
 
@@ -337,8 +337,8 @@ def _verify(path: Path, schema: pa.Schema, rows: int, plan: FilePlan) -> None:
             plan.destination.path(plan.key),
             f"read back with {written} rows of {rows}, or another schema",
             "check the disk and run again",
-            passing=True,
+            retryable=True,
         )
     if plan.source.entry(plan.entry.key) != plan.entry or plan.source.stamp(plan.entry.key) != plan.stamp:
         plan.journal.remove()
-        raise DatasetError(plan.source_path, "changed while it was read", "run again: it is done anew", passing=True)
+        raise DatasetError(plan.source_path, "changed while it was read", "run again: it is done anew", retryable=True)

@@ -18,19 +18,19 @@ from typing import Literal
 from emotion_ops.errors import DatasetError, DestinationBusyError, OptionError
 from emotion_ops.images.location import redact_all
 from emotion_ops.lake import lease
-from emotion_ops.lake.commit import passing_columns
+from emotion_ops.lake.commit import passthrough_columns
+from emotion_ops.lake.contact_sheet import Sheet, holds_images
 from emotion_ops.lake.estimate import estimate
 from emotion_ops.lake.fingerprint import Recipe
 from emotion_ops.lake.job import Job
 from emotion_ops.lake.journal import Leftovers
-from emotion_ops.lake.plan import Action, FilePlan, plan_dataset, vanished_outputs
-from emotion_ops.lake.reports.contact_sheet import Sheet, holds_images
-from emotion_ops.lake.reports.report import EnrichReport, Progress
-from emotion_ops.lake.reports.reporting import Reporting
+from emotion_ops.lake.plan import Action, FilePlan, orphaned_outputs, plan_dataset
+from emotion_ops.lake.reporting import Reporting
 from emotion_ops.lake.retry import codes_of
 from emotion_ops.lake.runner import LocalRunner, Runner
 from emotion_ops.lake.storage import Folder
-from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.classify.operator import ClassifyEmotions
+from emotion_ops.reports.report import EnrichReport, Progress
 
 Source = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -145,7 +145,7 @@ def enrich_dataset(
     whole = shard is None and job_name is None  # the job is all that goes into this destination
     if prune and not whole:
         raise OptionError("prune", prune, "it takes a whole folder: run it without shard, into a folder")
-    vanished = vanished_outputs(folder, plans) if whole else ()
+    orphaned = orphaned_outputs(folder, plans) if whole else ()
     part = "".join(f"-{one}" for one in (job_name, shard and "{}-of-{}".format(*shard)) if one)
     todo = [plan for plan in plans if plan.action is not Action.SKIP][:limit]
     lineage = {**operator.output_columns().lineage, "weights_sha256": recipe.parts["weights_sha256"]}
@@ -174,7 +174,7 @@ def enrich_dataset(
         part=part,
         job=job,
         plans=plans,
-        vanished=vanished,
+        orphaned=orphaned,
         with_page=report_page,
         started=started,
     )
@@ -192,7 +192,7 @@ def enrich_dataset(
                     job.run(todo, left, held.check)
                     job.fill_quarantine([plan for plan in plans if plan.action is Action.SKIP])
                     held.check()
-                    pruned = vanished_outputs(folder, plans) if prune else ()  # some may have come back meanwhile
+                    pruned = orphaned_outputs(folder, plans) if prune else ()  # some may have come back meanwhile
                     for key in pruned:
                         folder.delete(key)
                 return reporting.finish(pruned=pruned)
@@ -217,8 +217,10 @@ def writing(folder: Folder) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cure = "free some space or mend its permissions, and run again: what was answered is kept"
-        raise DatasetError(str(folder), f"cannot be written ({redact_all(str(error))})", cure, passing=True) from error
+        hint = "free some space or mend its permissions, and run again: what was answered is kept"
+        raise DatasetError(
+            str(folder), f"cannot be written ({redact_all(str(error))})", hint, retryable=True
+        ) from error
 
 
 def _sheet(
@@ -229,7 +231,7 @@ def _sheet(
         return None
     if wanted is True:
         return Sheet.over(plans, only_cells=False)
-    copied = [plan for plan in plans if image in passing_columns(plan.schema, columns)]
+    copied = [plan for plan in plans if image in passthrough_columns(plan.schema, columns)]
     return Sheet.over([plan for plan in copied if holds_images(plan.schema, image)], only_cells=True)
 
 

@@ -15,7 +15,7 @@ from emotion_ops.lake.batching import BATCH_BYTES
 from emotion_ops.lake.commit import GROUP_BYTES
 from emotion_ops.lake.plan import FilePlan
 from emotion_ops.lake.runner import errors_of, read_batches
-from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.classify.operator import ClassifyEmotions
 from emotion_ops.operators.throughput import measure
 
 _FILES = 4  # that the sample is taken from, evenly over the job

@@ -11,9 +11,9 @@ from typing import Any
 from emotion_ops.images.location import redact_all, without_secrets
 from emotion_ops.lake.storage import Entry
 from emotion_ops.models.weights import locate
-from emotion_ops.operators.classify import ClassifyEmotions
-from emotion_ops.operators.labelling import as_json
-from emotion_ops.operators.session import made_with, search_of
+from emotion_ops.operators.classify.labels import as_json
+from emotion_ops.operators.classify.operator import ClassifyEmotions
+from emotion_ops.operators.classify.session import resolved_settings, search_of
 
 FORMAT_VERSION = 1
 """Raised whenever this package writes other numbers or other columns for equal options."""
@@ -90,7 +90,7 @@ class Recipe:
             columns: Which columns pass through.
         """
         checkpoint = locate(operator.model, operator.revision)
-        options = {**{name: getattr(operator, name) for name in _NUMBERS}, **made_with(operator)}
+        options = {**{name: getattr(operator, name) for name in _NUMBERS}, **resolved_settings(operator)}
         if "://" in (root := str(operator.root)):
             options["root"] = without_secrets(root)  # footers are read by others
         return cls(

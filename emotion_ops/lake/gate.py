@@ -7,13 +7,13 @@ from typing import Any
 
 from emotion_ops.errors import GateClosedError, OptionError
 from emotion_ops.lake.audit.diff import DiffReport, diff_datasets
-from emotion_ops.lake.candidate import Candidate
 from emotion_ops.lake.enrich import Source, enrich_dataset, writing
 from emotion_ops.lake.plan import is_below
-from emotion_ops.lake.reports.report import EnrichReport
 from emotion_ops.lake.sources import find_sources
+from emotion_ops.lake.staging import Candidate
 from emotion_ops.lake.storage import Folder
-from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.classify.operator import ClassifyEmotions
+from emotion_ops.reports.report import EnrichReport
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Gate:
         if self._limits and self.compare_to is None:
             raise OptionError("compare_to", None, f"{', '.join(self._limits)} needs an output to compare with")
         if self.compare_to is not None and not self._limits:
-            cure = "give a limit too: max_flips, max_flip_rate, max_drift, max_mean_drift or min_coverage"
-            raise OptionError("compare_to", self.compare_to, cure)
+            hint = "give a limit too: max_flips, max_flip_rate, max_drift, max_mean_drift or min_coverage"
+            raise OptionError("compare_to", self.compare_to, hint)
 
     @property
     def _limits(self) -> dict[str, Any]:
@@ -61,16 +61,16 @@ class Gate:
         """
         if self.candidate is None:
             if self.compare_to is not None and _overlap(self.compare_to, destination):
-                cure = "it would be held against itself: give a candidate folder, or another output"
-                raise OptionError("compare_to", str(Folder(self.compare_to)), cure)
+                hint = "it would be held against itself: give a candidate folder, or another output"
+                raise OptionError("compare_to", str(Folder(self.compare_to)), hint)
             return
         for name, place in (("candidate", self.candidate), ("destination", destination)):
             if place.endswith(".parquet"):
                 raise OptionError(name, str(Folder(place)), "with a candidate both are folders: give a folder")
         for name, other in (("destination", destination), ("compare_to", self.compare_to)):
             if other is not None and _overlap(self.candidate, other):
-                cure = f"it is, lies in or lies around {name}={str(Folder(other))!r}: give a folder apart from it"
-                raise OptionError("candidate", str(Folder(self.candidate)), cure)
+                hint = f"it is, lies in or lies around {name}={str(Folder(other))!r}: give a folder apart from it"
+                raise OptionError("candidate", str(Folder(self.candidate)), hint)
 
     def check(self, output: str) -> DiffReport | None:
         """Hold an output against the previous one; None where there is none to compare with.
@@ -101,7 +101,7 @@ _NOT_BEHIND_A_CANDIDATE = {
 }
 
 
-def enrich_behind(
+def enrich_with_gate(
     gate: Gate,
     source: Source,
     destination: str,
@@ -133,16 +133,16 @@ def enrich_behind(
         EmotionOpsError: As ``enrich_dataset`` does; that there is no previous output is told before any work.
     """
     if options.get("shard") is not None:
-        cure = "a gate looks at the whole: enrich without shards, or compare later"
-        raise OptionError("shard", options["shard"], cure)
+        hint = "a gate looks at the whole: enrich without shards, or compare later"
+        raise OptionError("shard", options["shard"], hint)
     gate.check_places(destination)
     has_previous = _has_previous(gate, destination)
     if gate.candidate is None:
         report = enrich_dataset(source, destination, operator, **options)
         return report, gate.check(destination)
-    for name, cure in _NOT_BEHIND_A_CANDIDATE.items():
+    for name, hint in _NOT_BEHIND_A_CANDIDATE.items():
         if options.get(name) is not None and options[name] is not False:
-            raise OptionError(name, options[name], cure)
+            raise OptionError(name, options[name], hint)
     candidate = Candidate(Folder(gate.candidate), Folder(destination))
     standing = {entry.key: entry for entry in candidate.destination.entries()}
     first = {**options, "dry_run": True, "sample_rows": 0, "on_progress": _tell_nobody}
@@ -154,7 +154,7 @@ def enrich_behind(
     digest = candidate.digest(keys, asdict(gate))
     difference = gate.check(gate.candidate) if has_previous and not candidate.has_passed(digest) else None
     with writing(candidate.destination):
-        candidate.let_through(keys, standing, digest, options.get("wait", 0.0))
+        candidate.promote(keys, standing, digest, options.get("wait", 0.0))
     return report, difference
 
 

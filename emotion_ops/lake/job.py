@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from emotion_ops.errors import DatasetError, DestinationConflictError, ErrorBudgetExceededError
-from emotion_ops.images.meter import Measured, Meter
+from emotion_ops.images.meter import Meter, StageTimes
 from emotion_ops.lake import quarantine
-from emotion_ops.lake.commit import Composition, check_columns, commit, passing_columns
+from emotion_ops.lake.commit import WriteOptions, check_columns, commit, passthrough_columns
+from emotion_ops.lake.contact_sheet import Sheet
 from emotion_ops.lake.journal import Leftovers
 from emotion_ops.lake.plan import Action, FilePlan
-from emotion_ops.lake.reports.contact_sheet import Sheet
-from emotion_ops.lake.reports.findings import Findings
-from emotion_ops.lake.reports.report import Progress
 from emotion_ops.lake.retry import Retry, read_errors
-from emotion_ops.lake.runner import Runner, Unit
+from emotion_ops.lake.runner import RowGroupTask, Runner
 from emotion_ops.lake.storage import Folder
-from emotion_ops.operators.classify import ClassifyEmotions, OnError
-from emotion_ops.schema import OutputColumns
+from emotion_ops.operators.classify.columns import OutputColumns
+from emotion_ops.operators.classify.operator import ClassifyEmotions, OnError
+from emotion_ops.reports.findings import Findings
+from emotion_ops.reports.report import Progress
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Job:
     bytes_written: int = 0
     findings: Findings = field(default_factory=Findings)
     meter: Meter = field(default_factory=Meter)
-    measured: Measured = field(default_factory=Measured)
+    measured: StageTimes = field(default_factory=StageTimes)
 
     def check(self, plans: Sequence[FilePlan]) -> None:
         """Refuse what cannot end well, before any work."""
@@ -116,7 +116,7 @@ class Job:
                     plan.source_path,
                     f"gave fewer or more rows than its footer says, in row group {min(missing[plan.key])}",
                     "run again if it changed meanwhile; else mend the file",
-                    passing=True,
+                    retryable=True,
                 )
 
     def fill_quarantine(self, plans: Sequence[FilePlan]) -> None:
@@ -135,7 +135,7 @@ class Job:
                     )
                     quarantine.write(plan, of_groups, self.quarantine, self.meter)
 
-    def _units(self, plans: Sequence[FilePlan], missing: dict[str, set[int]]) -> Iterator[Unit]:
+    def _units(self, plans: Sequence[FilePlan], missing: dict[str, set[int]]) -> Iterator[RowGroupTask]:
         answering: OnError = "raise" if self.operator.on_error == "raise" else "null"  # dropping is the commit's
         operator = dataclasses.replace(self.operator, on_error=answering)
         for plan in plans:
@@ -143,7 +143,7 @@ class Job:
             for number, group in enumerate(plan.row_groups):
                 if number in missing[plan.key]:
                     again = plan.action is Action.RETRY
-                    yield Unit(
+                    yield RowGroupTask(
                         source=plan.source,
                         key=plan.entry.key,
                         stamp=plan.stamp,
@@ -174,10 +174,10 @@ class Job:
     def _appended(self) -> OutputColumns:
         return self.operator.output_columns()
 
-    def _composition(self, plan: FilePlan) -> Composition:
-        return Composition(
+    def _composition(self, plan: FilePlan) -> WriteOptions:
+        return WriteOptions(
             columns=self._appended,
-            passing=passing_columns(plan.schema, self.columns),
+            passthrough=passthrough_columns(plan.schema, self.columns),
             drop_failed=self.operator.on_error == "drop",
             quarantine=self.quarantine,
             compression=self.compression,

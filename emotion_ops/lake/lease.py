@@ -178,7 +178,7 @@ class Hold:
         return mine is None or any(one.part == mine.part and one.number > mine.number for one in found)
 
 
-class _Tied(Exception):  # noqa: N818  (it is told of nobody)
+class LeaseConflict(Exception):  # noqa: N818  (it is told of nobody)
     """Two came at the same instant, and neither knows that the other withdraws."""
 
     def __init__(self, other: Found) -> None:
@@ -200,7 +200,7 @@ def hold(destination: Folder, part: str) -> Iterator[Hold]:
         try:
             held = Hold(destination, *_take(destination, part))
             break
-        except _Tied as tied:
+        except LeaseConflict as tied:
             if ties == _TIES:
                 raise _busy(destination, tied.other) from None
             time.sleep(random.uniform(0.05, 0.4))
@@ -247,7 +247,7 @@ def _take(destination: Folder, part: str) -> tuple[str, Lease]:
     came = [one for one in _in_the_way(find(destination), part) if one.key != key and (one.key, one.lease) not in dead]
     if came:
         destination.delete(key)
-        raise _Tied(came[0])
+        raise LeaseConflict(came[0])
     for left in [*(other.key for other in others), *_keys(destination, _CLOCK)]:
         destination.delete(left)
     return key, lease

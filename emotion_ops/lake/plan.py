@@ -18,7 +18,7 @@ from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.retry import failed_rows, read_errors
 from emotion_ops.lake.sources import SourceFile, find_sources, open_parquet
 from emotion_ops.lake.storage import Entry, Folder, is_hidden, split
-from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.classify.operator import ClassifyEmotions
 
 FINGERPRINT_KEY = b"emotion_ops.fingerprint"
 LINEAGE_KEY = b"emotion_ops.lineage"
@@ -203,8 +203,8 @@ def is_below(place: str, other: str) -> bool:
 def _check_apart(quarantine: Folder, keys: Sequence[str], taken: set[str]) -> None:
     for key in keys:
         if quarantine.identity(key) in taken:
-            cure = "give the quarantine a folder of its own"
-            raise DatasetError(quarantine.path(key), "is a source or an output", cure)
+            hint = "give the quarantine a folder of its own"
+            raise DatasetError(quarantine.path(key), "is a source or an output", hint)
 
 
 def _check_schemas(plans: Sequence[FilePlan], operator: ClassifyEmotions) -> None:
@@ -225,7 +225,7 @@ def _check_schemas(plans: Sequence[FilePlan], operator: ClassifyEmotions) -> Non
             raise error.at(plan.source_path) from None
 
 
-def vanished_outputs(folder: Folder, plans: Sequence[FilePlan]) -> tuple[str, ...]:
+def orphaned_outputs(folder: Folder, plans: Sequence[FilePlan]) -> tuple[str, ...]:
     """Outputs that were made of a file of the same source folders, which is gone."""
     planned = {plan.key for plan in plans}
     sources = {home_of(plan.source): plan.source for plan in plans}

@@ -24,7 +24,7 @@ from emotion_ops.images.meter import Meter
 from emotion_ops.lake.plan import OUR_KEYS, FilePlan, footer_of, home_of
 from emotion_ops.lake.runner import read_batches
 from emotion_ops.lake.storage import Folder
-from emotion_ops.operators.classify import rows_at
+from emotion_ops.operators.classify.operator import rows_at
 
 FIELDS = (
     pa.field("quarantine_source", pa.string()),

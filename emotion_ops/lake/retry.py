@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from emotion_ops.errors import OptionError, RowErrorCode
 from emotion_ops.lake.storage import Folder
-from emotion_ops.schema import OutputColumns
+from emotion_ops.operators.classify.columns import OutputColumns
 
 CODES = tuple(RowErrorCode)
 

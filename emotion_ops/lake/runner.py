@@ -13,18 +13,18 @@ import pyarrow.parquet as pq
 
 from emotion_ops.errors import DatasetError, RowFailedError
 from emotion_ops.images.location import redact_all
-from emotion_ops.images.meter import Measured, Meter
+from emotion_ops.images.meter import Meter, StageTimes
 from emotion_ops.lake.batching import BATCH_BYTES, READ_BUFFER, batch_rows
 from emotion_ops.lake.journal import Journal
-from emotion_ops.lake.reports.findings import Findings
 from emotion_ops.lake.retry import Retry, merged
 from emotion_ops.lake.sources import is_broken
 from emotion_ops.lake.storage import Folder
-from emotion_ops.operators.classify import ClassifyEmotions
+from emotion_ops.operators.classify.operator import ClassifyEmotions
+from emotion_ops.reports.findings import Findings
 
 
 @dataclass(frozen=True)
-class Unit:
+class RowGroupTask:
     """One row group to answer; a picklable value that any process can run.
 
     Attributes:
@@ -64,11 +64,11 @@ class Unit:
         """
         if self.source.stamp(self.key) != self.stamp:
             what = "changed while it was read"
-            raise DatasetError(self.source.path(self.key), what, "run again: it is done anew", passing=True)
+            raise DatasetError(self.source.path(self.key), what, "run again: it is done anew", retryable=True)
 
 
 @dataclass(frozen=True)
-class UnitDone:
+class RowGroupResult:
     """A row group whose answers are in the journal.
 
     Attributes:
@@ -78,10 +78,10 @@ class UnitDone:
         measured: What it took, since the one before of the same process.
     """
 
-    unit: Unit
+    unit: RowGroupTask
     rows: int
     findings: Findings = field(hash=False)
-    measured: Measured = field(default_factory=Measured, hash=False)
+    measured: StageTimes = field(default_factory=StageTimes, hash=False)
 
 
 class Runner(Protocol):
@@ -90,7 +90,7 @@ class Runner(Protocol):
     The answers of a unit are in its journal when it is told of, and nothing else is needed to commit it.
     """
 
-    def run(self, units: Sequence[Unit]) -> Iterator[UnitDone]:
+    def run(self, units: Sequence[RowGroupTask]) -> Iterator[RowGroupResult]:
         """Run units of equal options, in any order, each once.
 
         Raises:
@@ -103,7 +103,7 @@ class Runner(Protocol):
 class LocalRunner:
     """Runs units in this process, all in one stream: the network does not wait between row groups."""
 
-    def run(self, units: Sequence[Unit]) -> Iterator[UnitDone]:
+    def run(self, units: Sequence[RowGroupTask]) -> Iterator[RowGroupResult]:
         """See ``Runner.run``."""
         if not units:
             return
@@ -118,13 +118,13 @@ class LocalRunner:
                         unit.journal.write(unit.row_group, table)
                     columns, path = unit.operator.output_columns(), unit.source.path(unit.key)
                     found = Findings.of(table, columns, path, unit.row_group, unit.first_row)
-                    yield UnitDone(unit, asked.rows, found, meter.take())
+                    yield RowGroupResult(unit, asked.rows, found, meter.take())
         except RowFailedError as error:
             raise _located(error, units) from error
 
 
 @dataclass
-class _Asked:
+class RowGroupInProgress:
     """A row group in work.
 
     Attributes:
@@ -137,7 +137,7 @@ class _Asked:
             those of the images that come and go, which the allocator could then not give back.
     """
 
-    unit: Unit
+    unit: RowGroupTask
     rows: int
     standing: pa.Table | None = None
     again: pa.Array | None = None
@@ -145,7 +145,7 @@ class _Asked:
     answers: list[bytes] = field(default_factory=list)
 
     @classmethod
-    def of(cls, unit: Unit) -> _Asked:
+    def of(cls, unit: RowGroupTask) -> RowGroupInProgress:
         if unit.retry is None:
             return cls(unit, unit.rows)
         standing = unit.retry.standing(unit.rows, unit.operator.output_columns())
@@ -241,7 +241,7 @@ def read_batches(
             where,
             f"cannot be read ({redact_all(str(error))})",
             "mend the file and run again; finished row groups are kept",
-            passing=not is_broken(error),
+            retryable=not is_broken(error),
         ) from error
 
 
@@ -263,14 +263,14 @@ def _exactly(columns: Sequence[str], batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch if len(wanted) == batch.num_columns else batch.select(wanted)
 
 
-def _images(units: Iterable[Unit], meter: Meter) -> Iterator[tuple[_Asked, pa.Array]]:
+def _images(units: Iterable[RowGroupTask], meter: Meter) -> Iterator[tuple[RowGroupInProgress, pa.Array]]:
     for unit in units:
-        asked = _Asked.of(unit)
+        asked = RowGroupInProgress.of(unit)
         for images in asked.images(meter):
             yield asked, images
 
 
-def _located(error: RowFailedError, units: Sequence[Unit]) -> RowFailedError:
+def _located(error: RowFailedError, units: Sequence[RowGroupTask]) -> RowFailedError:
     """The same error, with the file and the row in it instead of the row in the stream."""
     row = error.row
     for unit in units:

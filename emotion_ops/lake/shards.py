@@ -9,8 +9,8 @@ from typing import Any
 from emotion_ops.errors import DatasetError, OptionError
 from emotion_ops.lake.audit.status import State, dataset_status
 from emotion_ops.lake.audit.verify import verify_dataset
+from emotion_ops.lake.manifest import Manifest, merged
 from emotion_ops.lake.plan import in_shard
-from emotion_ops.lake.reports.manifest import Manifest, merged
 from emotion_ops.lake.sources import find_sources
 
 
@@ -72,15 +72,15 @@ def check_shards(
     if open_:
         named = ", ".join(open_[:5]) + (" …" if len(open_) > 5 else "")
         what = f"{len(open_):,} files are not done: {named}"
-        raise DatasetError(status.destination, what, "run the shards again", passing=True)
+        raise DatasetError(status.destination, what, "run the shards again", retryable=True)
     other = [file.file for file in awaited if file.lineage.get("weights_sha256") != whole["weights_sha256"]]
     if other:
         raise DatasetError(status.destination, f"{other[0]} was made by another model", "run the shards again")
     told = whole["files"] + whole["skipped"]
     if told != len(awaited):
         what = f"the shards tell of {told:,} files, and {len(awaited):,} stand there"
-        cure = "files came or went meanwhile, or a shard is missing: run again"
-        raise DatasetError(status.destination, what, cure, passing=True)
+        hint = "files came or went meanwhile, or a shard is missing: run again"
+        raise DatasetError(status.destination, what, hint, retryable=True)
     if verify:
         proof = verify_dataset(source, destination)
         if not proof.proven:

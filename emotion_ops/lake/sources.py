@@ -71,16 +71,16 @@ def open_parquet(folder: Folder, key: str) -> Iterator[pq.ParquetFile]:
         with folder.open(key) as opened, pq.ParquetFile(opened, coerce_int96_timestamp_unit="us") as file:
             yield file
     except (FileNotFoundError, PermissionError) as error:
-        cure = "check that it is there and may be read, and run again"
+        hint = "check that it is there and may be read, and run again"
         raise DatasetError(
-            folder.path(key), f"cannot be opened ({redact_all(str(error))})", cure, passing=True
+            folder.path(key), f"cannot be opened ({redact_all(str(error))})", hint, retryable=True
         ) from error
     except MemoryError:  # Arrow's own is an ArrowException
         raise
     except (pa.ArrowException, OSError) as error:
         what = f"is no whole Parquet file ({redact_all(str(error))})"
-        cure = "mend it, or move it away, and run again"
-        raise DatasetError(folder.path(key), what, cure, passing=not is_broken(error)) from error
+        hint = "mend it, or move it away, and run again"
+        raise DatasetError(folder.path(key), what, hint, retryable=not is_broken(error)) from error
 
 
 def is_broken(error: Exception) -> bool:
@@ -139,7 +139,7 @@ def _find(source: str) -> list[SourceFile]:
             str(Folder(source)),
             "there is no such Parquet file, nor a folder with any",
             "check the path",
-            passing=True,
+            retryable=True,
         )
     return files
 
@@ -178,8 +178,8 @@ def _warn_of(left_out: Sequence[Entry], folder: Folder) -> None:
         return
     count = "1 file is" if len(left_out) == 1 else f"{len(left_out):,} files are"
     names = ", ".join([*(entry.key for entry in left_out[:_NAMED]), *(["…"] if len(left_out) > _NAMED else [])])
-    cure = "give a glob if that is Parquet"
-    _log.warning("%s: %s left out, not named .parquet, .parq or .pq: %s; %s", folder, count, names, cure)
+    hint = "give a glob if that is Parquet"
+    _log.warning("%s: %s left out, not named .parquet, .parq or .pq: %s; %s", folder, count, names, hint)
 
 
 def _check_loops(files: Sequence[SourceFile]) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from emotion_ops.errors import DatasetError, ImageError
+from emotion_ops.errors import DatasetError, RowError
 from emotion_ops.images.location import parse, redact, redact_all
 from emotion_ops.lake.objects import Entry as Entry  # it is the word of both
 from emotion_ops.lake.objects import ObjectStore, open_store
@@ -116,7 +116,7 @@ class Folder:
                 str(self),
                 f"cannot be listed ({redact_all(str(error))})",
                 "check the path, its permissions, and that names are UTF-8",
-                passing=isinstance(error, OSError),
+                retryable=isinstance(error, OSError),
             ) from error
         return sorted((e for e in entries if hidden or not is_hidden(e.key)), key=lambda entry: entry.key)
 
@@ -288,7 +288,7 @@ def plain(uri: str) -> str:
         return uri
     try:
         return str(parse(uri))
-    except ImageError as error:
+    except RowError as error:
         raise DatasetError(redact(uri), f"is no local path ({error.detail})", "give file:///path") from error
 
 

@@ -10,10 +10,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from emotion_ops import forked
+from emotion_ops import fork_safety as forked
 from emotion_ops.errors import MissingDependencyError, OptionError
 from emotion_ops.models import openmp
-from emotion_ops.models.starting import uncollected
+from emotion_ops.models.gc_paused import uncollected
 
 _log = logging.getLogger("emotion_ops")
 
@@ -124,8 +124,8 @@ def _check(engine: str, device: str, precision: str) -> None:
         if precision == "fp16":
             raise OptionError("precision", precision, "give fp32, bf16 or int8: no CPU of OpenVINO's computes in fp16")
         if forked.after_openvino:
-            cure = "start processes by spawn or forkserver, or give engine='torch': OpenVINO does not survive a fork"
-            raise OptionError("engine", engine, cure)
+            hint = "start processes by spawn or forkserver, or give engine='torch': OpenVINO does not survive a fork"
+            raise OptionError("engine", engine, hint)
         if not importlib.util.find_spec("openvino"):
             raise MissingDependencyError("openvino", "engine='openvino'", "openvino")
     if precision == "int8":

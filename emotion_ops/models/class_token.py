@@ -48,7 +48,7 @@ class ClassTokenLayer(torch.nn.Module):
         return answer
 
 
-def spare_other_tokens(network: PreTrainedModel) -> None:
+def class_token_only(network: PreTrainedModel) -> None:
     """Let a ViT's last layer compute the class token alone, where that gives the numbers that it gave.
 
     Args:

@@ -24,7 +24,7 @@ _recording = threading.Lock()  # of the whole process: a recording may not meet 
 _log = logging.getLogger("emotion_ops")
 
 
-class Lanes:
+class CudaGraphPool:
     """The lanes of one network; ``run`` may be called from any thread.
 
     A shape that comes a second time is recorded, unless a larger one is; batches of another, such as a table's last,

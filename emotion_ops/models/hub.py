@@ -108,28 +108,28 @@ def _explained(model: str, revision: str | None, error: Exception) -> ModelNotFo
     match cause:
         case errors.HFValidationError():
             what = "is neither a local folder nor a hub id"
-            cure = "give a folder that exists, 'owner/name', or 'demo'"
+            hint = "give a folder that exists, 'owner/name', or 'demo'"
         case errors.GatedRepoError():
             what = "the hub gives it only to those it knows"
-            cure = "ask for access on its page, then run: hf auth login"
+            hint = "ask for access on its page, then run: hf auth login"
         case errors.RepositoryNotFoundError():
             what = "the hub has no such model, or shows it only to those it knows, and there is no such local folder"
-            cure = "check the spelling; for a private one run: hf auth login"
+            hint = "check the spelling; for a private one run: hf auth login"
         case errors.RevisionNotFoundError():
             what = f"has no revision {revision!r}"
-            cure = "give a commit, tag or branch of its page on the hub"
+            hint = "give a commit, tag or branch of its page on the hub"
         case errors.OfflineModeIsEnabled():
             what = f"{wanted} is not whole in the local cache, and HF_HUB_OFFLINE forbids to download it"
-            cure = f"unset HF_HUB_OFFLINE, or {elsewhere}"
+            hint = f"unset HF_HUB_OFFLINE, or {elsewhere}"
         case OSError(errno=int()) if not isinstance(cause, ConnectionError):
             what = f"{wanted} cannot be written to the cache ({_reason(cause)})"
-            cure = "make room or give leave to write there, or set HF_HOME to a folder elsewhere"
-            return ModelNotFoundError(model, what, cure, passing=True)
+            hint = "make room or give leave to write there, or set HF_HOME to a folder elsewhere"
+            return ModelNotFoundError(model, what, hint, retryable=True)
         case _:
             what = f"{wanted} is not whole in the local cache and cannot be downloaded ({_reason(cause)})"
-            cure = f"check the network, proxy and HF_ENDPOINT, or {elsewhere}"
-            return ModelNotFoundError(model, what, cure, passing=True)
-    return ModelNotFoundError(model, what, cure)
+            hint = f"check the network, proxy and HF_ENDPOINT, or {elsewhere}"
+            return ModelNotFoundError(model, what, hint, retryable=True)
+    return ModelNotFoundError(model, what, hint)
 
 
 def _reason(error: BaseException) -> str:

@@ -10,12 +10,12 @@ from transformers import AutoModelForImageClassification
 from transformers.utils import logging
 
 from emotion_ops.errors import UnsupportedModelError
-from emotion_ops.models.class_token import spare_other_tokens
+from emotion_ops.models.class_token import class_token_only
 from emotion_ops.models.spec import PixelSpec, first_line
 from emotion_ops.models.weights import Checkpoint
 
 
-class Whole(torch.nn.Module):
+class PixelsToProbabilities(torch.nn.Module):
     """A network with normalisation before it and softmax, in float32, behind it.
 
     Args:
@@ -65,7 +65,7 @@ def load_network(checkpoint: Checkpoint) -> torch.nn.Module:
             "choose a checkpoint that was trained for image classification",
         )
     network.eval()
-    spare_other_tokens(network)
+    class_token_only(network)
     return network  # type: ignore[no-any-return]  # transformers types its Auto classes as Any
 
 

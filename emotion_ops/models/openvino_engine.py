@@ -9,7 +9,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from emotion_ops import forked
+from emotion_ops import fork_safety as forked
 from emotion_ops.models.halving import HalvingEngine
 from emotion_ops.models.int8 import Calibration
 from emotion_ops.models.openvino_graph import compiled, graph_of

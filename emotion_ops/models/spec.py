@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_ops.errors import ImageError, RowErrorCode, UnsupportedModelError
-from emotion_ops.models.kept import kept
+from emotion_ops.errors import RowError, RowErrorCode, UnsupportedModelError
+from emotion_ops.models.disk_cache import kept
 from emotion_ops.models.weights import Checkpoint
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ class PixelSpec:
         scale: By which a channel's uint8 value is multiplied, for red, green and blue.
         offset: What is added after that.
         config: The image processor's whole configuration, defaults included.
-        geometry: The checkpoint's own resize and crop, for those who do not know better: an RGB picture →
+        transform: The checkpoint's own resize and crop, for those who do not know better: an RGB picture →
             uint8 (height, width, 3). Slower than doing it by ``config``, and always right; a picture that it
-            cannot bring to this size is an ``ImageError``. The first call loads transformers.
-        probe: SHA-256 of what ``geometry`` makes of ``probe_pixels()``.
+            cannot bring to this size is an ``RowError``. The first call loads transformers.
+        probe: SHA-256 of what ``transform`` makes of ``probe_pixels()``.
     """
 
     height: int
@@ -48,7 +48,7 @@ class PixelSpec:
     scale: tuple[float, float, float]
     offset: tuple[float, float, float]
     config: Mapping[str, Any] = field(hash=False, compare=False)
-    geometry: Callable[[Image.Image], NDArray[np.uint8]] = field(hash=False, compare=False)
+    transform: Callable[[Image.Image], NDArray[np.uint8]] = field(hash=False, compare=False)
     probe: str = ""
 
 
@@ -121,7 +121,7 @@ def pixels_of(checkpoint: Checkpoint) -> PixelSpec:
         scale=(scale[0], scale[1], scale[2]),
         offset=(offset[0], offset[1], offset[2]),
         config=found["config"],
-        geometry=_OwnGeometry(checkpoint, (size[0], size[1])),
+        transform=_OwnGeometry(checkpoint, (size[0], size[1])),
         probe=found["probe"],
     )
 
@@ -221,7 +221,7 @@ def _untouched(processor: Any) -> dict[str, bool]:
 
 
 class _OwnGeometry:
-    """The processor's own resize and crop; see ``PixelSpec.geometry``. The processor loads at the first call."""
+    """The processor's own resize and crop; see ``PixelSpec.transform``. The processor loads at the first call."""
 
     def __init__(self, checkpoint: Checkpoint, size: tuple[int, int]) -> None:
         self._checkpoint, self._size = checkpoint, size
@@ -236,18 +236,16 @@ class _OwnGeometry:
         what = f"{image.width:,} × {image.height:,} pixels"
         resized = edge * edge * max(image.size) // min(image.size)
         if resized > _MOST_PIXELS:  # a strip so narrow that its crop is cut out of a bomb
-            raise ImageError(
-                RowErrorCode.TOO_LARGE, f"{what}, resized to a shorter side of {edge}, would be {resized:,}"
-            )
+            raise RowError(RowErrorCode.TOO_LARGE, f"{what}, resized to a shorter side of {edge}, would be {resized:,}")
         try:
             planes = _pixel_values(processor, image, **_untouched(processor))
         except Exception as error:  # it has served other pictures: this one is to blame, or there is no memory for it
             code = RowErrorCode.TOO_LARGE if isinstance(error, MemoryError) else RowErrorCode.UNSUPPORTED
             what = f"the checkpoint's {type(processor).__name__} failed on {what} ({first_line(error)})"
-            raise ImageError(code, what) from error
+            raise RowError(code, what) from error
         if planes.shape[1:] != self._size:
             what = f"{what} become {planes.shape[2]:,} × {planes.shape[1]:,}"
-            raise ImageError(
+            raise RowError(
                 RowErrorCode.UNSUPPORTED, f"{what}, and the network takes {self._size[1]:,} × {self._size[0]:,}"
             )
         return _uint8(planes)

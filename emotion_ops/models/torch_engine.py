@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from emotion_ops.errors import ModelError, OptionError, UnsupportedModelError
-from emotion_ops.models.cuda import AT_ONCE, Lanes
+from emotion_ops.models.cuda import AT_ONCE, CudaGraphPool
 from emotion_ops.models.halving import HalvingEngine
-from emotion_ops.models.network import Whole, load_network
+from emotion_ops.models.network import PixelsToProbabilities, load_network
 from emotion_ops.models.spec import first_line, labels_of, pixels_of
 from emotion_ops.models.weights import Checkpoint
 
@@ -55,12 +55,14 @@ class TorchEngine(HalvingEngine):
         self.batch_size = _BATCH_SIZES.get(self._device.type, 16)
         if self._device.type == "cuda" and precision == "fp32":
             torch.backends.cudnn.allow_tf32 = False  # convolutions would keep 11 bits of each number, and not say so
-        self.network = self._placed(Whole(load_network(checkpoint), self.pixels, _DTYPES[precision]).eval())
-        self._lanes = Lanes(self.network, self._device) if self._device.type == "cuda" else None
+        self.network = self._placed(
+            PixelsToProbabilities(load_network(checkpoint), self.pixels, _DTYPES[precision]).eval()
+        )
+        self._lanes = CudaGraphPool(self.network, self._device) if self._device.type == "cuda" else None
         self.at_once = AT_ONCE if self._lanes else 1
         self._check_fit()
 
-    def _placed(self, network: Whole) -> Whole:
+    def _placed(self, network: PixelsToProbabilities) -> PixelsToProbabilities:
         try:
             return network.to(self._device)
         except RuntimeError as error:

@@ -155,16 +155,16 @@ def _check_configuration(checkpoint: Checkpoint) -> None:
                     )
 
 
-def _json_object(checkpoint: Checkpoint, name: str, cure: str) -> dict[str, Any]:
+def _json_object(checkpoint: Checkpoint, name: str, hint: str) -> dict[str, Any]:
     try:
         parsed: object = json.loads((checkpoint.folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UnsupportedModelError(
-            checkpoint.model, f"its {name} is no JSON that can be read ({error})", cure
+            checkpoint.model, f"its {name} is no JSON that can be read ({error})", hint
         ) from error
     if not isinstance(parsed, dict):
         raise UnsupportedModelError(
-            checkpoint.model, f"its {name} is no JSON object but a {type(parsed).__name__}", cure
+            checkpoint.model, f"its {name} is no JSON object but a {type(parsed).__name__}", hint
         )
     return parsed
 

@@ -8,9 +8,9 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_ops.errors import ImageError
+from emotion_ops.errors import RowError
 from emotion_ops.images.cells import CellGetter
-from emotion_ops.operators.regions import Crops
+from emotion_ops.operators.classify.face_loader import Crops
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class Answers:
     """
 
     probabilities: NDArray[np.float32]
-    errors: list[ImageError | None]
+    errors: list[RowError | None]
     faces: list[FaceAnswers | None]
 
 
@@ -145,7 +145,7 @@ class Row(Generic[T]):
     size: int = 0
     pixels: NDArray[np.uint8] | None = None
     crops: Crops | None = None
-    error: ImageError | None = None
+    error: RowError | None = None
     digest: bytes | None = None
     answer: NDArray[np.float32] | None = None
     settled: bool = False

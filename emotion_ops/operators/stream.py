@@ -27,13 +27,13 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_ops.errors import ImageError, ModelError
+from emotion_ops.errors import ModelError, RowError
 from emotion_ops.images.cells import size_of
 from emotion_ops.images.loader import ImageLoader, Known
 from emotion_ops.models.engine import Engine
-from emotion_ops.operators.reading import Reading
-from emotion_ops.operators.recall import Recall
-from emotion_ops.operators.regions import Crops, FaceLoader
+from emotion_ops.operators.classify.face_loader import Crops, FaceLoader
+from emotion_ops.operators.read_ahead import Reading
+from emotion_ops.operators.result_cache import Recall
 from emotion_ops.operators.rows import Answers, FaceAnswers, Flow, OpenRows, Row, Rows
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ def answer(
     engine: Engine,
     loader: ImageLoader | FaceLoader,
     flow: Flow,
-    on_failure: Callable[[int, ImageError], None] = lambda row, error: None,
+    on_failure: Callable[[int, RowError], None] = lambda row, error: None,
     recall: Recall | None = None,
     *,
     read_ahead: bool = False,
@@ -87,7 +87,7 @@ class _Stream(Generic[T]):
         engine: Engine,
         loader: ImageLoader | FaceLoader,
         flow: Flow,
-        on_failure: Callable[[int, ImageError], None],
+        on_failure: Callable[[int, RowError], None],
         recall: Recall | None,
     ) -> None:
         self._engine, self._loader, self._flow = engine, loader, flow
@@ -228,7 +228,7 @@ class _Stream(Generic[T]):
         assert row.owner.cell is not None
         try:
             cell = row.owner.cell(row.row)
-        except ImageError as error:
+        except RowError as error:
             self._fail(row, error)
             return
         row.size = size_of(cell)
@@ -256,7 +256,7 @@ class _Stream(Generic[T]):
     def _take(self, row: Row[T], pixels: Future[NDArray[np.uint8] | Crops | None]) -> None:
         self._loading -= 1
         error = pixels.exception()
-        if isinstance(error, ImageError):
+        if isinstance(error, RowError):
             self._fail(row, error)
         elif error is not None:
             raise error
@@ -355,7 +355,7 @@ class _Stream(Generic[T]):
         if recalled:
             self._meter.recalled()
 
-    def _fail(self, row: Row[T], error: ImageError) -> None:
+    def _fail(self, row: Row[T], error: RowError) -> None:
         row.owner.answers.errors[row.row] = row.error = error
         row.owner.waiting -= 1
         row.settled = True

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from emotion_ops.errors import ImageError
+from emotion_ops.errors import RowError
 from emotion_ops.images.cells import cells_of
-from emotion_ops.operators.classify import ClassifyEmotions
-from emotion_ops.operators.regions import Crops
-from emotion_ops.operators.session import engine_of, flow_of, geometry_of, pictures_of
+from emotion_ops.operators.classify.face_loader import Crops
+from emotion_ops.operators.classify.operator import ClassifyEmotions
+from emotion_ops.operators.classify.session import build_transform, engine_of, flow_of, pictures_of
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,16 @@ def measure(operator: ClassifyEmotions, images: pa.Array, seconds: float) -> Thr
     operator = dataclasses.replace(operator, on_error="null", answer_cache=0, answer_cache_dir=None)
     engine = engine_of(operator)
     loader, flow, cell = (
-        pictures_of(operator, geometry_of(engine.pixels)),
+        pictures_of(operator, build_transform(engine.pixels)),
         flow_of(operator, engine),
         cells_of(images, operator.image),
     )
     blank = np.zeros((engine.pixels.height, engine.pixels.width, 3), np.uint8)
 
-    def load(row: int) -> NDArray[np.uint8] | ImageError:
+    def load(row: int) -> NDArray[np.uint8] | RowError:
         try:
             loaded = loader.load_unless(cell(row), None)
-        except ImageError as error:
+        except RowError as error:
             return error
         assert loaded is not None
         return loaded.pixels if isinstance(loaded, Crops) else loaded[np.newaxis]
@@ -82,7 +82,7 @@ def measure(operator: ClassifyEmotions, images: pa.Array, seconds: float) -> Thr
     batch, failed, good, pictures = list[NDArray[np.uint8]](), Counter[str](), 0, 0
     with ThreadPoolExecutor(flow.threads, thread_name_prefix="emotion-ops-load") as pool:
         for loaded in pool.map(load, range(len(images))):
-            if isinstance(loaded, ImageError):
+            if isinstance(loaded, RowError):
                 failed[loaded.code.value] += 1
                 continue
             good, pictures = good + 1, pictures + len(loaded)

@@ -16,9 +16,9 @@ from emotion_ops.integrations.frames.kinds import (
     is_pandas,
     pandas_names,
 )
-from emotion_ops.operators.classify import ClassifyEmotions, place_of
-from emotion_ops.operators.preview import preview_sheet, rows_of
-from emotion_ops.schema import METADATA_KEY
+from emotion_ops.operators.classify.columns import METADATA_KEY
+from emotion_ops.operators.classify.operator import ClassifyEmotions, place_of
+from emotion_ops.reports.preview import preview_sheet, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,9 +15,9 @@ from emotion_ops.integrations.frames.kinds import (
     is_pandas,
     pandas_names,
 )
-from emotion_ops.operators.face_rows import NO_FACES, FaceRows
-from emotion_ops.operators.repeating import one_batch, repeat_column
-from emotion_ops.schema import METADATA_KEY, OutputColumns
+from emotion_ops.operators.classify.columns import METADATA_KEY, OutputColumns
+from emotion_ops.operators.classify.face_rows import NO_FACES, FaceRows
+from emotion_ops.operators.take_rows import one_batch, repeat_column
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from typing import Any
 
 from emotion_ops.errors import DatasetError, DestinationBusyError
 from emotion_ops.lake import lease
-from emotion_ops.lake.audit.hidden import Hidden, Leftover, look
+from emotion_ops.lake.audit.metadata_dir import Hidden, Leftover, look
 from emotion_ops.lake.audit.outputs import open_destination
 from emotion_ops.lake.journal import JOURNAL
 from emotion_ops.lake.storage import Folder
@@ -73,7 +73,7 @@ def clean_destination(
                 chosen = _remove(folder, chosen, held.key)
         except OSError as error:
             raise DatasetError(
-                str(folder), f"cannot be written ({error})", "mend its permissions", passing=True
+                str(folder), f"cannot be written ({error})", "mend its permissions", retryable=True
             ) from error
     return CleanReport(
         destination=str(Folder(os.fspath(destination))),

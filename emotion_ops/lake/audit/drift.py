@@ -137,7 +137,7 @@ class Comparison:
             first += left.num_rows
         if first != rows_a:
             raise DatasetError(
-                a.path, f"gave {first:,} rows of {rows_a:,}", "it changed meanwhile: run again", passing=True
+                a.path, f"gave {first:,} rows of {rows_a:,}", "it changed meanwhile: run again", retryable=True
             )
         self.rows += first
 

@@ -14,8 +14,8 @@ from emotion_ops.errors import RowErrorCode
 from emotion_ops.faces.detector import order_keys
 from emotion_ops.lake.audit.equality import Mask
 from emotion_ops.lake.audit.told import Told, floats
-from emotion_ops.operators.labelling import Labelling
-from emotion_ops.schema import FACE, OutputColumns
+from emotion_ops.operators.classify.columns import FACE, OutputColumns
+from emotion_ops.operators.classify.labels import Labelling
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY
 from emotion_ops.lake.runner import read_batches
 from emotion_ops.lake.sources import is_broken
 from emotion_ops.lake.storage import Entry, Folder, is_parquet, split
-from emotion_ops.schema import METADATA_KEY, OutputColumns
+from emotion_ops.operators.classify.columns import METADATA_KEY, OutputColumns
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def read_footer(folder: Folder, key: str) -> Footer:
             folder.path(key),
             f"is no whole Parquet file ({redact_all(str(error))})",
             "mend it or move it away",
-            passing=not is_broken(error),
+            retryable=not is_broken(error),
         ) from error
 
 
@@ -158,7 +158,7 @@ def open_destination(destination: str) -> tuple[Folder, str | None]:
     parent, name = split(destination)
     if name.endswith(".parquet") and parent.is_folder():
         return parent, name
-    raise DatasetError(str(folder), "there is no such folder", "give the destination of an enrich job", passing=True)
+    raise DatasetError(str(folder), "there is no such folder", "give the destination of an enrich job", retryable=True)
 
 
 def data_files(folder: Folder, name: str | None) -> list[Entry]:

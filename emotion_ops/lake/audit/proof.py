@@ -16,12 +16,12 @@ from emotion_ops.lake.audit.answers import wrong_answers
 from emotion_ops.lake.audit.equality import Mask, equal_rows
 from emotion_ops.lake.audit.faces import Wanted
 from emotion_ops.lake.audit.outputs import Footer, Output, aligned, read_footer
-from emotion_ops.lake.commit import passing_columns
+from emotion_ops.lake.commit import passthrough_columns
 from emotion_ops.lake.runner import errors_of, read_batches
 from emotion_ops.lake.sources import SourceFile
 from emotion_ops.lake.storage import Folder
-from emotion_ops.operators.labelling import Labelling, thresholds_of
-from emotion_ops.schema import OutputColumns
+from emotion_ops.operators.classify.columns import OutputColumns
+from emotion_ops.operators.classify.labels import Labelling, thresholds_of
 
 DROPPED = "which rows on_error='drop' left out: the rows that stand are source rows in their order, and no more"
 NO_COLUMNS = "the order of rows: no source column passes through, so only their number was compared"
@@ -116,7 +116,7 @@ class Proof:
     def _schema(self, source: Footer) -> Iterator[Problem]:
         """Columns, types and metadata that pass through, and the emotion columns after them."""
         schema, first = self.output.footer.schema, self.output.first
-        expected = list(passing_columns(source.schema, self.parts.get("columns", "all")))
+        expected = list(passthrough_columns(source.schema, self.parts.get("columns", "all")))
         if schema.names[:first] != expected:
             yield self._problem(Check.SCHEMA, f"has the source columns {schema.names[:first]} instead of {expected}")
         for name in self._common(source):
@@ -137,8 +137,8 @@ class Proof:
 
     def _common(self, source: Footer) -> list[str]:
         """Columns that pass through and can be told apart by their names."""
-        passing = self.output.footer.schema.names[: self.output.first]
-        return [name for name in passing if passing.count(name) == source.schema.names.count(name) == 1]
+        passthrough = self.output.footer.schema.names[: self.output.first]
+        return [name for name in passthrough if passthrough.count(name) == source.schema.names.count(name) == 1]
 
     def _content(self, source: Footer) -> Iterator[Problem]:
         """Row counts, and the columns that pass through."""

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from emotion_ops.errors import DatasetError
-from emotion_ops.lake.audit.hidden import Hidden, JournalFound, Leftover, look
+from emotion_ops.lake.audit.metadata_dir import Hidden, JournalFound, Leftover, look
 from emotion_ops.lake.audit.outputs import data_files, open_destination, read_footer, read_output
 from emotion_ops.lake.runner import errors_of
 from emotion_ops.lake.sources import SourceFile, find_sources

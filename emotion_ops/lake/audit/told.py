@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from emotion_ops.lake.audit.equality import Mask
-from emotion_ops.operators.labelling import Labelling
+from emotion_ops.operators.classify.labels import Labelling
 
 SUM_TOLERANCE = 1e-5
 """How far the probabilities of a row may be from summing to 1."""

@@ -1,0 +1,1 @@
+"""The table operator that classifies facial emotions."""

@@ -1,0 +1,116 @@
+"""Rows of Arrow columns, some of them many times over, without copies of what is large."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from emotion_ops.errors import ColumnTypeError
+
+RowNumbers: TypeAlias = NDArray[np.int64]
+
+_WIDE = 1024
+"""Bytes of a cell from which pointing at it costs less than copying it."""
+
+_MOST_BYTES = 64 * 2**20
+"""Bytes of a record batch that is made of others."""
+
+
+def repeat(array: pa.Array, rows: RowNumbers) -> pa.ChunkedArray:
+    """Rows of an array, by their numbers, which ascend and may repeat.
+
+    Arrow's take copies, knows neither views nor run-end encoding, and overflows beyond 2 GiB. So views are taken as
+    what they are, pointers; and wide cells, of images say, are slices of what is there, one for each run of rows.
+
+    Args:
+        array: A column of a record batch, of any type.
+        rows: The row numbers.
+    """
+    kind = array.type
+    if _is_view(kind):
+        return pa.chunked_array([_views(array, rows)])
+    is_wide = _is_wide(array, rows)
+    if not is_wide:
+        try:
+            return pa.chunked_array([array.take(pa.array(rows))])
+        except pa.ArrowNotImplementedError:  # run-end encoding, and views in what is nested
+            pass
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
+    pieces = [array.slice(int(run[0]), len(run)) for run in runs]
+    return pa.chunked_array(pieces if is_wide or not pieces else [pa.concat_arrays(pieces)], kind)
+
+
+def repeat_column(column: pa.ChunkedArray, rows: RowNumbers) -> pa.ChunkedArray:
+    """The same of a column in chunks, each for itself."""
+    pieces, start = [], 0
+    for chunk in column.chunks:
+        first, last = np.searchsorted(rows, [start, start + len(chunk)])
+        pieces += repeat(chunk, rows[first:last] - start).chunks
+        start += len(chunk)
+    return pa.chunked_array(pieces, column.type)
+
+
+def compact(table: pa.Table, most_bytes: int = _MOST_BYTES) -> Iterator[pa.RecordBatch]:
+    """A table as record batches, each of at most so many bytes or of one row; none of a table without rows."""
+    if table.num_rows > 1 and _bytes(table) > most_bytes:
+        half = table.num_rows // 2
+        yield from compact(table.slice(0, half), most_bytes)
+        yield from compact(table.slice(half), most_bytes)
+    elif table.num_rows:
+        yield one_batch(table)
+
+
+def one_batch(table: pa.Table) -> pa.RecordBatch:
+    """A table as one record batch.
+
+    Raises:
+        ColumnTypeError: A column has more than a record batch can hold.
+    """
+    arrays = []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        try:
+            is_long = field.type in (pa.string(), pa.binary()) and column.nbytes >= 2**31  # told before it is copied
+            array = column.combine_chunks() if not is_long else None
+        except pa.ArrowInvalid:
+            array = None
+        if not isinstance(array, pa.Array):
+            hint = "more than the 2 GiB that one record batch can hold: give a Table or a RecordBatchReader"
+            raise ColumnTypeError(field.name, str(field.type), hint)
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=table.schema)
+
+
+def _views(array: pa.Array, rows: RowNumbers) -> pa.Array:
+    valid, views, *data = array.buffers()
+    taken = pa.Array.from_buffers(pa.binary(16), len(array), [valid, views], offset=array.offset).take(pa.array(rows))
+    return pa.Array.from_buffers(array.type, len(rows), [*taken.buffers(), *data])
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
+
+
+def _is_wide(array: pa.Array, rows: RowNumbers) -> bool:
+    kind = array.type
+    if pa.types.is_dictionary(kind):  # its indices are what is copied
+        return False
+    if kind in (pa.string(), pa.binary(), pa.large_string(), pa.large_binary()):
+        lengths = pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+        return bool(lengths[rows].sum() > _WIDE * len(rows))
+    return bool(array.nbytes > _WIDE * len(array))
+
+
+def _bytes(table: pa.Table) -> int:
+    """What a compact copy takes, but for what batches share: dictionaries, and what views point at."""
+    return sum(column.nbytes for column in table.columns if not _is_shared(column.type))
+
+
+def _is_shared(kind: pa.DataType) -> bool:
+    if _is_view(kind) or pa.types.is_dictionary(kind):
+        return True
+    return pa.types.is_nested(kind) and any(_is_shared(kind.field(place).type) for place in range(kind.num_fields))

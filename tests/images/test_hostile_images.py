@@ -1,0 +1,162 @@
+"""A file that wants more than an image is worth is its row's error, before it has got it; nobody is warned."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import pytest
+from hostile import hostile_images
+from pictures import encode, jpeg, photo
+
+from emotion_ops import ClassifyEmotions, OptionError, RowError
+from emotion_ops.images.decode import open_encoded, upright_rgb
+from emotion_ops.images.decoder import PictureDecoder
+from emotion_ops.images.limits import Limits
+from emotion_ops.images.quiet import quiet
+
+DECODE_ALL = """
+import pickle, re, sys, time
+from pathlib import Path
+from emotion_ops.errors import RowError
+from emotion_ops.images.decoder import PictureDecoder
+from emotion_ops.images.limits import Limits
+
+def megabytes(line):
+    return int(re.search(line + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000
+
+decoder, found = PictureDecoder(Limits(), None), {}
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    encoded = path.read_bytes()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before, started = megabytes("VmRSS"), time.process_time()
+    try:
+        decoder(encoded, lambda amount: None)
+        error = None
+    except RowError as failed:
+        error = str(failed)
+    found[path.name] = error, megabytes("VmHWM") - before, time.process_time() - started
+    del encoded
+sys.stdout.buffer.write(pickle.dumps(found))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak of one image's memory")
+def test_hostile_files_are_their_rows_error_and_cost_neither_memory_nor_time(tmp_path: Path) -> None:
+    images = hostile_images()
+    for name, (encoded, _) in images.items():
+        (tmp_path / name).write_bytes(encoded)
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-c", DECODE_ALL, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"Warning" not in done.stderr
+    found = pickle.loads(done.stdout)
+    codes = {name: error and error.partition(":")[0] for name, (error, _, _) in found.items()}
+    assert codes == {name: code for name, (_, code) in images.items()}
+    assert all(len(error) < 300 and error.isprintable() for error, _, _ in found.values() if error)
+    most = {name: round(megabytes) for name, (_, megabytes, _) in found.items() if megabytes > 40}
+    assert most == {}, "megabytes above the encoded file"
+    assert {name: seconds for name, (_, _, seconds) in found.items() if seconds > 1} == {}
+
+
+def test_sides_and_frames_have_limits_of_their_own() -> None:
+    frames = {"save_all": True, "append_images": [photo(seed) for seed in range(4)]}
+    for form in ("PNG", "WEBP", "GIF", "TIFF", "AVIF"):
+        encoded = encode(photo(9), form, **frames)
+        assert upright_rgb(open_encoded(encoded, Limits(max_frames=5))).size == (97, 131)
+        with pytest.raises(RowError, match=r"^too_large: 5 frames or more, more than max_frames=4$"):
+            open_encoded(encoded, Limits(max_frames=4))
+    for form in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"):
+        encoded = encode(photo(), form)
+        assert upright_rgb(open_encoded(encoded, Limits(max_side=131))).size == (97, 131)
+        with pytest.raises(RowError, match=r"^too_large: 97 × 131 pixels, a side longer than max_side=130$"):
+            open_encoded(encoded, Limits(max_side=130))
+        with pytest.raises(RowError, match=r"^too_large: 97 × 131 pixels, more than max_pixels=12,706$"):
+            open_encoded(encoded, Limits(max_pixels=97 * 131 - 1))
+
+
+def test_the_first_picture_of_an_album_counts_as_it_would_alone() -> None:
+    album, alone = hostile_images()["JPEG that claims to be an album"][0], encode(photo(1), "JPEG")
+    decoder = PictureDecoder(Limits(), None)
+    assert (decoder(album, lambda amount: None) == decoder(alone, lambda amount: None)).all()
+
+
+def test_a_truncated_file_of_any_format_is_undecodable() -> None:
+    for form in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"):
+        encoded = encode(photo(), form)
+        for part in (0.1, 0.5, 0.9):
+            with pytest.raises(RowError, match=r"^undecodable: broken "):
+                upright_rgb(open_encoded(encoded[: int(len(encoded) * part)], Limits()))
+
+
+def test_a_users_filter_that_makes_warnings_errors_fails_no_row() -> None:
+    header = encode(photo(), "GIF")
+    frame = header.index(b"," + bytes(4)) + 5
+    large = header[:frame] + (9500).to_bytes(2, "little") + (9900).to_bytes(2, "little") + header[frame + 4 :]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("error")
+        assert open_encoded(large, Limits()).size == (9500, 9900)  # more than Pillow warns of
+        warnings.simplefilter("error")
+        assert open_encoded(large, Limits()).size == (9500, 9900)
+    assert caught == []
+
+
+def test_only_the_thread_that_decodes_is_quiet() -> None:
+    heard: list[bool] = []
+
+    def other() -> None:
+        try:
+            warnings.warn("from another thread", stacklevel=1)
+        except UserWarning:
+            heard.append(True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with quiet():
+            warnings.warn("from this thread", stacklevel=1)
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
+        with pytest.raises(UserWarning):
+            warnings.warn("after the block", stacklevel=1)
+    assert heard == [True]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("max_side", 0), ("max_frames", True), ("isolation", "fork"), ("decode_timeout", 0), ("decode_timeout", "1 s"),
+     ("decode_timeout", float("nan")), ("decode_memory", -1)],
+)  # fmt: skip
+def test_limits_that_cannot_work_are_refused_at_once(option: str, value: object) -> None:
+    with pytest.raises(OptionError, match=f"^{option}=.* cannot be used: give "):
+        ClassifyEmotions(**{option: value})
+
+
+def test_the_limits_stand_in_an_outputs_fingerprint_and_the_way_of_decoding_does_not(tiny_model: str) -> None:
+    """A job that a decoder has crashed goes on, in processes, where it was."""
+    from emotion_ops.lake.fingerprint import Recipe
+
+    def recipe(**options: object) -> Recipe:
+        return Recipe.of(ClassifyEmotions(model=tiny_model, **options), "all")
+
+    assert recipe(max_side=100) != recipe()
+    assert recipe(max_frames=100) != recipe()
+    assert recipe(isolation="process", decode_timeout=3, decode_memory=2**30) == recipe()
+
+
+def test_a_strip_that_a_resize_would_make_a_bomb_is_refused() -> None:
+    from PIL import Image
+
+    from emotion_ops.images.preprocess import Resize
+
+    shortest = Resize(224, Image.Resampling.BILINEAR, (224, 224))
+    with pytest.raises(RowError, match="too_large: 1 × 60,000 pixels would be resized to 224 × 13,440,000"):
+        PictureDecoder(Limits(), shortest)(encode(Image.new("L", (1, 60_000))), lambda amount: None)
+    assert PictureDecoder(Limits(), shortest)(jpeg(0, 30, 900), lambda amount: None).shape == (224, 224, 3)

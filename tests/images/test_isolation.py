@@ -1,0 +1,280 @@
+"""Under ``isolation="process"`` a decoder that crashes, hangs or fills memory costs its row, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import hostile_decoders
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+from pictures import every_mode, jpeg
+from test_bad_input import BAD_BYTES
+
+from emotion_ops import ClassifyEmotions, OptionError, RowError, RowErrorCode
+from emotion_ops.images.decoder import PictureDecoder
+from emotion_ops.images.isolation import DecoderPool, Stop, StoppedError
+from emotion_ops.images.limits import Limits
+from emotion_ops.images.loader import ImageLoader, pool_for
+from emotion_ops.images.location import Access
+from emotion_ops.images.memory import Memory
+from emotion_ops.images.preprocess import Resize
+from emotion_ops.operators.classify.session import build_transform, engine_of
+from emotion_ops.operators.rows import Flow, Rows
+from emotion_ops.operators.stream import answer
+
+TESTS = Path(__file__).parents[1] / "support"
+LIMIT = 2**28
+
+
+@pytest.fixture
+def pool() -> Iterator[DecoderPool]:
+    pool = DecoderPool(hostile_decoders.decode, 2.0, LIMIT)
+    yield pool
+    pool.close()
+
+
+def failure(pool: DecoderPool, encoded: bytes) -> str:
+    with pytest.raises(RowError) as caught:
+        pool.decode(encoded, lambda amount: None)
+    assert caught.value.code is RowErrorCode.UNDECODABLE
+    return caught.value.detail
+
+
+def gone(pids: list[int]) -> bool:
+    """Wait until processes have ended; the test's own timeout bounds it."""
+    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids):
+        time.sleep(0.05)
+    return True
+
+
+def run(script: str, arguments: Sequence[str] = (), **options: object) -> subprocess.Popen[str]:
+    paths = os.pathsep.join([str(TESTS), *sys.path])
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", script, *arguments], env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
+
+
+def test_whatever_a_decoder_does_costs_its_own_row_and_no_other(pool: DecoderPool, tiny_model: str) -> None:
+    bad = {
+        b"abort": "the decoder crashed (signal 6, Aborted)",
+        b"segfault": "the decoder crashed (signal 11, Segmentation fault)",
+        b"hang": "the decoder took longer than decode_timeout=2 seconds",
+        b"spin": "the decoder took longer than decode_timeout=2 seconds",
+        b"exit": "the decoder's process ended with code 3",
+        b"fill": f"the decoder needed more than the {LIMIT:,} bytes of decode_memory",
+        b"nonsense": "the decoder's process answered nonsense (41 bytes for 5 × 5 pixels)",
+        b"raise": 'the decoder failed (KeyError: "a parser\'s own mistake")',
+    }
+    cells: list[bytes] = []
+    for seed, cell in enumerate(bad):
+        cells += [cell, *(jpeg(seed, 40, 40) for _ in range(4))]
+    network = engine_of(ClassifyEmotions(model=tiny_model))
+    resize = build_transform(network.pixels)
+    # The tests' decoder does not resize; of a transform that is no ``Resize`` the loader knows that it must.
+    loader = ImageLoader(Access(), Limits(), "rgb", lambda picture: resize(picture), Memory(2**29), pool)
+    threads = ImageLoader(Access(), Limits(), "rgb", resize, Memory(2**29))
+    [(_, answers)] = answer([Rows(None, len(cells), cells.__getitem__)], network, loader, Flow(4, 4, 2**26))
+    good = [row for row, cell in enumerate(cells) if cell not in bad]
+    [(_, alone)] = answer([Rows(None, len(good), lambda row: cells[good[row]])], network, threads, Flow(4, 4, 2**26))
+    assert [str(error) for error in answers.errors if error] == [f"undecodable: {what}" for what in bad.values()]
+    assert [error is None for error in answers.errors] == [row in good for row in range(len(cells))]
+    np.testing.assert_allclose(answers.probabilities[good], alone.probabilities, atol=1e-6)
+
+
+def test_processes_and_threads_give_the_same_table(tiny_model: str, tmp_path: Path) -> None:
+    cells = [*every_mode().values(), *(cell for cell, _ in BAD_BYTES.values())]
+    (tmp_path / "picture.jpg").write_bytes(jpeg(5))
+    paths = pa.table({"image": ["picture.jpg", "gone.jpg", "../out.jpg", None]})
+    for table in (pa.table({"image": pa.array(cells, pa.binary())}), paths):
+        by_thread = ClassifyEmotions(model=tiny_model, root=tmp_path)(table)
+        by_process = ClassifyEmotions(model=tiny_model, root=tmp_path, isolation="process")(table)
+        assert by_process.equals(by_thread, check_metadata=True)
+
+
+def test_a_checkpoints_own_resize_stays_here_and_gives_the_same_pixels() -> None:
+    def own(picture: object) -> np.ndarray:
+        return Resize((20, 30), 3, None)(picture)  # type: ignore[arg-type]  # stands for a processor of transformers
+
+    loader = ImageLoader(Access(), Limits(), "rgb", own, Memory(2**29))
+    isolated = ImageLoader(Access(), Limits(), "rgb", own, Memory(2**29), pool_for(Limits(), own, 30.0, LIMIT))
+    for encoded in (jpeg(1), every_mode()["orientation 6 JPEG"]):
+        np.testing.assert_array_equal(isolated.load(encoded), loader.load(encoded))
+
+
+def test_the_memory_that_all_workers_fill_is_reserved_first() -> None:
+    pool, asked = DecoderPool(PictureDecoder(Limits(), None), 30.0, LIMIT), []
+    pool.decode(jpeg(0, 50, 40), asked.append)
+    pool.close()
+    assert asked == [50 * 40 * (5 + 12)]
+
+
+def test_a_worker_that_died_in_its_sleep_is_replaced_without_blaming_an_image(pool: DecoderPool) -> None:
+    pool.decode(jpeg(), lambda amount: None)
+    [worker] = pool.processes()
+    os.kill(worker, signal.SIGKILL)
+    assert gone([worker])
+    assert pool.decode(jpeg(), lambda amount: None).shape == (131, 97, 3)
+    assert (pool.lost, pool.processes() == [worker]) == (0, False)
+
+
+def test_workers_are_kept_between_images_and_load_neither_torch_nor_pyarrow(pool: DecoderPool) -> None:
+    assert failure(pool, b"modules") == "the decoder failed (LookupError: numpy, PIL)"
+    first = pool.processes()
+    assert failure(pool, b"raise")
+    assert pool.processes() == first
+
+
+def test_what_native_code_prints_of_an_image_reaches_nobody(
+    pool: DecoderPool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert pool.decode(b"shout", lambda amount: None).shape == (2, 2, 3)
+    assert capfd.readouterr() == ("", "")
+
+
+ORPHANS = """
+import sys, threading, time, hostile_decoders
+from emotion_ops.images.isolation import DecoderPool
+pool = DecoderPool(hostile_decoders.decode, 600.0, 2**28)
+pool.decode(b"shout", lambda amount: None)
+def work(what):
+    try: pool.decode(what, lambda amount: None)
+    except Exception: pass
+for what in (b"hang", b"spin"):
+    threading.Thread(target=work, args=[what], daemon=True).start()
+while len(pool.processes()) < 2:
+    time.sleep(0.01)
+time.sleep(0.5)
+print(*pool.processes(), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_workers_end_with_their_parent_even_while_a_decoder_hangs(how: signal.Signals) -> None:
+    with run(ORPHANS, start_new_session=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(workers) == 2
+        if how is signal.SIGINT:
+            os.killpg(parent.pid, how)  # as a terminal does
+        else:
+            parent.send_signal(how)
+        parent.wait()
+    assert gone(workers)
+
+
+STUCK = """
+import sys, threading, time, hostile_decoders
+from emotion_ops import ClassifyEmotions
+from emotion_ops.images.isolation import DecoderPool
+from emotion_ops.images.limits import Limits
+from emotion_ops.images.loader import ImageLoader
+from emotion_ops.images.location import Access
+from emotion_ops.images.memory import Memory
+from emotion_ops.operators.classify.session import engine_of, build_transform
+from emotion_ops.operators.rows import Flow, Rows
+from emotion_ops.operators.stream import answer
+pool = DecoderPool(hostile_decoders.decode, 600.0, 2**28)
+engine = engine_of(ClassifyEmotions(model="demo"))
+resize = build_transform(engine.pixels)
+loader = ImageLoader(Access(), Limits(), "rgb", lambda picture: resize(picture), Memory(2**28), pool)
+good, bad = sys.argv[1:3]
+def rows():
+    yield Rows(0, 1, lambda row: open(good, "rb").read())
+    yield Rows(1, 3, lambda row: bad.encode())
+    while len(pool.processes()) < 3:
+        time.sleep(0.01)
+    print(*pool.processes(), flush=True)
+    while True:
+        yield Rows(2, 1, lambda row: bad.encode())
+stream = answer(rows(), engine, loader, Flow(1, 3, 2**26))
+next(stream)
+print("ready", flush=True)
+"""
+ENDS = {
+    "closed": "stream.close(); [thread.join() for thread in threading.enumerate() if 'load' in thread.name]",
+    "left open": "raise SystemExit",
+    "interrupted": "next(stream)",
+}
+
+
+@pytest.mark.parametrize(("how", "bad"), [("closed", "hang"), ("left open", "spin"), ("interrupted", "hang")])
+def test_a_stream_that_ends_while_decoders_hang_does_not_wait_for_them(how: str, bad: str, tmp_path: Path) -> None:
+    (tmp_path / "good.jpg").write_bytes(jpeg())
+    with run(STUCK + ENDS[how], arguments=[str(tmp_path / "good.jpg"), bad], start_new_session=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(workers) == 3
+        assert parent.stdout.readline() == "ready\n"
+        if how == "interrupted":
+            os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
+        try:
+            parent.wait(60)  # decode_timeout is ten times as long
+        finally:
+            parent.kill()
+    assert gone(workers)
+
+
+def test_a_stream_that_ends_leaves_the_decoders_of_others_alone(pool: DecoderPool) -> None:
+    mine, theirs = Stop(), Stop()
+    with ThreadPoolExecutor(2) as threads:
+        hanging = [threads.submit(pool.decode, b"hang", lambda amount: None, stop) for stop in (mine, theirs)]
+        while len(pool.processes()) < 2:
+            time.sleep(0.01)
+        mine()
+        with pytest.raises(StoppedError):
+            hanging[0].result()
+        with pytest.raises(RowError, match="took longer than decode_timeout"):
+            hanging[1].result()
+    with pytest.raises(StoppedError):
+        pool.decode(jpeg(), lambda amount: None, mine)
+    assert pool.lost == 1
+    assert pool.decode(jpeg(), lambda amount: None).shape == (131, 97, 3)
+
+
+SCRIPT = """
+import os, pyarrow as pa
+from emotion_ops import ClassifyEmotions
+print("once")
+operator = ClassifyEmotions(model="demo", isolation="process")
+table = pa.table({"image": [open("picture.jpg", "rb").read()] * 3})
+print(operator(table).column("emotion_error").null_count, flush=True)
+child = os.fork()
+if child == 0:
+    print(operator(table).column("emotion_error").null_count, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print(operator(table).column("emotion_error").null_count, flush=True)
+"""
+
+
+def test_a_script_needs_no_main_guard_and_may_fork(tmp_path: Path) -> None:
+    (tmp_path / "picture.jpg").write_bytes(jpeg())
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "script.py"], cwd=tmp_path, env=environment,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout.split(), done.stderr) == (["once", "3", "3", "3"], "")
+
+
+def test_a_worker_that_cannot_start_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = DecoderPool(hostile_decoders.decode, 2.0, LIMIT)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(OptionError, match="isolation='process' cannot be used: the decoding process did not start"):
+        pool.decode(jpeg(), lambda amount: None)
+    monkeypatch.undo()
+    monkeypatch.setattr(sys, "path", ["/nowhere"])
+    with pytest.raises(OptionError, match=r"did not start .*No module named"):
+        pool.decode(jpeg(), lambda amount: None)

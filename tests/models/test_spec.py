@@ -1,0 +1,254 @@
+"""What a checkpoint's own files say of its labels and its pictures is obeyed to the letter, or refused at load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pictures import encode, jpeg, photo
+from PIL import Image
+
+from emotion_ops import (
+    ClassifyEmotions,
+    EmotionClassifier,
+    ModelError,
+    RowError,
+    UnsafeWeightsError,
+    UnsupportedModelError,
+)
+from emotion_ops.models.engine import load
+from emotion_ops.models.spec import pixels_of
+from emotion_ops.models.weights import locate
+from emotion_ops.testing import save_tiny_model
+
+CONFIG, PROCESSOR, PROCESSORS = "config.json", "preprocessor_config.json", "processor_config.json"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_tiny_model(tmp_path / "model")
+
+
+def change(folder: Path, name: str, *without: str, **settings: Any) -> None:
+    """Set and take out some keys of a JSON file."""
+    said = {**json.loads((folder / name).read_text()), **settings}
+    (folder / name).write_text(json.dumps({key: value for key, value in said.items() if key not in without}))
+
+
+def nest(folder: Path) -> None:
+    """Keep the image processor's settings where processors of text and images keep theirs."""
+    said = json.loads((folder / PROCESSOR).read_text())
+    (folder / PROCESSOR).unlink()
+    (folder / PROCESSORS).write_text(json.dumps({"processor_class": "SomeProcessor", "image_processor": said}))
+
+
+@pytest.mark.parametrize("key", ["AutoImageProcessor", "AutoFeatureExtractor"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_image_processor_with_code_of_its_own_is_refused_and_no_other_stands_in(
+    folder: Path, key: str, nested: bool
+) -> None:
+    change(folder, PROCESSOR, auto_map={key: "evil.Processor"})
+    (folder / "evil.py").write_text("raise SystemExit('ran')")
+    if nested:
+        nest(folder)
+    with pytest.raises(UnsafeWeightsError, match=r"evil\.Processor.*processor_config\.json"):
+        locate(str(folder), config_only=True)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_image_processor_of_a_class_that_transformers_lacks_is_refused_and_no_other_stands_in(
+    folder: Path, nested: bool
+) -> None:
+    change(folder, PROCESSOR, image_processor_type="GammaImageProcessor")
+    if nested:
+        nest(folder)
+    with pytest.raises(UnsupportedModelError, match="its image processor does not load"):
+        EmotionClassifier(model=str(folder)).predict([photo()])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"image_processor_type": "ViTImageProcessor"},
+        {"image_processor_type": "ViTImageProcessorFast"},
+        {"image_processor_type": "ViTImageProcessorPil"},
+        {"feature_extractor_type": "ViTFeatureExtractor"},
+        {},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_image_processor_of_transformers_is_known_by_each_name_it_ever_had(
+    folder: Path, said: dict[str, str], nested: bool
+) -> None:
+    expected = pixels_of(locate(str(folder)))
+    change(folder, PROCESSOR, "image_processor_type")
+    change(folder, PROCESSOR, **said)
+    if nested:
+        nest(folder)
+    found = pixels_of(locate(str(folder)))
+    assert (found.height, found.width, found.scale, found.offset) == (32, 32, expected.scale, expected.offset)
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_an_image_processors_file_that_is_no_json_object_is_refused(folder: Path, text: str) -> None:
+    (folder / PROCESSOR).write_text(text)
+    with pytest.raises(UnsupportedModelError, match=r"preprocessor_config\.json is no JSON"):
+        locate(str(folder))
+
+
+@pytest.mark.parametrize("settings", [{"auto_map": None}, {"size": "large"}, {"image_processor_type": 7}], ids=str)
+def test_an_image_processors_settings_that_mean_nothing_are_one_clear_error(
+    folder: Path, settings: dict[str, Any]
+) -> None:
+    change(folder, PROCESSOR, **settings)
+    with pytest.raises(UnsupportedModelError, match=r"image processor does not load|cannot process"):
+        EmotionClassifier(model=str(folder)).predict([photo()])
+
+
+@pytest.mark.parametrize("settings", [{"size": {"shortest_edge": 32}}, {"do_resize": False}], ids=str)
+def test_an_image_processor_whose_pictures_differ_in_size_is_refused_before_any_is_decoded(
+    folder: Path, settings: dict[str, Any]
+) -> None:
+    change(folder, PROCESSOR, **settings)
+    with pytest.raises(UnsupportedModelError, match=r"a batch needs one size; set size .*crop_size"):
+        load(str(folder), None, "cpu", "auto", "auto")
+
+
+def test_pictures_of_a_size_that_the_network_does_not_take_are_refused_before_any_is_decoded(folder: Path) -> None:
+    change(folder, PROCESSOR, size={"height": 48, "width": 40})
+    with pytest.raises(UnsupportedModelError, match=r"cannot take the 48 × 40 pixels .*; make size"):
+        load(str(folder), None, "cpu", "auto", "auto")
+
+
+def test_a_network_that_gives_other_numbers_than_one_for_each_label_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from transformers import ViTForImageClassification
+
+    forward = ViTForImageClassification.forward
+
+    def twice_as_many(self: Any, *args: Any, **options: Any) -> Any:
+        answer = forward(self, *args, **options)
+        answer.logits = torch.cat([answer.logits, answer.logits], dim=-1)
+        return answer
+
+    monkeypatch.setattr(ViTForImageClassification, "forward", twice_as_many)
+    with pytest.raises(UnsupportedModelError, match=r"gives 14 numbers, and its config\.json names 7 labels"):
+        load(str(folder), None, "cpu", "torch", "auto")
+
+
+LABELS = ("sad", "disgust", "angry", "neutral", "fear", "surprise", "happy")
+
+
+@pytest.mark.parametrize(
+    "id2label",
+    [
+        {str(index + 1): label for index, label in enumerate(LABELS)},
+        {str(index * 2): label for index, label in enumerate(LABELS)},
+        {f"0{index}": label for index, label in enumerate(LABELS)},
+        {label: str(index) for index, label in enumerate(LABELS)},
+        {**{str(index): label for index, label in enumerate(LABELS)}, "6": None},
+        list(LABELS),
+        "sad",
+    ],
+    ids=["from 1", "even", "two digits", "turned round", "null", "list", "string"],
+)
+def test_labels_that_are_not_numbered_from_0_on_are_refused_rather_than_bound_by_position(
+    folder: Path, id2label: object
+) -> None:
+    change(folder, CONFIG, id2label=id2label)
+    with pytest.raises(UnsupportedModelError, match="id2label does not give a name to each number"):
+        ClassifyEmotions(model=str(folder)).output_columns()
+
+
+def test_a_number_of_labels_that_is_no_number_is_refused(folder: Path) -> None:
+    change(folder, CONFIG, "id2label", "label2id", num_labels="seven")
+    with pytest.raises(UnsupportedModelError, match="num_labels is 'seven'"):
+        ClassifyEmotions(model=str(folder)).output_columns()
+
+
+@pytest.mark.parametrize("prefix", ["emotion", "face"])
+def test_a_label_that_would_be_a_second_error_column_is_refused(tmp_path: Path, prefix: str) -> None:
+    model = str(save_tiny_model(tmp_path, labels=("error", "happy", "sad")))
+    with pytest.raises(UnsupportedModelError, match=f"a second column '{prefix}_error'"):
+        ClassifyEmotions(model=model, prefix=prefix).output_columns()
+
+
+@pytest.fixture
+def convnext(tmp_path: Path) -> str:
+    """A checkpoint that resizes by its own image processor, since ours does not do what it does."""
+    import torch
+    from transformers import ConvNextConfig, ConvNextForImageClassification, ConvNextImageProcessorPil
+
+    torch.manual_seed(0)
+    sizes = {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2, "image_size": 64}
+    ConvNextForImageClassification(ConvNextConfig(**sizes)).save_pretrained(tmp_path)
+    ConvNextImageProcessorPil(size={"shortest_edge": 64}, crop_pct=0.875).save_pretrained(tmp_path)
+    return str(tmp_path)
+
+
+def test_a_strip_that_the_checkpoints_own_resize_would_make_a_bomb_of_costs_its_row(convnext: str) -> None:
+    strips = [encode(Image.new("RGB", size)) for size in ((60_000, 1), (1, 60_000))]
+    out = ClassifyEmotions(model=convnext)(pa.table({"image": [jpeg(), *strips, jpeg()]}))
+    first, *failed, last = out["emotion_error"].to_pylist()
+    assert (first, last) == (None, None)
+    assert all("shorter side of 64, would be 245,760,000" in error for error in failed)
+    assert all(error.startswith("too_large") for error in failed)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (
+            MemoryError(),
+            "too_large: the checkpoint's ConvNextImageProcessorPil failed on 97 × 130 pixels (MemoryError)",
+        ),
+        (
+            ZeroDivisionError("by 0"),
+            "unsupported: the checkpoint's ConvNextImageProcessorPil failed on 97 × 130 pixels (by 0)",
+        ),
+    ],
+    ids=["memory", "other"],
+)
+def test_a_picture_that_the_checkpoints_own_resize_fails_on_costs_its_row(
+    convnext: str, fault: Exception, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import ConvNextImageProcessorPil
+
+    resize = ConvNextImageProcessorPil.resize
+
+    def fails_on_one(self: Any, image: np.ndarray, *args: Any, **options: Any) -> np.ndarray:
+        if 130 in image.shape:
+            raise fault
+        return resize(self, image, *args, **options)
+
+    monkeypatch.setattr(ConvNextImageProcessorPil, "resize", fails_on_one)
+    table = pa.table({"image": [jpeg(), jpeg(0, 97, 130), jpeg()]})
+    assert ClassifyEmotions(model=convnext)(table)["emotion_error"].to_pylist() == [None, error, None]
+
+
+def test_a_picture_that_the_checkpoints_own_resize_brings_to_another_size_costs_its_row(
+    convnext: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transform = pixels_of(locate(convnext)).transform
+    assert transform(photo()).shape == (64, 64, 3)
+    monkeypatch.setattr("transformers.ConvNextImageProcessorPil.resize", lambda self, image, *args, **options: image)
+    with pytest.raises(RowError, match="97 × 131 pixels become 97 × 131, and the network takes 64 × 64"):
+        transform(photo())
+
+
+def test_a_network_of_broken_weights_is_not_blamed_on_the_precision_it_has(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.weight"] *= float("nan")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    for precision, hint in (("fp32", "choose another checkpoint"), ("bf16", 'give precision="fp32"')):
+        with pytest.raises(ModelError, match=f"no number, in {precision} on cpu; .*{hint}"):
+            EmotionClassifier(model=str(folder), precision=precision).predict([photo()])

@@ -1,0 +1,478 @@
+"""The report of a job tells what its outputs hold, whenever the job ends, and shows no more than it may."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pictures import jpeg
+
+from emotion_ops import (
+    ClassifyEmotions,
+    DatasetError,
+    DestinationConflictError,
+    EnrichReport,
+    ErrorBudgetExceededError,
+    OptionError,
+    enrich_dataset,
+)
+from emotion_ops.images.meter import Meter, StageTimes
+from emotion_ops.reports import page
+from emotion_ops.reports.findings import FailedRow, Findings
+from emotion_ops.reports.stages import Stages
+from emotion_ops.testing import save_tiny_model
+
+GOOD = [jpeg(seed, 40, 40) for seed in range(12)]
+CELLS = [*GOOD[:6], None, b"broken", *GOOD[6:], GOOD[0], b"broken", None, GOOD[3]]  # 14 good, 4 failed, 3 duplicates
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+def write(path: Path, cells: list[Any], row_group_size: int = 5, kind: pa.DataType | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table({"id": pa.array(range(len(cells))), "image": pa.array(cells, kind or pa.binary())})
+    pq.write_table(table, path, row_group_size=row_group_size)
+    return path
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    write(tmp_path / "source" / "a.parquet", CELLS)
+    write(tmp_path / "source" / "b.parquet", CELLS[::-1])
+    return tmp_path / "source"
+
+
+@pytest.fixture
+def operator(tiny_model: str) -> ClassifyEmotions:
+    return ClassifyEmotions(model=tiny_model)
+
+
+class Page(HTMLParser):
+    """A page taken apart; fails where a tag is not closed in its place."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.stack: list[str] = []
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+        self.close()
+        assert self.stack == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.stack[-1:] != ["style"]:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def read_report(out: Path, part: str = "") -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((out / "_emotion_ops" / f"report{part}.json").read_text())
+    return report
+
+
+def read_page(out: Path, part: str = "") -> Page:
+    return Page((out / "_emotion_ops" / f"report{part}.html").read_text())
+
+
+def test_every_number_is_what_the_outputs_hold(source: Path, operator: ClassifyEmotions, tmp_path: Path) -> None:
+    report = enrich_dataset(source, tmp_path / "out", operator)
+    files = [tmp_path / "out" / name for name in ("a.parquet", "b.parquet")]
+    table = pa.concat_tables([pq.read_table(file) for file in files])
+    columns = operator.output_columns()
+    labels, errors = table.column("emotion").to_pylist(), table.column("emotion_error").to_pylist()
+    matrix = np.stack([table.column(name).to_numpy() for name in columns.probabilities], axis=1)
+    matrix = matrix[[error is None for error in errors]]
+    assert (report.outcome, report.files, report.rows, report.images) == ("finished", 2, 36, 28)
+    assert report.labels == {label: labels.count(label) for label in columns.labels}
+    assert report.errors == Counter(error.partition(":")[0] for error in errors if error)
+    assert report.mean_probabilities == pytest.approx(
+        dict(zip(columns.labels, matrix.mean(axis=0), strict=True)), abs=1e-6
+    )
+    assert report.winning_probabilities == tuple(np.histogram(matrix.max(axis=1), bins=20, range=(0, 1))[0])
+    assert report.duplicates == 36 - 4 - 13  # 12 pictures and one broken image, each met for the first time once
+    assert report.duplicates_complete
+    assert report.bytes_written == sum(file.stat().st_size for file in files)
+    stored = [pq.read_metadata(file).row_group(group) for file in source.iterdir() for group in range(4)]
+    images = sum(group.column(1).total_compressed_size for group in stored)
+    assert report.bytes_read == images + sum(g.column(c).total_compressed_size for g in stored for c in range(2))
+
+
+def test_failed_rows_are_named_by_their_place_in_the_source(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    report = enrich_dataset(source, tmp_path / "out", operator)
+    assert len(report.failed_rows) == 8
+    for row in report.failed_rows:
+        file = pq.ParquetFile(row.source)
+        cell = file.read(["image"]).column(0)[row.row].as_py()
+        assert row.error.startswith("missing: " if cell is None else "unsupported: ")
+        before = sum(file.metadata.row_group(group).num_rows for group in range(row.row_group))
+        assert before <= row.row < before + file.metadata.row_group(row.row_group).num_rows
+    many = write(tmp_path / "many.parquet", [None] * 30 + [b"x"] * 30)
+    assert Counter(row.code for row in enrich_dataset(many, tmp_path / "many", operator).failed_rows) == {
+        "missing": 5, "unsupported": 5,
+    }  # fmt: skip
+
+
+def test_the_json_beside_the_outputs_is_the_report_that_is_returned(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    report = enrich_dataset(source, tmp_path / "out", operator)
+    stored = read_report(tmp_path / "out")
+    assert stored == report.to_dict()
+    assert set(stored) == {field.name for field in dataclasses.fields(EnrichReport)}
+    assert Stages(**stored["stages"]) == report.stages
+    assert [FailedRow(**row) for row in stored["failed_rows"]] == list(report.failed_rows)
+
+
+def test_the_stages_add_up_to_the_time_of_the_job(source: Path, operator: ClassifyEmotions, tmp_path: Path) -> None:
+    report = enrich_dataset(source, tmp_path / "out", dataclasses.replace(operator, answer_cache=0))
+    parts = dataclasses.asdict(report.stages)
+    threads = parts.pop("decoding_threads"), parts.pop("fetching_threads")
+    assert parts.pop("computing_threads") > 0
+    assert sum(parts.values()) == pytest.approx(report.seconds, abs=0.01)
+    assert min(parts["reading"], parts["journalling"], parts["writing"], threads[0]) > 0
+    assert threads[1] == 0  # there are no paths in the table
+
+
+def test_images_behind_paths_count_as_fetched_and_read(operator: ClassifyEmotions, tmp_path: Path) -> None:
+    for name in ("one.jpg", "two.jpg"):
+        (tmp_path / name).write_bytes(GOOD[0])
+    paths = write(tmp_path / "paths.parquet", ["one.jpg", "two.jpg", "three.jpg"], kind=pa.string())
+    rooted = dataclasses.replace(operator, root=str(tmp_path))
+    report = enrich_dataset(paths, tmp_path / "out", rooted)
+    assert report.stages.fetching_threads > 0
+    assert report.bytes_read > 2 * len(GOOD[0])
+    assert (report.duplicates, report.errors) == (1, {"not_found": 1})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        ({"compute": 6.0, "wait": 1.0, "decode": 5.0}, "The network is the limit: it ran 60%"),
+        ({"compute": 2.0, "wait": 7.0, "decode": 9.0}, "Decoding is the limit: the network waited 70%"),
+        ({"compute": 2.0, "wait": 7.0, "fetch": 9.0}, "Storage is the limit: the network waited 70%"),
+        ({"compute": 2.0, "read": 5.0}, "Storage is the limit: reading rows took 50%"),
+        ({"compute": 2.0, "journal": 1.0, "write": 4.0}, "Storage is the limit: writing took 50%"),
+        ({"compute": 3.0, "wait": 2.9, "read": 2.0}, "Nothing stands out: the network took the largest part"),
+        ({}, ""),
+    ],
+)
+def test_it_says_in_words_what_the_limit_was(seconds: dict[str, float], words: str) -> None:
+    stages = Stages.of(StageTimes({**seconds, "load": 100.0}), 130.0, 20.0)
+    assert stages.running == pytest.approx(10.0)
+    assert stages.limit().startswith(words)
+    assert stages.limit() or not words
+
+
+def test_a_job_over_its_error_budget_leaves_a_report_of_what_stopped_it(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    with pytest.raises(ErrorBudgetExceededError):
+        enrich_dataset(source, tmp_path / "out", operator, max_errors=1)
+    report = read_report(tmp_path / "out")
+    assert report["outcome"].startswith("stopped: ")
+    assert "max_errors=1" in report["outcome"]
+    assert (report["files"], report["images"] + sum(report["errors"].values())) == (0, report["rows"])
+    assert report["rows_waiting"] == report["rows"] > 0
+    assert sum(report["errors"].values()) == len(report["failed_rows"]) == 2
+    assert "stopped: " in read_page(tmp_path / "out").text
+    done = enrich_dataset(source, tmp_path / "out", operator)
+    assert (done.outcome, done.rows_from_journal, done.rows, done.rows_waiting) == ("finished", report["rows"], 36, 0)
+    assert sum(done.labels.values()) == done.images == 28
+
+
+def test_an_interrupted_or_crashed_job_reports_too_and_its_error_goes_on_as_it_is(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    class Stop(BaseException):
+        pass
+
+    cases = [
+        (KeyboardInterrupt(), "interrupted"),
+        (Stop(), "stop"),
+        (ValueError("https://u:pw@h/?sig=1"), "ValueError"),
+    ]
+    for number, (error, words) in enumerate(cases):
+
+        def fail(progress: object, error: BaseException = error) -> None:
+            raise error
+
+        with pytest.raises(type(error)) as caught:
+            enrich_dataset(source, tmp_path / str(number), operator, on_progress=fail)
+        assert caught.value is error
+        outcome = read_report(tmp_path / str(number))["outcome"]
+        assert outcome.startswith(f"stopped: {words}")
+        assert "pw" not in outcome
+
+
+def test_a_report_that_cannot_be_written_hides_no_error(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "out" / "_emotion_ops" / "report.json").mkdir(parents=True)  # nothing can be renamed onto a folder
+    with pytest.raises(ErrorBudgetExceededError):
+        enrich_dataset(source, tmp_path / "out", operator, max_errors=1)
+    assert "the report of this run could not be written" in caplog.text
+    with pytest.raises(DatasetError, match="cannot be written"):
+        enrich_dataset(source, tmp_path / "out", operator)
+    assert {path.name for path in (tmp_path / "out").glob("*.parquet")} == {"a.parquet", "b.parquet"}
+
+
+def test_a_job_that_is_refused_leaves_the_report_of_the_one_before(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    before = enrich_dataset(source, tmp_path / "out", operator).to_dict()
+    with pytest.raises(DestinationConflictError):
+        enrich_dataset(source, tmp_path / "out", dataclasses.replace(operator, max_bytes=10))
+    enrich_dataset(source, tmp_path / "out", operator, dry_run=True, sample_rows=0)
+    assert read_report(tmp_path / "out") == before
+
+
+def test_shards_and_single_files_have_reports_of_their_own(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    for shard in ((0, 2), (1, 2)):
+        enrich_dataset(source, tmp_path / "out", operator, shard=shard)
+    enrich_dataset(source / "a.parquet", tmp_path / "out" / "named.parquet", operator)
+    parts = ("-0-of-2", "-1-of-2", "-named.parquet")
+    assert {path.name for path in (tmp_path / "out" / "_emotion_ops").glob("report*")} == {
+        f"report{part}.{kind}" for part in parts for kind in ("json", "html")
+    }
+    assert sum(read_report(tmp_path / "out", part)["files"] for part in parts) == 3
+
+
+def test_killed_and_run_again_the_report_is_true(source: Path, tiny_model: str, tmp_path: Path) -> None:
+    """The child is killed when its second row group is journalled; the rerun counts what it left behind."""
+    code = (
+        "import os, signal, sys; from emotion_ops import ClassifyEmotions, enrich_dataset\n"
+        "def die(p):\n    if p.rows_done > 5: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"enrich_dataset({str(source)!r}, {str(tmp_path / 'out')!r}, ClassifyEmotions(model={tiny_model!r}), on_progress=die)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "out" / "_emotion_ops" / "report.json").exists()
+    operator = ClassifyEmotions(model=tiny_model)
+    report = enrich_dataset(source, tmp_path / "out", operator)
+    undisturbed = enrich_dataset(source, tmp_path / "right", operator)
+    assert report.rows_from_journal == 10
+    for name in (
+        "rows",
+        "images",
+        "errors",
+        "labels",
+        "failed_rows",
+        "winning_probabilities",
+        "bytes_written",
+        "files",
+    ):
+        if name != "bytes_written":  # the footer says when
+            assert getattr(report, name) == getattr(undisturbed, name), name
+    assert report.mean_probabilities == pytest.approx(undisturbed.mean_probabilities, abs=1e-6)
+    assert report.images_per_second * report.seconds == pytest.approx(26, abs=1)
+
+
+def test_the_page_is_well_formed_asks_nothing_of_the_network_and_has_every_number(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    report = enrich_dataset(source, tmp_path / "out", operator)
+    shown = read_page(tmp_path / "out")
+    assert {"script", "link", "iframe", "object"}.isdisjoint(tag for tag, _ in shown.tags)
+    assert all(
+        (image["src"] or "").startswith("data:image/jpeg;base64,") and image["alt"] for image in shown.all("img")
+    )
+    html = (tmp_path / "out" / "_emotion_ops" / "report.html").read_text()
+    assert not re.search(r"(src|href|url)\s*[=(]\s*[\"']?(https?:)?//", html)
+    assert "default-src 'none'" in html
+    for label, count in report.labels.items():
+        assert f"{label} {count} {page.in_percent(count / 28)} {report.mean_probabilities[label]:.3f}" in shown.text
+    for code, count in report.errors.items():
+        assert f"{code} {count} {page.in_percent(count / 36)}" in shown.text
+    for number, count in enumerate(report.winning_probabilities):
+        assert f"{number / 20:.2f} to {(number + 1) / 20:.2f} {count} " in shown.text
+    for row in report.failed_rows:
+        assert f"{row.source} {row.row_group} {row.row}" in shown.text
+    for words in ("rows 36", "with probabilities 28", "failed 8", "files written 2", "duplicates 19", report.limit):
+        assert words in shown.text, words
+
+
+def test_the_contact_sheet_shows_rows_of_every_file_with_their_own_answers(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    enrich_dataset(source, tmp_path / "out", operator)
+    shown = read_page(tmp_path / "out")
+    tables = {name: pq.read_table(tmp_path / "out" / f"{name}.parquet") for name in ("a", "b")}
+    cards = re.findall(r"(?:(\w+) (\d\.\d\d)|(\w+)) ([ab]), row (\d+)", shown.text)
+    assert len(cards) == 24
+    assert {card[3] for card in cards} == {"a", "b"}
+    for label, probability, code, name, row in cards:
+        answer = tables[name].slice(int(row), 1).to_pylist()[0]
+        assert answer["emotion"] == (label or None)
+        assert (answer["emotion_error"] or "").startswith(code)
+        if label:
+            assert f"{answer[f'emotion_{label}']:.2f}" == probability
+    assert len(shown.all("img")) == sum(1 for card in cards if card[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "pictures"),
+    [({}, True), ({"columns": ["-image"]}, False), ({"columns": "none"}, False), ({"contact_sheet": False}, False),
+     ({"columns": "none", "contact_sheet": True}, True)],
+)  # fmt: skip
+def test_pictures_are_shown_only_where_the_output_holds_them_anyway_or_on_demand(
+    options: dict[str, Any], pictures: bool, source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    enrich_dataset(source, tmp_path / "out", operator, **options)
+    html = (tmp_path / "out" / "_emotion_ops" / "report.html").read_text()
+    assert ("data:image" in html) is pictures
+    assert ("<img" in html) is pictures
+
+
+def test_pictures_behind_paths_are_shown_on_demand_only_and_never_from_outside_the_root(
+    operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    (tmp_path / "root").mkdir()
+    for place in ("root/in.jpg", "out.jpg"):
+        (tmp_path / place).write_bytes(GOOD[0])
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    cells = [{"bytes": None, "path": "in.jpg"}, {"bytes": None, "path": "../out.jpg"}, {"bytes": GOOD[1], "path": None}]
+    paths = write(tmp_path / "paths.parquet", cells, kind=kind)
+    rooted = dataclasses.replace(operator, root=str(tmp_path / "root"))
+    enrich_dataset(paths, tmp_path / "unasked", rooted)
+    enrich_dataset(paths, tmp_path / "asked", rooted, contact_sheet=True)
+    assert len(read_page(tmp_path / "unasked").all("img")) == 1
+    asked = read_page(tmp_path / "asked")
+    assert len(asked.all("img")) == 2
+    assert "forbidden" in asked.text
+
+
+def test_without_a_page_none_is_left_from_an_earlier_run(
+    source: Path, operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    enrich_dataset(source, tmp_path / "out", operator)
+    report = enrich_dataset(source, tmp_path / "out", operator, report_page=False)
+    assert report.page == ""
+    assert not list((tmp_path / "out" / "_emotion_ops").glob("*.html"))
+    with pytest.raises(OptionError, match="part of the page"):
+        enrich_dataset(source, tmp_path / "out", operator, report_page=False, contact_sheet=True)
+    with pytest.raises(OptionError, match='True, False or "auto"'):
+        enrich_dataset(source, tmp_path / "out", operator, contact_sheet="faces")  # type: ignore[arg-type]
+
+
+def test_html_in_names_labels_and_messages_is_text(tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    labels = tuple(f"<b>{number}</b>&amp;\"'" for number in range(200))
+    model = save_tiny_model(tmp_path / "model", labels=labels)
+    source = tmp_path / "source" / f"{evil}.parquet"
+    write(source, [evil, None, str(tmp_path / "good.jpg")], kind=pa.string())
+    (tmp_path / "good.jpg").write_bytes(GOOD[0])
+    report = enrich_dataset(source.parent, tmp_path / "out", ClassifyEmotions(model=str(model)), contact_sheet=True)
+    assert len(report.labels) == 200
+    shown = read_page(tmp_path / "out")
+    assert [image.get("onerror") for image in shown.all("img")] == [None]
+    assert len(shown.all("b")) == 3  # one for each card of the sheet
+    assert labels[0] in shown.text
+    assert evil in shown.text
+    assert "180 more labels" in shown.text
+
+
+def test_nothing_secret_is_in_the_report_or_on_the_page(operator: ClassifyEmotions, tmp_path: Path) -> None:
+    signed = "https://user:PASSWORD@example.org/a.jpg?X-Amz-Signature=SIGNATURE"
+    source = write(tmp_path / "source" / "a.parquet", [signed, "s3://KEY:PASSWORD@bucket/x", None], kind=pa.string())
+    enrich_dataset(source.parent, tmp_path / "out", operator, contact_sheet=True)
+    rooted = dataclasses.replace(operator, root="s3://KEY:PASSWORD@bucket/images?token=SIGNATURE")
+    report = enrich_dataset(source.parent, tmp_path / "out", rooted, overwrite=True, dry_run=True, sample_rows=0)
+    assert "root: None there, 's3://…@bucket/images" in report.planned[0].reason
+    stored = (tmp_path / "out" / "_emotion_ops").glob("report*")
+    for text in (json.dumps(report.to_dict(), ensure_ascii=False), *(path.read_text() for path in stored)):
+        assert "bucket" in text
+        assert not {"PASSWORD", "SIGNATURE", "KEY"} & set(re.findall(r"\w+", text))
+
+
+@pytest.mark.parametrize("on_error", ["null", "drop"])
+@pytest.mark.parametrize("cells", [[], [None, b"broken"], CELLS], ids=["no rows", "all failed", "some failed"])
+def test_reports_of_every_kind_of_job_have_a_page(
+    cells: list[Any], on_error: Any, tiny_model: str, tmp_path: Path
+) -> None:
+    source = write(tmp_path / "a.parquet", cells)
+    operator = ClassifyEmotions(model=tiny_model, on_error=on_error)
+    for files in (1, 0):  # the second time everything stands
+        report = enrich_dataset(source, tmp_path / "out", operator)
+        assert (report.files, report.rows) == (files, files * len(cells))
+        assert report.images + report.failed == report.rows
+        assert report.images == files * sum(cell is not None and len(cell) > 10 for cell in cells)
+        assert (report.mean_probabilities == {}) is (report.images == 0)
+        assert f"rows {report.rows}" in read_page(tmp_path / "out").text
+        json.dumps(report.to_dict(), allow_nan=False)
+    assert enrich_dataset(source, tmp_path / "new", operator, dry_run=True, sample_rows=0).outcome == "planned"
+    assert not (tmp_path / "new").exists()
+
+
+def test_threads_lose_no_duplicate_and_a_full_memory_says_at_least() -> None:
+    meter = Meter(duplicates=True)
+
+    def meet() -> None:
+        for number in range(2000):
+            meter.image(b"%d" % number)
+
+    threads = [threading.Thread(target=meet) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    measured = meter.take()
+    assert (measured.duplicates, measured.duplicates_complete) == (6000, True)
+    meter.image(b"0")
+    assert meter.take().duplicates == 1  # what was met before is remembered after it is taken
+
+
+def test_more_images_than_are_remembered_make_the_number_a_lower_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emotion_ops.images.meter._REMEMBERED", 8)
+    meter = Meter(duplicates=True)
+    for number in [*range(12), *range(12)]:
+        meter.image(b"%d" % number)
+    measured = meter.take()
+    assert (measured.duplicates, measured.duplicates_complete) == (8, False)
+
+
+def test_findings_of_parts_add_up_to_those_of_the_whole(operator: ClassifyEmotions) -> None:
+    answers = operator.columns_for(pa.chunked_array([pa.array(CELLS * 3, pa.binary())]))
+    columns = operator.output_columns()
+    whole, parts = Findings.of(answers, columns, "s", 0, 0), Findings()
+    for start in range(0, 54, 7):
+        parts.add(Findings.of(answers.slice(start, 7), columns, "s", 0, start))
+    assert dataclasses.replace(parts, totals=whole.totals) == whole
+    assert parts.totals == pytest.approx(whole.totals)
+    assert pickle.loads(pickle.dumps(whole)) == whole  # other processes can tell of theirs
+
+
+def test_the_reference_names_every_field_of_the_report() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+    section = text.partition("## The report")[2].partition("\n## ")[0]
+    for field in (*dataclasses.fields(EnrichReport), *dataclasses.fields(Stages), *dataclasses.fields(FailedRow)):
+        assert f"`{field.name}`" in section, field.name
