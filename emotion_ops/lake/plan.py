@@ -231,11 +231,11 @@ def orphaned_outputs(folder: Folder, plans: Sequence[FilePlan]) -> tuple[str, ..
     sources = {home_of(plan.source): plan.source for plan in plans}
     keys = [entry.key for entry in folder.entries() if entry.key not in planned]
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        gone = pool.map(lambda key: _has_vanished(folder, key, sources), keys)
+        gone = pool.map(lambda key: _has_orphaned(folder, key, sources), keys)
         return tuple(key for key, is_gone in zip(keys, gone, strict=True) if is_gone)
 
 
-def _has_vanished(folder: Folder, key: str, sources: Mapping[str, Folder]) -> bool:
+def _has_orphaned(folder: Folder, key: str, sources: Mapping[str, Folder]) -> bool:
     made_of = footer_of(folder, key).get(SOURCE_KEY)
     source = None if made_of is None else sources.get(made_of.decode())
     return source is not None and source.entry(key) is None

@@ -61,7 +61,7 @@ def render(report: EnrichReport, cards: Sequence[Card] = ()) -> str:
         files=shown[:_LISTED],
         more_files=max(0, len(shown) - _LISTED),
         orphaned=report.orphaned[:_LISTED],
-        more_vanished=max(0, len(report.orphaned) - _LISTED),
+        more_orphaned=max(0, len(report.orphaned) - _LISTED),
     )
 
 

@@ -391,15 +391,15 @@ def test_memory_that_ran_out_is_told_as_such_wherever_it_ran_out(error: Exceptio
     assert "mend the file" not in event["message"]
 
 
-@pytest.mark.parametrize("passing", [False, True])
-def test_whether_an_error_may_pass_is_said_where_it_is_raised_and_by_no_word_of_a_user(passing: bool) -> None:
-    told = {} if not passing else {"passing": True}
+@pytest.mark.parametrize("retryable", [False, True])
+def test_whether_an_error_may_pass_is_said_where_it_is_raised_and_by_no_word_of_a_user(retryable: bool) -> None:
+    told = {} if not retryable else {"retryable": True}
     for error in (
         DatasetError("/data/changed", "lies in the destination /data/changed-meanwhile", "give another", **told),
         DestinationConflictError("p", "stands already: the weights changed", "overwrite", **told),
         ModelNotFoundError("changed/meanwhile", "has no revision 'x'", "give a commit", **told),
     ):
-        assert _failed(pickle.loads(pickle.dumps(error)))["permanent"] is not passing
+        assert _failed(pickle.loads(pickle.dumps(error)))["permanent"] is not retryable
     assert _failed(ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow"))["permanent"]
     assert not _failed(DestinationBusyError("p", "is written", "wait"))["permanent"]
 
