@@ -5,23 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from emotion_ops.errors import RowError, RowErrorCode
+from emotion_ops.options import OptionGroup, option, whole_number
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one image may cost.
+class Limits(OptionGroup):
+    """What one image may cost. An image above a limit is not decoded; its row fails with ``too_large``.
 
-    Attributes:
-        max_bytes: Encoded bytes.
-        max_pixels: Width times height.
-        max_side: Width or height, whichever is longer. The default is the longest that a JPEG can have.
-        max_frames: Frames or pages. Only the first is decoded; a file that claims absurdly many is no picture.
+    Args:
+        max_bytes: Maximum size of one encoded image, in bytes.
+        max_pixels: Maximum width times height, of an encoded image or of decoded pixels.
+        max_side: Maximum width and maximum height, in pixels. The default is the maximum of the JPEG format.
+        max_frames: Maximum number of frames or pages in one file. Only the first is decoded.
     """
 
-    max_bytes: int = 64 * 2**20
-    max_pixels: int = 100_000_000
-    max_side: int = 65_535
-    max_frames: int = 10_000
+    max_bytes: int = option(whole_number, 64 * 2**20)
+    max_pixels: int = option(whole_number, 100_000_000)
+    max_side: int = option(whole_number, 65_535)
+    max_frames: int = option(whole_number, 10_000)
 
     @property
     def memory(self) -> int:
