@@ -1,0 +1,66 @@
+"""The public names and their modules: the one list, read by type checkers and by ``emotion_ops.lazy``."""
+
+from .errors import (
+    ColumnError as ColumnError,
+    ColumnExistsError as ColumnExistsError,
+    ColumnNotFoundError as ColumnNotFoundError,
+    ColumnTypeError as ColumnTypeError,
+    DatasetError as DatasetError,
+    DestinationBusyError as DestinationBusyError,
+    DestinationConflictError as DestinationConflictError,
+    EmotionOpsError as EmotionOpsError,
+    ErrorBudgetExceededError as ErrorBudgetExceededError,
+    FrameTypeError as FrameTypeError,
+    GateClosedError as GateClosedError,
+    MissingDependencyError as MissingDependencyError,
+    ModelError as ModelError,
+    ModelNotFoundError as ModelNotFoundError,
+    OptionError as OptionError,
+    RowError as RowError,
+    RowErrorCode as RowErrorCode,
+    RowFailedError as RowFailedError,
+    UnsafeWeightsError as UnsafeWeightsError,
+    UnsupportedModelError as UnsupportedModelError,
+)
+from .faces.detector import (
+    find_faces as find_faces,
+)
+from .integrations.frames import (
+    classify_emotions as classify_emotions,
+    explode_faces as explode_faces,
+    preview as preview,
+)
+from .lake.audit.clean import (
+    CleanReport as CleanReport,
+    clean_destination as clean_destination,
+)
+from .lake.audit.diff import (
+    DiffReport as DiffReport,
+    diff_datasets as diff_datasets,
+)
+from .lake.audit.status import (
+    DatasetStatus as DatasetStatus,
+    dataset_status as dataset_status,
+)
+from .lake.audit.verify import (
+    VerifyReport as VerifyReport,
+    verify_dataset as verify_dataset,
+)
+from .lake.enrich import (
+    enrich_dataset as enrich_dataset,
+)
+from .operators.classify.classifier import (
+    EmotionClassifier as EmotionClassifier,
+)
+from .operators.classify.columns import (
+    EMOTIONS as EMOTIONS,
+)
+from .operators.classify.operator import (
+    ClassifyEmotions as ClassifyEmotions,
+)
+from .reports.report import (
+    EnrichReport as EnrichReport,
+)
+from .version import (
+    __version__ as __version__,
+)
