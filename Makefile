@@ -1,21 +1,30 @@
-# One virtual environment, made once and again whenever the requirements change.
+# One virtual environment, made on first use and again whenever the requirements change.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
+# What is installed: this folder, or a wheel, as CI does.
+PACKAGE ?= .
+EXTRAS := airflow,faces,openvino,s3
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
+EDITABLE := $(if $(filter .,$(PACKAGE)),--editable)
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint types imports check notebook clean
+.PHONY: demo test quick lint types imports check development notebook clean
 
-demo: $(RUNTIME)  ## try it: draw faces, enrich them, print a table and write a contact sheet
+demo: $(RUNTIME)  ## try it: enrich drawn faces, print a table and write a contact sheet
 	$(BIN)/emotion-ops demo demo-output
 
 test: $(DEVELOPMENT)  ## the whole test suite
 	$(BIN)/python -m pytest
 
+quick: $(DEVELOPMENT)  ## the tests that need no server, no Airflow, no Spark and no killed process
+	$(BIN)/python -m pytest -m "not (airflow or spark or s3 or kills or browser)"
+
 lint: $(DEVELOPMENT)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	git ls-files -z | xargs -0 $(BIN)/codespell
 
 types: $(DEVELOPMENT)
 	$(BIN)/mypy
@@ -25,19 +34,23 @@ imports: $(DEVELOPMENT)
 
 check: lint types imports test  ## all that CI checks
 
-notebook: $(DEVELOPMENT)  ## run the tutorial notebook again and keep its outputs
+development: $(DEVELOPMENT)  ## the environment of all of these, and of pre-commit
+
+notebook: $(DEVELOPMENT)  ## run the tutorial notebook and store its outputs
 	$(BIN)/python scripts/run_notebook.py docs/tutorial.ipynb
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(RUNTIME): $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(PIP) $(EDITABLE) '$(PACKAGE)'
 	touch $@
 
+# Dependency groups need pip 25.1.
 $(DEVELOPMENT): $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) pip
+	$(PIP) --group dev $(EDITABLE) '$(PACKAGE)[$(EXTRAS)]'
 	touch $(RUNTIME) $@
 
 clean:
-	rm -rf $(VENV) demo-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist demo-output .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

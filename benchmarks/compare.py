@@ -9,7 +9,7 @@
 The contenders take turns, round by round and each round beginning with another; each turn is a process of its own, with
 the machine to itself. Loading and a first small run are not timed. Without ``--model`` the network is a ViT-B/16 of
 224 px with weights from a seed, and the images are drawn, 640 × 480 and some 100 KB. The other frameworks come with
-``pip install --constraint constraints.txt '.[bench]'``.
+``pip install --constraint constraints.txt --group bench``.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found, f"{about['processor']}, {about['cores']} cores; JPEGs of 640 × 480 in Parquet", options.chart
         )
     elif options.chart:
-        print("no chart: matplotlib is not installed; pip install --constraint constraints.txt '.[bench]'")
+        print("no chart: matplotlib is not installed; pip install --constraint constraints.txt --group bench")
 
 
 def _rounds(
@@ -141,7 +141,7 @@ def _chosen(words: list[str]) -> tuple[list[Contender], dict[str, str]]:
     """Contenders that run, and why the others do not."""
     wanted = [one for one in contenders() if not words or any(word in one.name for word in words)]
     left_out = {
-        one.name: f"{', '.join(one.missing())} not installed; pip install --constraint constraints.txt '.[bench]'"
+        one.name: f"{', '.join(one.missing())} not installed; pip install --constraint constraints.txt --group bench"
         for one in wanted
         if one.missing()
     }

@@ -61,7 +61,7 @@ def test_contenders_that_are_not_installed_are_left_out_with_the_command_that_ad
     chosen, left_out = compare._chosen(["Ray", "Daft", "datasets", "batch 1"])
     assert [one.name for one in chosen] == ["transformers.pipeline, batch 1"]
     assert left_out["Ray Data map_batches"] == (
-        "ray not installed; pip install --constraint constraints.txt '.[bench]'"
+        "ray not installed; pip install --constraint constraints.txt --group bench"
     )
     assert len(left_out) == 3
 
