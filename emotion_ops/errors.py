@@ -241,14 +241,14 @@ class GateClosedError(DatasetError):
 
 
 class RowError(EmotionOpsError):
-    """One image cannot be used.
+    """One row cannot be used. ``TableOperator.prepare`` raises it; the row fails and no other is affected.
 
     Args:
-        code: The stable code of what went wrong.
+        code: The stable code of what went wrong: a ``RowErrorCode``, or one of the operator's ``error_codes``.
         detail: What happened, with the values.
     """
 
-    def __init__(self, code: RowErrorCode, detail: str) -> None:
+    def __init__(self, code: str, detail: str) -> None:
         super().__init__(code, detail)
         self.code, self.detail = code, detail
 
@@ -267,7 +267,7 @@ class RowFailedError(RowError):
         where: The file and row group that the row counts in; empty for a stream or table.
     """
 
-    def __init__(self, code: RowErrorCode, detail: str, column: str, row: int, where: str = "") -> None:
+    def __init__(self, code: str, detail: str, column: str, row: int, where: str = "") -> None:
         super().__init__(code, detail)
         self.args = (code, detail, column, row, where)
         self.column, self.row, self.where = column, row, where
@@ -278,6 +278,22 @@ class RowFailedError(RowError):
             f"{where}row {self.row} of column {self.column!r}: {self.code}: {self.detail}; mend the row, or give "
             'on_error="null" (keep it, with the reason in the error column) or on_error="drop" (leave it out)'
         )
+
+
+class OperatorError(EmotionOpsError, TypeError):
+    """An operator breaks the contract of ``TableOperator``.
+
+    Args:
+        operator: The operator's name.
+        what: What happened.
+    """
+
+    def __init__(self, operator: str, what: str) -> None:
+        super().__init__(operator, what)
+        self.operator, self.what = operator, what
+
+    def __str__(self) -> str:
+        return f"operator {self.operator!r}: {self.what}; correct the operator (docs/your-own-operator.md)"
 
 
 class MissingDependencyError(EmotionOpsError, ImportError):

@@ -1,165 +1,296 @@
-"""Rows of a source on their way to their answers: what the stream takes, keeps and gives."""
+"""Rows on their way through an operator: what it is given, and what the stream keeps of each row."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from emotion_ops.errors import RowError
-from emotion_ops.images.cells import CellGetter
-from emotion_ops.operators.classify.face_loader import Crops
+from emotion_ops.images.cells import Cell, CellGetter, cell_of, cells_of, size_of
+from emotion_ops.images.decoder import Transform
+from emotion_ops.images.loader import ImageLoader
+from emotion_ops.operators.run import Run
 
 T = TypeVar("T")
 
 
+class ArrowColumn:
+    """An input column of a record batch."""
+
+    def __init__(self, name: str, array: pa.Array) -> None:
+        self._name, self._array = name, array
+        self._cells: CellGetter | None = None
+
+    def value(self, row: int) -> Any:
+        """The value of a row as a Python object; None where it is null."""
+        return self._array[row].as_py()
+
+    def cell(self, row: int) -> Cell:
+        """The image cell of a row; see ``emotion_ops.images.cells``."""
+        if self._cells is None:
+            self._cells = cells_of(self._array, self._name)
+        return self._cells(row)
+
+    def nbytes(self, row: int) -> int:
+        """Bytes that the row keeps in memory: the mean of the batch, since a batch is kept whole."""
+        return int(self._array.nbytes) // max(1, len(self._array))
+
+
+class ObjectColumn:
+    """An input column of Python objects: a pandas object column, or a list."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+
+    def value(self, row: int) -> Any:
+        """The object of a row; None where pandas has a missing value."""
+        value = self._values[row]
+        is_missing = type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+        return None if is_missing else value
+
+    def cell(self, row: int) -> Cell:
+        """The image cell of a row; see ``emotion_ops.images.cells``."""
+        return cell_of(self._values[row])
+
+    def nbytes(self, row: int) -> int:
+        """Bytes that the row keeps in memory, as far as is known without asking the object."""
+        value = self._values[row]
+        return size_of(value) if isinstance(value, bytes | memoryview | np.ndarray) else 0
+
+
+InputColumn = ArrowColumn | ObjectColumn
+
+
 @dataclass(frozen=True)
-class Rows(Generic[T]):
-    """Some rows of a table that come and go together.
+class RowBatch(Generic[T]):
+    """Rows of a source that come and go together.
 
     Attributes:
-        item: What they came as: a record batch, say.
+        item: What the caller knows them by: a record batch, for example.
         count: How many rows.
-        cell: A row's image, by its position.
+        columns: The operator's input columns by name.
     """
 
     item: T
     count: int
-    cell: CellGetter
+    columns: Mapping[str, InputColumn]
+
+    @classmethod
+    def from_arrow(cls, item: T, batch: pa.RecordBatch) -> RowBatch[T]:
+        """The rows of a record batch of input columns."""
+        columns = {name: ArrowColumn(name, batch.column(place)) for place, name in enumerate(batch.schema.names)}
+        return cls(item, batch.num_rows, columns)
+
+
+class ResultKnown(BaseException):
+    """Ends ``prepare`` early: the result of an equal input is known, or is being computed.
+
+    It is no ``Exception``, so that an operator's own handling of errors does not catch it.
+    """
+
+
+class Row(Mapping[str, Any]):
+    """One row of an operator's inputs, as ``prepare`` gets it in a loading thread.
+
+    A mapping from the names of the inputs to their values: ``row["prompt"]``. Images are read by ``row.image``.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, InputColumn],
+        number: int,
+        run: Run,
+        is_known: Callable[[bytes], bool] | None = None,
+    ) -> None:
+        self._columns, self._number, self.run, self.is_known = columns, number, run, is_known
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], run: Run) -> Row:
+        """A row that is not part of a table."""
+        return cls({name: ObjectColumn([value]) for name, value in values.items()}, 0, run)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._columns[name].value(self._number)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def cell(self, name: str) -> Cell:
+        """The image cell of an input, without reading what a path points to."""
+        return self._columns[name].cell(self._number)
+
+    def image(self, name: str, transform: Transform | None = None) -> NDArray[np.uint8]:
+        """Fetch and decode the image of an input, within the operator's access, limits and memory.
+
+        Args:
+            name: The input.
+            transform: Called with the upright RGB image while its memory is reserved; what it returns is returned.
+                Without one, all pixels are returned.
+
+        Returns:
+            uint8 (height, width, 3), RGB.
+
+        Raises:
+            RowError: The cell is null or holds no image, or the image cannot be fetched or decoded.
+        """
+        return self.load(name, self.run.loader(transform or np.asarray))
+
+    def load(self, name: str, loader: ImageLoader) -> NDArray[np.uint8]:
+        """What a loader makes of the image cell of an input; see ``image``.
+
+        Raises:
+            RowError: As ``image`` does.
+            ResultKnown: The stream has the result of an equal image, and needs no pixels.
+        """
+        loaded = loader.load_unless(self.cell(name), self.is_known)
+        if loaded is None:
+            raise ResultKnown
+        return loaded
 
 
 @dataclass(frozen=True)
-class FaceAnswers:
-    """What the network says of one picture's faces.
+class Parts:
+    """What a row is prepared to where it is several items: the faces of one image, for example.
 
     Attributes:
-        boxes: See ``Crops``.
-        count: See ``Crops``.
-        probabilities: float32 (faces, labels).
+        items: The items, one or more; each is computed on its own.
+        context: What ``finish`` gets beside their results.
     """
 
-    boxes: NDArray[np.float32]
-    count: int
-    probabilities: NDArray[np.float32]
+    items: Sequence[Any]
+    context: Any = None
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What the network says of some rows.
+class PartResults:
+    """The results of a row that was prepared to ``Parts``.
 
     Attributes:
-        probabilities: float32 (rows, labels); the rows that failed are undefined. Where faces were looked for, those
-            of the largest.
-        errors: For each row None, or why it has no probabilities.
-        faces: For each row its faces, where they were looked for and found.
+        results: One result for each item, in their order.
+        context: See ``Parts``.
     """
 
-    probabilities: NDArray[np.float32]
-    errors: list[RowError | None]
-    faces: list[FaceAnswers | None]
+    results: Sequence[Any]
+    context: Any = None
 
 
 @dataclass(frozen=True)
 class Flow:
-    """How much happens at once.
+    """How much a stream does at the same time.
 
     Attributes:
-        batch_size: Rows in one forward pass.
-        threads: Images that are loaded at the same time.
-        ahead_bytes: Encoded bytes of the rows from the first that is not loaded on; one row always may.
-        at_once: Batches that the network computes side by side.
-        most_pictures: Pictures that one row may bring.
+        batch_size: Items in one call of ``compute``.
+        threads: Rows that are prepared at the same time.
+        ahead_bytes: Bytes of the rows that are read ahead of the first that is not prepared; one row always may be.
+        concurrency: Calls of ``compute`` at the same time.
+        max_parts: Maximum items that one row may have.
     """
 
     batch_size: int
     threads: int
     ahead_bytes: int
-    at_once: int = 1
-    most_pictures: int = 1
+    concurrency: int = 1
+    max_parts: int = 1
 
     @property
     def batches(self) -> int:
-        """Batches that are with the network: those that it computes, and the next."""
-        return self.at_once + 1
+        """Batches that are handed to ``compute``: those that it works on, and the next."""
+        return self.concurrency + 1
 
     @property
-    def ahead_rows(self) -> int:
-        """Rows loading, and pictures ready or with the network: one more batch than it has, and work for each thread.
+    def window(self) -> int:
+        """Rows being prepared and items ready or in ``compute``: one batch more than it has, and work for each thread.
 
-        Where a row may bring many pictures, only so many rows load that each thread has its next, so that no more than
-        ``most_pictures`` of each of these come on top, and of the rows that the network has answered in part.
+        Where a row may have many items, only so many rows are prepared that each thread has its next one. So at most
+        ``max_parts`` items for each of these come on top, and for the rows that are computed in part.
         """
         return (self.batches + 1) * self.batch_size + 2 * self.threads
 
     @property
-    def reach_rows(self) -> int:
-        """Rows from the first that is not loaded on, however slow that one is; each is a few hundred bytes."""
-        return 32 * self.ahead_rows
+    def reach(self) -> int:
+        """Rows from the first that is not prepared on, however slow that one is; each takes a few hundred bytes."""
+        return 32 * self.window
 
 
 @dataclass(eq=False, slots=True)
-class OpenRows(Generic[T]):
-    """Rows of which some are not answered yet.
+class OpenBatch(Generic[T]):
+    """A batch of rows that is not finished.
 
     Attributes:
-        item: See ``Rows``.
-        cell: See ``Rows``; None once no cell is needed any more, so that the images may go.
-        first: The position of their first row in the whole source.
-        answers: Their answers as they come.
-        unsettled: How many of them are not loaded yet.
-        waiting: How many of them are not answered yet.
+        item: See ``RowBatch``.
+        columns: See ``RowBatch``; None once every row is prepared, so that the inputs can be freed.
+        first: The position of its first row in the whole source.
+        results: For each row its result or its error, as they come.
+        unprepared: Rows that may still need their inputs.
+        waiting: Rows without a result or an error.
+        finished: The appended columns.
     """
 
     item: T
-    cell: CellGetter | None
+    columns: Mapping[str, InputColumn] | None
     first: int
-    answers: Answers
-    unsettled: int
+    results: list[Any]
+    unprepared: int
     waiting: int
+    finished: pa.RecordBatch | None = None
 
 
 @dataclass(eq=False, slots=True)
-class Row(Generic[T]):
+class RowInFlight(Generic[T]):
     """One row on its way.
 
     Attributes:
-        owner: The rows that it came with.
-        row: Its position among them.
-        size: Encoded bytes that it keeps alive.
-        pixels: What the network takes, once it is loaded: (pictures, height, width, 3).
-        crops: Where these pictures are the faces of one.
-        error: Why it has no answer.
-        digest: The hash of its encoded image, once it is known.
-        answer: Its answer, where an equal image had one.
-        settled: Whether it has failed, or can fail no more.
-        queued: Whether it is to go to the network, or went.
-        sent: How many of its pictures went.
-        found: What the network says of its pictures, as it comes: float32 (pictures, labels).
-        waiting: How many of its pictures have no answer yet, once one has.
+        batch: The batch that it came with.
+        row: Its position in the batch.
+        nbytes: Bytes of its inputs that it keeps in memory.
+        items: Its items, once it is prepared.
+        parts: What it was prepared to, where that is ``Parts``.
+        error: Why it has no result.
+        digest: The hash of its input, once it is known.
+        result: Its result, where an equal input had one.
+        followers: Rows of equal input that wait for its result.
+        settled: Whether it has failed, or cannot fail any more.
+        queued: Whether its items are queued for ``compute``, or were.
+        sent: How many of its items were sent.
+        found: The results of its items, as they come.
+        missing: How many of its items have no result yet.
     """
 
-    owner: OpenRows[T]
+    batch: OpenBatch[T]
     row: int
-    size: int = 0
-    pixels: NDArray[np.uint8] | None = None
-    crops: Crops | None = None
+    nbytes: int = 0
+    items: Sequence[Any] | None = None
+    parts: Parts | None = None
     error: RowError | None = None
     digest: bytes | None = None
-    answer: NDArray[np.float32] | None = None
+    result: Any = None
+    followers: list[RowInFlight[T]] = field(default_factory=list)
     settled: bool = False
     queued: bool = False
     sent: int = 0
-    found: NDArray[np.float32] | None = None
-    waiting: int = 0
+    found: list[Any] = field(default_factory=list)
+    missing: int = 0
 
-    def add(self, part: slice, answers: NDArray[np.float32]) -> bool:
-        """Take the answers of some of its pictures; whether these were the last."""
-        assert self.pixels is not None
-        if self.found is None:
-            self.found = np.empty((len(self.pixels), answers.shape[1]), np.float32)
-            self.waiting = len(self.pixels)
-        self.found[part] = answers
-        self.waiting -= len(answers)
-        return not self.waiting
+    def prepared(self, item: Any) -> None:
+        """Take what ``prepare`` returned."""
+        self.parts = item if isinstance(item, Parts) else None
+        self.items = item.items if isinstance(item, Parts) else [item]
+        self.found, self.missing = [None] * len(self.items), len(self.items)
+
+    def add(self, part: slice, results: Sequence[Any]) -> bool:
+        """Take the results of some of its items; whether these were the last."""
+        self.found[part] = results
+        self.missing -= len(results)
+        return not self.missing
+
+    def whole_result(self) -> Any:
+        """What ``finish`` gets for the row, once all of its items have results."""
+        return self.found[0] if self.parts is None else PartResults(self.found, self.parts.context)

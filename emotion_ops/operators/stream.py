@@ -1,138 +1,131 @@
-"""The overlapped stream: while one batch is in the network, later rows are being fetched and decoded.
+"""The stream of an operator: while one batch is computed, later rows are prepared.
 
-    items ──▶ cells ──▶ [threads: fetch, decode, resize] ──▶ micro-batches ──▶ [engine] ──▶ answers, item by item
+    batches ──▶ rows ──▶ [threads: prepare] ──▶ batches of items ──▶ [compute] ──▶ results ──▶ [threads: finish]
 
-The caller's thread starts rows, threads load images, and a thread of its own runs the network, with the next batch at
-hand. Items are pulled by the caller's thread, or one ahead by another. Pillow and the engines let go of Python's lock
-while they compute, so that all overlap. The network takes rows in order, so that equal runs form equal batches; where
-it would have to wait for a row that loads slowly, it takes those behind it that are ready. Answers are put in their
-rows' places, and items come out in order.
+The caller's thread starts rows, threads prepare them, and a thread for each concurrent call runs ``compute``, with the
+next batch ready. Batches of rows are read by the caller's thread, or one ahead by another. What prepares and computes
+releases Python's lock, so all of it overlaps. ``compute`` gets rows in order, so that equal runs form equal batches.
+Where it would wait for one slow row, it gets later rows that are ready. Results go to the places of their rows, and
+batches come out in order.
 
-A row is one picture, or one for each face in it, which all go to the network with those of the rows beside it.
+A row may be several items, which go to ``compute`` together with those of other rows.
 
-Memory is bounded by the rows that are loading, ready or in the network (pictures of the network's size), by how
-far rows may run ahead of one that is slow, in number and in encoded bytes, and by the loader's own budget for decoded
-originals.
+Memory is bounded: by the rows that are prepared, ready or computed; by how far rows may run ahead of a slow one, in
+number and in bytes; and by the budget that loading images has.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 
-from emotion_ops.errors import ModelError, RowError
-from emotion_ops.images.cells import size_of
-from emotion_ops.images.loader import ImageLoader, Known
-from emotion_ops.models.engine import Engine
-from emotion_ops.operators.classify.face_loader import Crops, FaceLoader
+from emotion_ops.errors import OperatorError, RowError
 from emotion_ops.operators.read_ahead import Reading
-from emotion_ops.operators.result_cache import Recall
-from emotion_ops.operators.rows import Answers, FaceAnswers, Flow, OpenRows, Row, Rows
+from emotion_ops.operators.result_cache import ResultCache
+from emotion_ops.operators.rows import Flow, OpenBatch, ResultKnown, Row, RowBatch, RowInFlight
+from emotion_ops.operators.run import Run
+from emotion_ops.operators.session import Session
 
 T = TypeVar("T")
 
-_PATIENCE = 0.25  # seconds without any row becoming ready, after which a whole batch waits for none before it
+_PATIENCE = 0.25  # seconds without any row becoming ready, after which a whole batch does not wait for a slow one
 
 
-def answer(
-    source: Iterable[Rows[T]],
-    engine: Engine,
-    loader: ImageLoader | FaceLoader,
-    flow: Flow,
-    on_failure: Callable[[int, RowError], None] = lambda row, error: None,
-    recall: Recall | None = None,
-    *,
-    read_ahead: bool = False,
-) -> Iterator[tuple[T, Answers]]:
-    """Run the rows of a source through the network.
+class RowStream(Generic[T]):
+    """One stream. Threads change nothing of it but ``_events`` and ``_owners``.
 
     Args:
-        source: Rows to answer; pulled only as far ahead as the window needs.
-        engine: The network.
-        loader: What the threads do with a cell; its meter is told what the stages take. It serves this stream
-            alone, and is stopped at its end.
-        flow: How much happens at once.
-        on_failure: Told of each row that fails, in order, by its position in the whole source and why; what
+        session: The operator's steps.
+        run: What the rows share; its meter measures what the stages take.
+        name: The operator's name, for messages.
+        schema: The appended fields, the error field last.
+        cache: Results of equal inputs; None computes every row.
+        on_failure: Called for each row that fails, in order, with its position in the whole source and its error. What
             it raises ends the stream.
-        recall: Gives the answers of images that were met before, and is told of new ones. It serves this stream
-            alone, and is closed at its end. None computes every row; rows of many pictures need that.
-        read_ahead: Pull the source in a thread of its own, one item ahead, so that the network has work while a
-            store is slow to answer; otherwise in the caller's.
-
-    Yields:
-        Each item with its answers, in the order of ``source``. A row that fails costs that row only.
-
-    Raises:
-        ModelError: The network gave a number that is none (an overflow in fp16, say).
     """
-    stream = _Stream[T](engine, loader, flow, on_failure, recall)
-    try:
-        yield from stream.run(source, read_ahead=read_ahead)
-    finally:
-        stream.end()
-
-
-class _Stream(Generic[T]):
-    """The state of ``answer``; the threads touch nothing of it but ``_events``."""
 
     def __init__(
         self,
-        engine: Engine,
-        loader: ImageLoader | FaceLoader,
-        flow: Flow,
-        on_failure: Callable[[int, RowError], None],
-        recall: Recall | None,
+        session: Session,
+        run: Run,
+        name: str,
+        schema: pa.Schema,
+        cache: ResultCache | None = None,
+        on_failure: Callable[[int, RowError], None] | None = None,
     ) -> None:
-        self._engine, self._loader, self._flow = engine, loader, flow
-        self._on_failure, self._recall, self._meter = on_failure, recall, loader.meter
-        self._pool = ThreadPoolExecutor(flow.threads, thread_name_prefix="emotion-ops-load")
-        self._network = ThreadPoolExecutor(flow.at_once, thread_name_prefix="emotion-ops-network")
-        self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()  # what the threads have done: how to go on
-        self._loading = 0  # rows
-        self._computing = 0  # batches that are with the network
-        self._computing_pictures = 0
-        self._overtaking = 0  # pictures of rows that are ready, behind one that is not
-        self._batch: deque[Row[T]] = deque()
-        self._queued = 0  # pictures of the rows in it that are still to go
-        self._unsettled: deque[Row[T]] = deque()  # every row that was started, from the first unsettled one on
+        self._session, self._run, self._cache, self._meter = session, run, cache, run.meter
+        self._name, self._schema, self._on_failure = name, schema, on_failure
+        self._flow = flow = Flow(
+            session.batch_size, run.threads, run.ahead_bytes, session.concurrency, session.max_parts
+        )
+        self._pool = ThreadPoolExecutor(flow.threads, thread_name_prefix="emotion-ops-prepare")
+        self._computers = ThreadPoolExecutor(flow.concurrency, thread_name_prefix="emotion-ops-compute")
+        self._finishers = ThreadPoolExecutor(flow.threads, thread_name_prefix="emotion-ops-finish")
+        self._events: SimpleQueue[Callable[[], None]] = SimpleQueue()  # what threads have done: how to go on
+        self._preparing = 0  # rows
+        self._computing = 0  # batches
+        self._finishing = 0  # batches of rows
+        self._computing_items = 0
+        self._ready_items = 0  # of rows that are ready, behind one that is not
+        self._batch: deque[RowInFlight[T]] = deque()
+        self._queued_items = 0
+        self._unsettled: deque[RowInFlight[T]] = deque()  # every row that was started, from the first unsettled one on
         self._unsettled_bytes = 0
-        self._ready: set[bytes] = set()  # digests of rows that are ready
-        self._followers: dict[bytes, list[Row[T]]] = {}  # rows that wait for an equal image's answer, by digest
-        self._following = self._following_bytes = 0
-        self._open: deque[OpenRows[T]] = deque()
-        self._reading: Reading[Rows[T]] | None = None
+        self._lock = threading.Lock()
+        self._owners: dict[bytes, RowInFlight[T]] = {}  # rows that compute the result of an input, by its digest
+        self._following = self._following_bytes = 0  # rows that wait for the result of an equal one
+        self._open: deque[OpenBatch[T]] = deque()
+        self._reading: Reading[RowBatch[T]] | None = None
 
-    def run(self, source: Iterable[Rows[T]], *, read_ahead: bool) -> Iterator[tuple[T, Answers]]:
-        """See ``answer``."""
+    def run(self, source: Iterable[RowBatch[T]], *, read_ahead: bool = False) -> Iterator[tuple[T, pa.RecordBatch]]:
+        """Run the rows of a source through the operator, once.
+
+        Args:
+            source: Batches of rows; read only as far ahead as the window needs.
+            read_ahead: Read the source in a thread, one batch ahead; else in the caller's thread.
+
+        Yields:
+            Each batch's item with its appended columns, in the order of the source.
+
+        Raises:
+            OperatorError: ``compute`` or ``finish`` gave another number of values than it was asked for.
+        """
+        try:
+            yield from self._run_all(source, read_ahead=read_ahead)
+        finally:
+            self._end()
+
+    def _run_all(self, source: Iterable[RowBatch[T]], *, read_ahead: bool) -> Iterator[tuple[T, pa.RecordBatch]]:
         reading = self._reading = Reading(source, self._meter, self._events if read_ahead else None)
         rows = self._rows(reading)
-        while not reading.ended or self._loading or self._batch or self._computing:
-            while self._has_room() and not self._has_answered() and (row := next(rows, None)) is not None:
+        while not reading.ended or self._open:
+            while self._has_room() and not self._has_finished() and (row := next(rows, None)) is not None:
                 self._start(row)
-                self._hand_over()
-            if not self._has_answered():
+                self._continue_without_waiting()
+            if not self._has_finished():
                 if self._is_due(reading.ended):
-                    self._predict()
-                elif self._loading or self._computing or reading.is_coming:
+                    self._send_batch()
+                elif self._preparing or self._computing or self._finishing or reading.is_coming:
                     self._wait()
-            while self._has_answered():
-                answered = self._open.popleft()
-                yield answered.item, answered.answers
+            while self._has_finished():
+                batch = self._open.popleft()
+                assert batch.finished is not None
+                yield batch.item, batch.finished
 
-    def _has_answered(self) -> bool:
-        """Whether the first item is answered whole, and is to go before anything else comes."""
-        return bool(self._open) and self._open[0].waiting == 0
+    def _has_finished(self) -> bool:
+        """Whether the first batch of rows is finished, and must go out before anything else comes."""
+        return bool(self._open) and self._open[0].finished is not None
 
-    def _hand_over(self) -> None:
-        """Give the network what is ready, without waiting: reading on may take long."""
-        while self._loading or self._computing:
+    def _continue_without_waiting(self) -> None:
+        """Send what is ready to ``compute``: reading on may take long."""
+        while self._preparing or self._computing or self._finishing:
             try:
                 go_on = self._events.get_nowait()
             except Empty:
@@ -140,63 +133,63 @@ class _Stream(Generic[T]):
             go_on()
             self._settle()
             if self._is_due(ended=False):
-                self._predict()
+                self._send_batch()
 
-    def end(self) -> None:
-        """Stop what is under way, all of it, also where a second Ctrl-C interrupts one of these."""
+    def _end(self) -> None:
+        """Stop all that is under way, also where a second Ctrl-C interrupts one of these calls."""
         with contextlib.ExitStack() as last_first:
             if self._reading is not None:
                 last_first.callback(self._reading.end)
-            if self._recall is not None:
-                last_first.callback(self._recall.close)
-            last_first.callback(self._loader.stop)
-            last_first.callback(self._network.shutdown, cancel_futures=True)  # a fork must not meet it half way
+            last_first.callback(self._run.stop)
+            last_first.callback(self._finishers.shutdown, wait=False, cancel_futures=True)
+            last_first.callback(self._computers.shutdown, cancel_futures=True)  # a fork must not meet it half way
             last_first.callback(self._pool.shutdown, wait=False, cancel_futures=True)
 
-    def _rows(self, reading: Reading[Rows[T]]) -> Iterator[Row[T] | None]:
+    def _rows(self, reading: Reading[RowBatch[T]]) -> Iterator[RowInFlight[T] | None]:
         """The rows of the source, and None whenever the next is not there yet."""
-        first, labels = 0, len(self._engine.labels)
+        first = 0
         while not reading.ended:
             rows = reading.take()
             if rows is None:
                 yield None
                 continue
-            answers = Answers(np.empty((rows.count, labels), np.float32), [None] * rows.count, [None] * rows.count)
-            owner = OpenRows(rows.item, rows.cell, first, answers, rows.count, rows.count)
-            self._open.append(owner)
+            batch = OpenBatch(rows.item, rows.columns, first, [None] * rows.count, rows.count, rows.count)
+            self._open.append(batch)
             first += rows.count
+            if not rows.count:
+                self._finish(batch)
             for row in range(rows.count):
-                yield Row(owner, row)
+                yield RowInFlight(batch, row)
 
     def _has_room(self) -> bool:
         if self._has_full_window():
             return False
         rows, size = max(len(self._unsettled), self._following), self._unsettled_bytes + self._following_bytes
-        return not rows or (rows < self._flow.reach_rows and size < self._flow.ahead_bytes)
+        return not rows or (rows < self._flow.reach and size < self._flow.ahead_bytes)
 
     def _has_full_window(self) -> bool:
-        if self._flow.most_pictures > 1 and self._loading >= 2 * self._flow.threads:
+        if self._flow.max_parts > 1 and self._preparing >= 2 * self._flow.threads:
             return True
-        pictures = self._loading + self._overtaking + self._queued + self._computing_pictures
-        return pictures >= self._flow.ahead_rows
+        items = self._preparing + self._ready_items + self._queued_items + self._computing_items
+        return items >= self._flow.window
 
     def _is_due(self, ended: bool) -> bool:
-        """Whether the network is to have the next batch: a whole one, or what is left when no row will fill it."""
+        """Whether the next batch is to be computed: a whole one, or what is left when no row will fill it."""
         if self._computing >= self._flow.batches:
             return False
-        if self._queued >= self._flow.batch_size:
+        if self._queued_items >= self._flow.batch_size:
             return True
         is_last = ended or (not self._computing and not self._has_room())
-        return bool(self._batch) and not self._loading and is_last
+        return bool(self._batch) and not self._preparing and is_last
 
     def _wait(self) -> None:
-        """Wait for a row or a batch; or, where a row takes long, fill the batch from those that are ready."""
+        """Wait for what threads do; or, where a row takes long, fill the batch from those that are ready."""
         patience = None
-        if self._computing < self._flow.batches and self._queued + self._overtaking >= self._flow.batch_size:
-            has_idle_threads = self._has_full_window() and self._loading < self._flow.threads
+        if self._computing < self._flow.batches and self._queued_items + self._ready_items >= self._flow.batch_size:
+            has_idle_threads = self._has_full_window() and self._preparing < self._flow.threads
             patience = 0.0 if has_idle_threads else _PATIENCE
         try:
-            with self._meter.time("network" if self._computing else "wait" if self._loading else "read"):
+            with self._meter.time("network" if self._computing else "wait" if self._preparing else "read"):
                 go_on = self._events.get(timeout=patience)
         except Empty:
             self._overtake()
@@ -206,174 +199,197 @@ class _Stream(Generic[T]):
 
     def _overtake(self) -> None:
         for row in self._unsettled:
-            if self._queued >= self._flow.batch_size:
+            if self._queued_items >= self._flow.batch_size:
                 return
-            if row.pixels is not None and not row.queued:
+            if row.items is not None and not row.queued:
                 self._queue(row)
 
-    def _queue(self, row: Row[T]) -> None:
-        assert row.pixels is not None
+    def _queue(self, row: RowInFlight[T]) -> None:
+        assert row.items is not None
         row.queued = True
-        self._overtaking -= len(row.pixels)
-        self._queued += len(row.pixels)
+        self._ready_items -= len(row.items)
+        self._queued_items += len(row.items)
         self._batch.append(row)
 
-    def _start(self, row: Row[T]) -> None:
+    def _start(self, row: RowInFlight[T]) -> None:
+        assert row.batch.columns is not None
+        row.nbytes = sum(column.nbytes(row.row) for column in row.batch.columns.values())
         self._unsettled.append(row)
-        self._load(row, self._known(row))
-        self._unsettled_bytes += row.size
-        self._settle()  # a cell that cannot be read has failed already
+        self._unsettled_bytes += row.nbytes
+        self._prepare(row, known=self._is_known if self._cache is not None else None)
 
-    def _load(self, row: Row[T], known: Known | None) -> None:
-        assert row.owner.cell is not None
+    def _prepare(self, row: RowInFlight[T], known: Callable[[RowInFlight[T], bytes], bool] | None) -> None:
+        assert row.batch.columns is not None
+        is_known = None if known is None else lambda digest: known(row, digest)
+        view = Row(row.batch.columns, row.row, self._run, is_known)
+        self._preparing += 1
+        done = self._pool.submit(self._prepared, view)
+        done.add_done_callback(lambda done: self._events.put(lambda: self._take(row, done)))
+
+    def _prepared(self, row: Row) -> Any:
+        """What a row is prepared to; ``ResultKnown`` where that is not needed. Runs in a thread."""
         try:
-            cell = row.owner.cell(row.row)
+            return self._session.prepare(row)
+        except ResultKnown:
+            return ResultKnown
         except RowError as error:
-            self._fail(row, error)
-            return
-        row.size = size_of(cell)
-        self._loading += 1
-        pixels = self._pool.submit(self._loader.load_unless, cell, known)
-        pixels.add_done_callback(lambda done: self._events.put(lambda: self._take(row, done)))
+            error.__context__ = error.__cause__ = None
+            raise error.with_traceback(None) from None  # its frames would keep the row's data in memory
 
-    def _known(self, row: Row[T]) -> Known | None:
-        """What a loading thread asks of an encoded image before it decodes it."""
-        recall, meter = self._recall, self._meter
-        if recall is None and not meter.counts_duplicates:
-            return None
+    def _is_known(self, row: RowInFlight[T], digest: bytes) -> bool:
+        """Whether the result of an input is known, or another row computes it. Runs in a thread."""
+        assert self._cache is not None
+        with self._lock:
+            row.digest, row.result = digest, self._cache.get(digest)
+            return row.result is not None or self._owners.setdefault(digest, row) is not row
 
-        def known(digest: bytes) -> bool:
-            if row.digest is None:
-                meter.image(digest)
-            row.digest = digest
-            if recall is None:
-                return False
-            row.answer, is_claimed = recall.claim(digest)
-            return not is_claimed
-
-        return known
-
-    def _take(self, row: Row[T], pixels: Future[NDArray[np.uint8] | Crops | None]) -> None:
-        self._loading -= 1
-        error = pixels.exception()
+    def _take(self, row: RowInFlight[T], done: Future[Any]) -> None:
+        self._preparing -= 1
+        error = done.exception()
         if isinstance(error, RowError):
             self._fail(row, error)
         elif error is not None:
             raise error
-        elif (loaded := pixels.result()) is not None:
-            row.crops = loaded if isinstance(loaded, Crops) else None
-            row.pixels = loaded.pixels if isinstance(loaded, Crops) else loaded[np.newaxis]
+        elif (item := done.result()) is not ResultKnown:
+            row.prepared(item)
+            assert row.items is not None
             row.settled = True
-            self._overtaking += len(row.pixels)
-            if self._recall is not None and row.digest is not None:
-                self._ready.add(row.digest)
-                for follower in self._followers.get(row.digest, ()):
-                    follower.settled = True
-        elif row.answer is not None:
-            self._answer(row, row.answer, recalled=True)
+            for follower in row.followers:
+                follower.settled = True
+            self._free_inputs(row)
+            if row.items:
+                self._ready_items += len(row.items)
+            else:
+                self._complete(row)
+        elif row.result is not None:
+            self._answer(row, row.result)
         else:
             self._follow(row)
 
-    def _follow(self, row: Row[T]) -> None:
-        """Have a row wait for the answer of an equal one."""
-        assert self._recall is not None
+    def _follow(self, row: RowInFlight[T]) -> None:
+        """Have a row wait for the result of an equal one."""
         assert row.digest is not None
-        if self._recall.is_coming(row.digest):
-            self._followers.setdefault(row.digest, []).append(row)
-            self._following += 1
-            self._following_bytes += row.size
-            row.settled = row.digest in self._ready
-        else:  # it came, or came to nothing, just now
-            self._load(row, self._known(row))
+        owner = self._owners.get(row.digest)
+        if owner is None:  # its result came just now, or it failed
+            self._prepare(row, known=self._is_known)
+            return
+        owner.followers.append(row)
+        row.settled = owner.settled
+        self._following += 1
+        self._following_bytes += row.nbytes
 
-    def _released(self, digest: bytes) -> list[Row[T]]:
-        """The rows that waited for an image, which do so no more."""
-        rows = self._followers.pop(digest, [])
-        self._following -= len(rows)
-        self._following_bytes -= sum(row.size for row in rows)
-        return rows
+    def _release(self, owner: RowInFlight[T]) -> list[RowInFlight[T]]:
+        """The rows that waited for a row, which no longer do."""
+        with self._lock:
+            if owner.digest is not None and self._owners.get(owner.digest) is owner:
+                del self._owners[owner.digest]
+        followers, owner.followers = owner.followers, []
+        self._following -= len(followers)
+        self._following_bytes -= sum(row.nbytes for row in followers)
+        return followers
 
-    def _predict(self) -> None:
-        batch: list[tuple[Row[T], slice]] = []
+    def _send_batch(self) -> None:
+        parts: list[tuple[RowInFlight[T], slice]] = []
         room = self._flow.batch_size
         while room and self._batch:
             row = self._batch[0]
-            assert row.pixels is not None
-            part = slice(row.sent, min(row.sent + room, len(row.pixels)))
-            batch.append((row, part))
+            assert row.items is not None
+            part = slice(row.sent, min(row.sent + room, len(row.items)))
+            parts.append((row, part))
             room -= part.stop - part.start
             row.sent = part.stop
-            if row.sent == len(row.pixels):
+            if row.sent == len(row.items):
                 self._batch.popleft()
-        pictures = self._flow.batch_size - room
-        self._queued -= pictures
+        count = self._flow.batch_size - room
+        self._queued_items -= count
         self._computing += 1
-        self._computing_pictures += pictures
-        computed = self._network.submit(self._compute, batch)
-        computed.add_done_callback(lambda done: self._events.put(lambda: self._receive(batch, done)))
+        self._computing_items += count
+        done = self._computers.submit(self._compute, parts, count)
+        done.add_done_callback(lambda done: self._events.put(lambda: self._receive(parts, count, done)))
 
-    def _compute(self, batch: list[tuple[Row[T], slice]]) -> NDArray[np.float32]:
-        with self._meter.time("compute", 1 / self._flow.at_once):
-            pictures = np.concatenate([row.pixels[part] for row, part in batch if row.pixels is not None])
-            return self._engine.predict(pictures)
+    def _compute(self, parts: list[tuple[RowInFlight[T], slice]], count: int) -> Sequence[Any]:
+        with self._meter.time("compute", 1 / self._flow.concurrency):
+            items = [item for row, part in parts if row.items is not None for item in row.items[part]]
+            results = self._session.compute(items)
+        if len(results) != count:
+            raise OperatorError(self._name, f"compute gave {len(results)} results for {count} items")
+        return results
 
-    def _receive(self, batch: list[tuple[Row[T], slice]], computed: Future[NDArray[np.float32]]) -> None:
+    def _receive(self, parts: list[tuple[RowInFlight[T], slice]], count: int, done: Future[Sequence[Any]]) -> None:
         self._computing -= 1
-        probabilities = computed.result()
-        self._computing_pictures -= len(probabilities)
-        if not np.isfinite(probabilities).all():
-            raise ModelError(
-                self._engine.checkpoint.model,
-                f"its network gave a probability that is no number, in {self._engine.precision} on "
-                f"{self._engine.device}",
-                'give precision="fp32"'
-                if self._engine.precision != "fp32"
-                else "its weights are broken or overflow; choose another checkpoint",
-            )
-        first = 0
-        for row, part in batch:
+        self._computing_items -= count
+        results, first = done.result(), 0
+        for row, part in parts:
             last = first + part.stop - part.start
-            if row.add(part, probabilities[first:last]):
-                assert row.found is not None
-                if row.crops is not None:
-                    row.owner.answers.faces[row.row] = FaceAnswers(row.crops.boxes, row.crops.count, row.found)
-                self._answer(row, row.found[0])
-                row.pixels = row.crops = row.found = None
+            if row.add(part, results[first:last]):
+                self._complete(row)
             first = last
-        if self._recall is not None:  # every row is one picture
-            new = {row.digest: found for (row, _), found in zip(batch, probabilities, strict=True) if row.digest}
-            self._recall.keep(new)
-            self._ready.difference_update(new)
-            for digest, found in new.items():
-                for row in self._released(digest):
-                    self._answer(row, found, recalled=True)
 
-    def _answer(self, row: Row[T], found: NDArray[np.float32], *, recalled: bool = False) -> None:
-        row.owner.answers.probabilities[row.row] = found
-        row.owner.waiting -= 1
-        row.settled = True
-        if recalled:
-            self._meter.recalled()
+    def _complete(self, row: RowInFlight[T]) -> None:
+        """Take the whole result of a row, also for the rows of equal input."""
+        result = row.whole_result()
+        row.items = row.parts = None
+        if self._cache is not None and row.digest is not None:
+            self._cache.put(row.digest, result)
+        for follower in self._release(row):
+            self._answer(follower, result)
+        row.batch.results[row.row] = result
+        self._count_down(row.batch)
 
-    def _fail(self, row: Row[T], error: RowError) -> None:
-        row.owner.answers.errors[row.row] = row.error = error
-        row.owner.waiting -= 1
+    def _answer(self, row: RowInFlight[T], result: Any) -> None:
+        """Give a row the result of an equal one."""
+        row.batch.results[row.row] = result
         row.settled = True
-        if self._recall is not None and row.digest is not None:
-            self._recall.drop(row.digest)
-            for follower in self._released(row.digest):  # it may have been bad luck, and each is tried itself
-                follower.digest = None
-                self._load(follower, None)
+        self._free_inputs(row)
+        self._meter.recalled()
+        self._count_down(row.batch)
+
+    def _fail(self, row: RowInFlight[T], error: RowError) -> None:
+        row.batch.results[row.row] = row.error = error
+        row.settled = True
+        self._free_inputs(row)
+        for follower in self._release(row):  # it may have been bad luck, so each is tried on its own
+            follower.digest = None
+            self._prepare(follower, known=None)
+        self._count_down(row.batch)
+
+    def _free_inputs(self, row: RowInFlight[T]) -> None:
+        """Count a row that needs its inputs no more."""
+        row.batch.unprepared -= 1
+        if not row.batch.unprepared:
+            row.batch.columns = None
+
+    def _count_down(self, batch: OpenBatch[T]) -> None:
+        batch.waiting -= 1
+        if not batch.waiting:
+            self._finish(batch)
+
+    def _finish(self, batch: OpenBatch[T]) -> None:
+        self._finishing += 1
+        done = self._finishers.submit(self._finished, batch.results)
+        done.add_done_callback(lambda done: self._events.put(lambda: self._close(batch, done)))
+
+    def _finished(self, results: list[Any]) -> pa.RecordBatch:
+        """The appended columns of some rows. Runs in a thread."""
+        errors = [str(result) if isinstance(result, RowError) else None for result in results]
+        columns = [*self._session.finish(results), pa.array(errors, pa.string())]
+        if len(columns) != len(self._schema) or any(len(column) != len(results) for column in columns):
+            lengths = [len(column) for column in columns[:-1]]
+            what = f"finish gave columns of {lengths} values for {len(results)} rows and {len(self._schema) - 1} fields"
+            raise OperatorError(self._name, what)
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+
+    def _close(self, batch: OpenBatch[T], done: Future[pa.RecordBatch]) -> None:
+        self._finishing -= 1
+        batch.finished = done.result()
+        batch.results = []
 
     def _settle(self) -> None:
-        """Go over the rows that are loaded, in order: queue them, and tell of those that failed."""
+        """Go over the rows that are prepared, in order: queue them, and report those that failed."""
         while self._unsettled and self._unsettled[0].settled:
             row = self._unsettled.popleft()
-            self._unsettled_bytes -= row.size
-            row.owner.unsettled -= 1
-            if not row.owner.unsettled:
-                row.owner.cell = None
-            if row.pixels is not None and not row.queued:
+            self._unsettled_bytes -= row.nbytes
+            if row.items is not None and not row.queued:
                 self._queue(row)
-            if row.error is not None:
-                self._on_failure(row.owner.first + row.row, row.error)
+            if row.error is not None and self._on_failure is not None:
+                self._on_failure(row.batch.first + row.row, row.error)

@@ -1,18 +1,19 @@
-"""Rows of Arrow columns, some of them many times over, without copies of what is large."""
+"""Rows and columns taken from Arrow tables by position, without copies of large values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emotion_ops.errors import ColumnTypeError
+from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, OptionError
 
 RowNumbers: TypeAlias = NDArray[np.int64]
+ArrowTable = TypeVar("ArrowTable", pa.Table, pa.RecordBatch)
 
 _WIDE = 1024
 """Bytes of a cell from which pointing at it costs less than copying it."""
@@ -83,6 +84,37 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
             raise ColumnTypeError(field.name, str(field.type), hint)
         arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=table.schema)
+
+
+def rows_at(table: ArrowTable, rows: NDArray[np.integer[Any]]) -> ArrowTable:
+    """Some rows of a table, by their positions, in ascending order.
+
+    They are cut out as slices: Arrow's filter and take support neither views nor run-end encoding, and overflow where
+    a column holds more than 2 GiB.
+    """
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    slices = [table.slice(int(run[0]), len(run)) for run in runs if len(run)] or [table.slice(0, 0)]
+    return pa.concat_batches(slices) if isinstance(table, pa.RecordBatch) else pa.concat_tables(slices)
+
+
+def drop_failed(table: ArrowTable) -> ArrowTable:
+    """The rows of an enriched table whose error column, the last one, is null; in their order."""
+    good = np.flatnonzero(pc.is_null(table.column(table.num_columns - 1)).to_numpy(zero_copy_only=False))
+    return table if len(good) == table.num_rows else rows_at(table, good)
+
+
+def find_column(name: str, names: Sequence[str]) -> int:
+    """The position of an input among a table's columns.
+
+    Raises:
+        ColumnNotFoundError: There is none.
+        OptionError: Several columns have its name.
+    """
+    if name not in names:
+        raise ColumnNotFoundError(name, names)
+    if (copies := names.count(name)) > 1:
+        raise OptionError("input", name, f"{copies} columns have this name; rename all but one")
+    return names.index(name)
 
 
 def _views(array: pa.Array, rows: RowNumbers) -> pa.Array:

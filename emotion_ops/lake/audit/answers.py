@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from emotion_ops.errors import RowErrorCode
-from emotion_ops.lake.audit.equality import Mask, equal_rows
+from emotion_ops.operators.equal_rows import Mask, equal_rows
 from emotion_ops.lake.audit.faces import Wanted, wrong_faces
 from emotion_ops.lake.audit.told import Told, nulls
 from emotion_ops.operators.classify.columns import OutputColumns

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from emotion_ops.errors import DatasetError
 from emotion_ops.lake.audit.answers import wrong_answers
-from emotion_ops.lake.audit.equality import Mask, equal_rows
+from emotion_ops.operators.equal_rows import Mask, equal_rows
 from emotion_ops.lake.audit.faces import Wanted
 from emotion_ops.lake.audit.outputs import Footer, Output, aligned, read_footer
 from emotion_ops.lake.commit import passthrough_columns

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from emotion_ops.lake.audit.equality import Mask
+from emotion_ops.operators.equal_rows import Mask
 from emotion_ops.operators.classify.labels import Labelling
 
 SUM_TOLERANCE = 1e-5

@@ -1,13 +1,13 @@
-"""The user's own images → the pictures that int8 is calibrated on."""
+"""The user's own images → the pixels that int8 is calibrated on."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,90 +16,84 @@ from numpy.typing import NDArray
 
 from emotion_ops.errors import OptionError, RowError
 from emotion_ops.images.cells import Cell, cells_of
-from emotion_ops.images.loader import ImageLoader
 from emotion_ops.models.int8 import Calibration
-from emotion_ops.operators.classify.face_loader import Crops, FaceLoader
-
-if TYPE_CHECKING:
-    from emotion_ops.operators.classify.operator import ClassifyEmotions
+from emotion_ops.operators.rows import Parts, Row
+from emotion_ops.operators.run import Run
 
 T = TypeVar("T")
 
-PICTURES = 256
-_FEWEST = 16
-_GROUPS = 16  # row groups that are read, of however many
+_MAX_IMAGES = 256
+_MIN_IMAGES = 16
+_GROUPS = 16  # row groups that are read
 _TABLES = (".parquet", ".parq", ".pq")
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 
 
-def calibration_of(options: ClassifyEmotions, loader: ImageLoader | FaceLoader) -> Calibration:
-    """Up to 256 pictures, spread evenly over what ``options.calibration`` names: images, or 16 row groups.
+def load_calibration(source: str, image: str, prepare: Callable[[Row], Any], run: Run, what: str) -> Calibration:
+    """Up to 256 images, spread evenly over a source: image files, or 16 row groups of Parquet.
 
     Args:
-        options: What is calibrated on, and which column of a table holds the images.
-        loader: Brings an image, or the faces in it, to the network's size.
+        source: A folder of images, or a Parquet file or folder.
+        image: The column of a table that holds the images.
+        prepare: Brings a row's image, or the faces in it, to the network's size.
+        run: How images are loaded.
+        what: What is counted, in words.
 
     Raises:
-        OptionError: Nothing is named, or it holds too few images that can be read.
+        OptionError: There are too few images that can be read.
     """
-    if options.calibration is None:
-        raise OptionError("precision", "int8", "say what it is calibrated on: calibration='images/'")
-    pictures: list[NDArray[np.uint8]] = []
-    for cell in _cells(options):
+    images: list[NDArray[np.uint8]] = []
+    for cell in _cells(source, image):
         try:
-            loaded = loader.load_unless(cell, None)
-        except RowError:  # a broken image calibrates nothing; the others are enough, or it is told below
+            prepared = prepare(Row.from_values({image: cell}, run))
+        except RowError:  # the other images are enough, or too few are left, which is reported below
             continue
-        if isinstance(loaded, Crops):
-            pictures.extend(loaded.pixels)
-        elif loaded is not None:
-            pictures.append(loaded)
-    if len(pictures) < _FEWEST:
-        what = "faces in images" if isinstance(loader, FaceLoader) else "images"
-        hint = f"it holds {len(pictures)} {what} that can be read, and {_FEWEST} are the fewest: give a few hundred"
-        raise OptionError("calibration", options.calibration, hint)
-    return Calibration.of(np.stack(pictures))
+        images.extend(prepared.items if isinstance(prepared, Parts) else [prepared])
+    if len(images) < _MIN_IMAGES:
+        hint = f"it holds {len(images)} {what} that can be read, at least {_MIN_IMAGES} are needed: give a few hundred"
+        raise OptionError("Int8.calibration", source, hint)
+    return Calibration.of(np.stack(images))
 
 
-def calibration_stamp(options: ClassifyEmotions) -> str:
-    """Changes whenever what ``options.calibration`` names may have changed: a hash of names, sizes and times."""
+def calibration_stamp(source: str) -> str:
+    """Changes whenever the files of a source may have changed: a hash of names, sizes and times."""
     digest = hashlib.sha256()
-    for path in _files(options):
+    for path in _files(source):
         with contextlib.suppress(OSError):
             status = path.stat()
             digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def _files(options: ClassifyEmotions) -> list[Path]:
-    where = Path(os.path.expanduser(str(options.calibration)))  # noqa: PTH111  (which raises where there is no home)
+def _files(source: str) -> list[Path]:
+    where = Path(os.path.expanduser(source))  # noqa: PTH111  (which raises where there is no home)
     return sorted(path for path in where.rglob("*") if path.is_file()) if where.is_dir() else [where]
 
 
-def _cells(options: ClassifyEmotions) -> Iterator[Cell]:
-    files = _files(options)
+def _cells(source: str, image: str) -> Iterator[Cell]:
+    files = _files(source)
     if images := [path for path in files if path.suffix.lower() in _IMAGES]:
-        for path in _spread(images, PICTURES):
-            with contextlib.suppress(OSError):  # like one that is broken
+        for path in _spread(images, _MAX_IMAGES):
+            with contextlib.suppress(OSError):  # like a broken one
                 yield path.read_bytes()
         return
     try:
         tables = [path for path in files if path.suffix.lower() in _TABLES or len(files) == 1]
         groups = [
             (path, group)
-            for path in _spread(tables, PICTURES)
+            for path in _spread(tables, _MAX_IMAGES)
             for group in range(pq.read_metadata(path).num_row_groups)
         ]
         chosen = _spread(groups, _GROUPS)
         for path, group in chosen:
-            yield from _cells_of_group(path, group, options.image, -(-PICTURES // len(chosen)))
+            yield from _cells_of_group(path, group, image, -(-_MAX_IMAGES // len(chosen)))
     except (OSError, pa.ArrowException) as error:
-        hint = f"give a folder of images, or a Parquet file or folder with the column {options.image!r} ({error})"
-        raise OptionError("calibration", options.calibration, hint) from error
+        hint = f"give a folder of images, or a Parquet file or folder with the column {image!r} ({error})"
+        raise OptionError("Int8.calibration", source, hint) from error
 
 
 def _cells_of_group(path: Path, group: int, column: str, count: int) -> Iterator[Cell]:
-    """Up to so many rows of a row group, spread evenly; a few of its pages are in memory at once."""
+    """Up to ``count`` rows of a row group, spread evenly; only a few of its pages are in memory."""
     with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
         if column not in file.schema_arrow.names:
             raise pa.ArrowKeyError(f"{path} has no such column")
@@ -111,5 +105,5 @@ def _cells_of_group(path: Path, group: int, column: str, count: int) -> Iterator
 
 
 def _spread(items: list[T], count: int) -> list[T]:
-    """Up to so many of them, evenly."""
+    """Up to ``count`` of some items, spread evenly."""
     return items[:: max(1, -(-len(items) // count))]

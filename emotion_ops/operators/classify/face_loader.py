@@ -1,167 +1,90 @@
-"""One picture → the crops of its faces, at the network's size, in the thread that decoded it."""
+"""An image → the crops of its faces at the network's size, in the thread that decoded it."""
 
 from __future__ import annotations
-
-import dataclasses
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_ops.errors import EmotionOpsError, OptionError, RowError, RowErrorCode
-from emotion_ops.faces.crops import crop
+from emotion_ops.errors import EmotionOpsError, RowError, RowErrorCode
+from emotion_ops.faces.crops import PassThrough, crop
 from emotion_ops.faces.crops import peak as peak_of_crop
-from emotion_ops.faces.detector import Detector, Faces, Find, in_order, opened
-from emotion_ops.faces.identity import identity_of
-from emotion_ops.faces.weights import SHA256, DetectorFile
-from emotion_ops.images.cells import Cell
+from emotion_ops.faces.detector import Faces as Boxes
+from emotion_ops.faces.detector import Find, in_order, opened
 from emotion_ops.images.decoder import Transform, peak_beside
-from emotion_ops.images.loader import ImageLoader, Known
-from emotion_ops.images.meter import Meter
+from emotion_ops.operators.classify.faces import Faces
+from emotion_ops.operators.classify.finishing import FoundFaces
+from emotion_ops.operators.rows import Parts, Row
 
-FacesMode = Literal["none", "largest", "all"]
-
-_LOOKED_AT = 6  # bytes a pixel: Pillow makes an array of its bytes, twice for a moment
-
-
-@dataclass(frozen=True)
-class FaceSearch:
-    """Which faces of a picture are looked at.
-
-    Attributes:
-        detector: As ``find_faces`` takes it; paths are text, or a ``DetectorFile``.
-        threshold: The least probability of a face.
-        min_size: The least length of a box's shorter side.
-        margin: What is added around a box, as ``crop`` takes it.
-        most: How many faces go to the network, the largest.
-    """
-
-    detector: str | DetectorFile | Detector | None
-    threshold: float
-    min_size: float
-    margin: float
-    most: int
-
-    def prepare(self) -> Find:
-        """Load the detector, once for all pictures of a stream; what cannot be used is told before any row.
-
-        Raises:
-            ModelError: It cannot be used.
-            MissingDependencyError: No runtime for it is installed.
-        """
-        return opened(self.detector, self.threshold)
-
-    def identity(self) -> dict[str, object]:
-        """All that decides which faces are found and cut out, as JSON values by the names of the options."""
-        return {**self._options(), "detector": identity_of(self.detector)}
-
-    def lineage(self) -> dict[str, str]:
-        """The same as texts, for whoever wonders later; nothing is fetched for it.
-
-        Raises:
-            ModelError: The detector's file is not there.
-        """
-        try:
-            detector = f"yunet sha256:{SHA256}" if self.detector is None else identity_of(self.detector)
-        except OptionError:  # one that only a dataset cannot do with
-            detector = "a callable without a name"
-        return {**{name: str(value) for name, value in self._options().items()}, "detector": detector}
-
-    def _options(self) -> dict[str, float]:
-        return {
-            "face_threshold": self.threshold,
-            "min_face_size": self.min_size,
-            "face_margin": self.margin,
-            "max_faces": self.most,
-        }
-
-
-@dataclass(frozen=True)
-class Crops:
-    """The faces of a picture.
-
-    Attributes:
-        pixels: uint8 (faces, height, width, 3), at the network's size, the largest face first; one at the least.
-        boxes: Their boxes.
-        count: How many faces were found, also those beyond the most that are cut out.
-    """
-
-    pixels: NDArray[np.uint8]
-    boxes: Faces
-    count: int
+_DETECTOR_BYTES = 6  # for each pixel: Pillow makes an array of its bytes, twice for a moment
 
 
 class FaceLoader:
-    """An ``ImageLoader`` whose pictures are cut into faces.
+    """Loads images and cuts their faces out.
 
     Args:
-        loader: What loads a picture; its transform brings each crop to the network's size.
-        search: Which faces; its detector is loaded here, and is the same for all pictures.
+        image: The image column.
+        faces: Which faces. The detector is loaded here, and is the same for all images.
+        resize: Brings a crop to the network's size.
 
     Raises:
         ModelError: The detector cannot be used.
         MissingDependencyError: No runtime for it is installed.
     """
 
-    def __init__(self, loader: ImageLoader, search: FaceSearch) -> None:
-        self._loader, self._search, self._find = loader, search, search.prepare()
+    def __init__(self, image: str, faces: Faces, resize: Transform) -> None:
+        self._image, self._faces, self._resize = image, faces, resize
+        self._find = opened(faces.detector, faces.threshold)  # type: ignore[arg-type]  # paths are text by now
 
-    @property
-    def meter(self) -> Meter:
-        """The loader's."""
-        return self._loader.meter
+    def __call__(self, row: Row) -> Parts:
+        """The crops of the faces of a row's image: uint8 (faces, height, width, 3), the largest face first.
 
-    def stop(self) -> None:
-        """Stop what the loader has under way."""
-        self._loader.stop()
-
-    def load_unless(self, cell: Cell, known: Known | None) -> Crops | None:
-        """The crops of a cell's picture; raises as ``ImageLoader.load_unless`` does, and ``no_face``."""
-        cutting = _Cutting(self._search, self._find, self._loader.transform)
-        pixels = dataclasses.replace(self._loader, transform=cutting).load_unless(cell, known)
-        return None if pixels is None else Crops(pixels, cutting.boxes, cutting.count)
+        Raises:
+            RowError: The image cannot be loaded, or has no face (``no_face``).
+        """
+        cutting = _Cutting(self._faces, self._find, self._resize)
+        crops = row.load(self._image, row.run.loader(cutting, in_process=PassThrough(self._faces.margin)))
+        return Parts(crops, FoundFaces(cutting.boxes, cutting.count))
 
 
 class _Cutting:
-    """A transform for one picture, which remembers where the faces were."""
+    """A transform for one image, which remembers where the faces were."""
 
-    def __init__(self, search: FaceSearch, find: Find, resize: Transform) -> None:
-        self._search, self._find, self._resize = search, find, resize
-        self.boxes: Faces = np.empty((0, 5), np.float32)
+    def __init__(self, faces: Faces, find: Find, resize: Transform) -> None:
+        self._faces, self._find, self._resize = faces, find, resize
+        self.boxes: Boxes = np.empty((0, 5), np.float32)
         self.count = 0
 
-    def __call__(self, picture: Image.Image) -> NDArray[np.uint8]:
-        search = self._search
+    def __call__(self, image: Image.Image) -> NDArray[np.uint8]:
+        options = self._faces
         try:
-            told = self._find(picture)[:, :5]
+            boxes = self._find(image)[:, :5]
         except EmotionOpsError:
             raise
         except Exception as error:
-            if not callable(search.detector):
-                raise  # no memory for the picture
+            if not callable(options.detector):
+                raise  # no memory for the image
             what = f"the detector failed ({type(error).__name__}: {str(error)[:160]})"
             raise RowError(RowErrorCode.UNDECODABLE, what) from error
-        found = in_order(told, picture.size, search.threshold, 0, None)
-        faces = found[found[:, 2:4].min(axis=1, initial=np.inf) >= search.min_size]
-        self.count, self.boxes = len(faces), faces[: search.most]
+        found = in_order(boxes, image.size, options.threshold, 0, None)
+        large = found[found[:, 2:4].min(axis=1, initial=np.inf) >= options.min_size]
+        self.count, self.boxes = len(large), large[: options.limit]
         if not self.count:
-            raise RowError(RowErrorCode.NO_FACE, _why_none(picture, found, search))
-        return np.stack([self._resize(crop(picture, box, search.margin)) for box in self.boxes])
+            raise RowError(RowErrorCode.NO_FACE, _why_none(image, found, options))
+        return np.stack([self._resize(crop(image, box, options.margin)) for box in self.boxes])
 
     def peak(self, width: int, height: int) -> int:
-        """See ``MeasuredTransform``; what a callable fills itself is not known."""
-        looked_at, cut = _LOOKED_AT * width * height, peak_of_crop(width, height, self._search.margin)
-        return max(looked_at, cut) + peak_beside(self._resize, 1, 1)  # of squares
+        """See ``MeasuredTransform``; what a callable detector uses itself is not known."""
+        detecting, cutting = _DETECTOR_BYTES * width * height, peak_of_crop(width, height, self._faces.margin)
+        return max(detecting, cutting) + peak_beside(self._resize, 1, 1)  # of squares
 
 
-def _why_none(picture: Image.Image, found: Faces, search: FaceSearch) -> str:
-    pixels = f"{picture.width:,} x {picture.height:,} pixels"
+def _why_none(image: Image.Image, found: Boxes, options: Faces) -> str:
+    pixels = f"{image.width:,} x {image.height:,} pixels"
     if not len(found):
-        return f"no face of a probability of {search.threshold} or more was found in {pixels}"
+        return f"no face with a probability of at least {options.threshold} was found in {pixels}"
     longest = found[:, 2:4].min(axis=1).max()
     return (
-        f"faces found in {pixels}: {len(found)}, whose shorter sides are {longest:,.1f} pixels at the most, "
-        f"less than min_face_size={search.min_size}"
+        f"{len(found)} faces were found in {pixels}, but the shorter sides of their boxes are at most "
+        f"{longest:,.1f} pixels, less than min_size={options.min_size}"
     )

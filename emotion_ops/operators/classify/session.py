@@ -1,222 +1,219 @@
-"""Options → what a worker needs to run them: the engine, the loader and the names of the columns."""
+"""Options → the session that runs them: the network, what loads images, and the names of the columns."""
 
 from __future__ import annotations
 
 import functools
 import importlib.metadata
-import json
 import logging
-import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_ops.errors import UnsupportedModelError
-from emotion_ops.faces.crops import PassThrough
-from emotion_ops.faces.detector import detector_of
-from emotion_ops.images.loader import ImageLoader, pool_for
-from emotion_ops.images.memory import Memory
-from emotion_ops.images.meter import Meter
+from emotion_ops.errors import ModelError, UnsupportedModelError
+from emotion_ops.images.decoder import Transform
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.models.choice import choose
-from emotion_ops.models.engine import Engine, load
-from emotion_ops.models.int8 import Calibration
+from emotion_ops.models.engine import Engine, EngineName, Precision, load
+from emotion_ops.models.int8 import Calibration, Int8
 from emotion_ops.models.spec import PixelSpec, architecture_of, labels_of, pixels_of, pixels_sha256, probe_pixels
 from emotion_ops.models.weights import Checkpoint, locate
-from emotion_ops.operators.classify.calibration import calibration_of, calibration_stamp
-from emotion_ops.operators.classify.columns import FACE, Labels, OutputColumns
-from emotion_ops.operators.classify.face_loader import FaceLoader, FaceSearch, FacesMode
-from emotion_ops.operators.classify.labels import Thresholds, as_json, check_names
-from emotion_ops.operators.rows import Flow
-from emotion_ops.version import __version__
-
-if TYPE_CHECKING:
-    from emotion_ops.images.decoder import Transform
-    from emotion_ops.operators.classify.operator import ClassifyEmotions
+from emotion_ops.operators.classify.calibration import calibration_stamp, load_calibration
+from emotion_ops.operators.classify.columns import FACE, OutputColumns
+from emotion_ops.operators.classify.face_loader import FaceLoader
+from emotion_ops.operators.classify.faces import Faces
+from emotion_ops.operators.classify.finishing import build_columns
+from emotion_ops.operators.classify.labels import Labeller, Labels, bind_labels
+from emotion_ops.operators.rows import Row
+from emotion_ops.operators.run import Run
+from emotion_ops.operators.session import Session
 
 _log = logging.getLogger("emotion_ops")
 
 
-def columns_of(options: ClassifyEmotions) -> OutputColumns:
-    """The columns that these options append; of a hub model only the small files are fetched."""
-    checkpoint = locate(options.model, options.revision, config_only=True)
-    search = search_of(options)
-    found_by = () if search is None else tuple(search.lineage().items())
-    return _columns(
-        checkpoint,
-        checkpoint.stamp(),
-        options.prefix,
-        options.labels_above,
-        options.min_probability,
-        options.faces,
-        found_by,
+@dataclass(frozen=True)
+class NetworkChoice:
+    """Which network runs where; see ``ClassifyEmotions`` for the values."""
+
+    model: str
+    revision: str | None
+    device: str
+    engine: EngineName
+    precision: Precision | Int8
+
+    @property
+    def precision_name(self) -> Precision:
+        """``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``."""
+        return "int8" if isinstance(self.precision, Int8) else self.precision
+
+
+def open_session(
+    network: NetworkChoice,
+    image: str,
+    faces: Faces | None,
+    labeller: Labeller,
+    columns: OutputColumns,
+    batch_size: int | Literal["auto"],
+    run: Run,
+) -> Session:
+    """The session of a stream; the network is loaded once for the process.
+
+    Raises:
+        ModelError: The model or the detector cannot be used.
+        MissingDependencyError: A package is not installed.
+    """
+    engine = load_engine(network, image, faces, run)
+    size = batch_size
+    if size == "auto":
+        size = engine.batch_size
+        _log_once("batch_size: %d, which suits %s on %s", size, engine.name, engine.device)
+    return Session(
+        prepare=image_loader(image, faces, engine.pixels),
+        compute=_Compute(engine),
+        finish=_Finish(columns, labeller),
+        batch_size=size,
+        concurrency=engine.at_once,
+        max_parts=faces.limit if faces else 1,
     )
 
 
-@functools.lru_cache(maxsize=64)
-def _columns(
-    checkpoint: Checkpoint,
-    stamp: object,
-    prefix: str,
-    above: Thresholds | None,
-    min_probability: float | None,
-    faces: FacesMode,
-    found_by: tuple[tuple[str, str], ...],
-) -> OutputColumns:
-    labels = Labels.bind(labels_of(checkpoint))
-    if labels.unknown:
-        _log.warning(
-            "model %r: the labels %s are none of the seven emotions or their aliases and keep their own names",
-            checkpoint.model,
-            ", ".join(repr(name) for name in labels.unknown),
-        )
-    check_names("labels_above", above, labels.names)
-    thresholds = {"labels_above": as_json(above), "min_probability": min_probability}
-    lineage = {"model": checkpoint.model, "revision": checkpoint.revision(), "version": __version__}
-    lineage |= {name: json.dumps(value) for name, value in thresholds.items() if value is not None}
-    if faces != "none":
-        lineage |= {"faces": faces, **dict(found_by)}
-    columns = OutputColumns(labels.names, prefix, lineage, lists_labels=above is not None, faces=faces)
-    if faces == "all" and {"emotion", *FACE} & set(labels.names):
-        hint = "give that label another name in id2label of config.json"
-        raise UnsupportedModelError(checkpoint.model, f"one of its labels is called as a face is told: {FACE}", hint)
-    taken = {columns.error: "says why a row has no emotion"}
-    for name in columns.added:
-        taken[name] = "these options append"
-    for label, name in zip(labels.names, columns.probabilities, strict=True):
-        if name in taken:
-            raise UnsupportedModelError(
-                checkpoint.model,
-                f"its label {label!r} would be a second column {name!r}, which {taken[name]}",
-                "give that label another name in id2label of config.json",
+@dataclass(frozen=True)
+class _Compute:
+    engine: Engine
+
+    def __call__(self, items: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Probabilities, float32 (items, labels), of images uint8 (height, width, 3)."""
+        probabilities = self.engine.predict(np.stack(items))
+        if not np.isfinite(probabilities).all():
+            raise ModelError(
+                self.engine.checkpoint.model,
+                f"its network gave a probability that is not a number, in {self.engine.precision} on "
+                f"{self.engine.device}",
+                'give precision="fp32"'
+                if self.engine.precision != "fp32"
+                else "its weights are broken or overflow; choose another checkpoint",
             )
+        return probabilities
+
+
+@dataclass(frozen=True)
+class _Finish:
+    columns: OutputColumns
+    labeller: Labeller
+
+    def __call__(self, results: Sequence[Any]) -> list[pa.Array]:
+        return build_columns(results, self.columns, self.labeller)
+
+
+def image_loader(image: str, faces: Faces | None, pixels: PixelSpec) -> Callable[[Row], Any]:
+    """What prepares a row: the image at the network's size, uint8 (height, width, 3), or the crops of its faces."""
+    transform = build_transform(pixels)
+    if faces is not None:
+        return FaceLoader(image, faces, transform)
+    return lambda row: row.image(image, transform)
+
+
+def output_columns(network: NetworkChoice, prefix: str, labels: Labels, faces: Faces | None) -> OutputColumns:
+    """The columns that these options append; of a hub model only the configuration is fetched.
+
+    Raises:
+        ModelError: The model cannot be found, or a label of it would be an appended name twice.
+        OptionError: A threshold is for a label that the model does not have.
+    """
+    checkpoint = locate(network.model, network.revision, config_only=True)
+    which = faces.which if faces else None
+    columns = _columns(checkpoint, checkpoint.stamp(), prefix, labels.above is not None, which)
+    labels.check_names(columns.labels)
     return columns
 
 
-def engine_of(options: ClassifyEmotions) -> Engine:
-    """The engine of these options; loaded once a process."""
+@functools.lru_cache(maxsize=64)
+def _columns(checkpoint: Checkpoint, stamp: object, prefix: str, lists_labels: bool, faces: Any) -> OutputColumns:
+    names, unknown = bind_labels(labels_of(checkpoint))
+    if unknown:
+        _log.warning(
+            "model %r: the labels %s are not among the seven emotions and their aliases; they keep their own names",
+            checkpoint.model,
+            ", ".join(repr(name) for name in unknown),
+        )
+    columns = OutputColumns(names, prefix, lists_labels, faces)
+    hint = "give that label another name in id2label of config.json"
+    if faces == "all" and {"emotion", *FACE} & set(names):
+        what = f"one of its labels has the name of a part of a face: emotion, {', '.join(FACE)}"
+        raise UnsupportedModelError(checkpoint.model, what, hint)
+    others = {columns.error, *columns.added}
+    for label, name in zip(names, columns.probabilities, strict=True):
+        if name in others:
+            what = f"its label {label!r} would be a second column {name!r}"
+            raise UnsupportedModelError(checkpoint.model, what, hint)
+    return columns
+
+
+def load_engine(network: NetworkChoice, image: str, faces: Faces | None, run: Run) -> Engine:
+    """The engine of these options; loaded once for the process.
+
+    Args:
+        network: Which network.
+        image: The image column, which int8 is calibrated on.
+        faces: Which faces, likewise.
+        run: How images are loaded, likewise.
+    """
     return load(
-        options.model,
-        options.revision,
-        options.device,
-        options.engine,
-        options.precision,
-        lambda checkpoint: _calibration(options, checkpoint, _stamps(options, checkpoint)),
+        network.model,
+        network.revision,
+        network.device,
+        network.engine,
+        network.precision_name,
+        lambda checkpoint: _calibrate(network, checkpoint, image, faces, run),
     )
 
 
-def _stamps(options: ClassifyEmotions, checkpoint: Checkpoint) -> object:
-    """What becomes another when a file that calibration rests on does."""
-    search = search_of(options)
-    detector = None if search is None else search.lineage()["detector"]
-    return checkpoint.stamp(), calibration_stamp(options), detector
+def resolved_settings(network: NetworkChoice, image: str, faces: Faces | None, run: Run) -> dict[str, str | None]:
+    """What these options leave to the machine, resolved: all of it that changes a number.
+
+    In fp32 that is the engine. The other precisions round as a kind of device does, and int8 as its quantiser.
+    """
+    checkpoint = locate(network.model, network.revision)
+    chosen = choose(network.engine, network.device, network.precision_name, architecture_of(checkpoint))
+    found: dict[str, str | None] = {"engine": chosen.engine, "precision": chosen.precision, "calibration": None}
+    if chosen.precision != "fp32":
+        found["device"] = chosen.device.partition(":")[0]
+    if chosen.precision == "int8":
+        found["calibration"] = _calibrate(network, checkpoint, image, faces, run).digest
+        found["quantiser"] = " ".join(f"{name} {importlib.metadata.version(name)}" for name in ("nncf", "openvino"))
+    return found
+
+
+def _calibrate(
+    network: NetworkChoice, checkpoint: Checkpoint, image: str, faces: Faces | None, run: Run
+) -> Calibration:
+    assert isinstance(network.precision, Int8)
+    source = str(network.precision.calibration)
+    detector = faces.lineage()["detector"] if faces else None
+    stamp = checkpoint.stamp(), calibration_stamp(source), detector
+    return _calibration(source, image, faces, run.options, checkpoint, stamp)
 
 
 @functools.lru_cache(maxsize=2)
-def _calibration(options: ClassifyEmotions, checkpoint: Checkpoint, stamp: object) -> Calibration:
-    return calibration_of(options, pictures_of(options, build_transform(pixels_of(checkpoint))))
-
-
-def resolved_settings(options: ClassifyEmotions) -> dict[str, str | None]:
-    """What these options leave to the machine, settled: all of it that changes a number.
-
-    In fp32 that is the engine; the coarser precisions round as a kind of device does, and int8 as its quantiser.
-    """
-    checkpoint = locate(options.model, options.revision)
-    chosen = choose(options.engine, options.device, options.precision, architecture_of(checkpoint))
-    made: dict[str, str | None] = {"engine": chosen.engine, "precision": chosen.precision, "calibration": None}
-    if chosen.precision != "fp32":
-        made["device"] = chosen.device.partition(":")[0]
-    if chosen.precision == "int8":
-        made["calibration"] = _calibration(options, checkpoint, _stamps(options, checkpoint)).digest
-        made["quantiser"] = " ".join(f"{name} {importlib.metadata.version(name)}" for name in ("nncf", "openvino"))
-    return made
-
-
-def loader_of(
-    options: ClassifyEmotions, transform: Transform, meter: Meter | None = None, *, whole: bool = False
-) -> ImageLoader:
-    """What the threads do with a cell, under these options.
-
-    Args:
-        options: What may be reached, and what an image may cost.
-        transform: An RGB picture → uint8 (height, width, 3).
-        meter: Told what it takes; None measures for nobody.
-        whole: Have the transform see each picture as it is, which processes then hand over whole.
-    """
-    limits, pool = options.limits, None
-    if options.isolation == "process":
-        memory = limits.memory if options.decode_memory == "auto" else options.decode_memory
-        pool = pool_for(
-            limits,
-            PassThrough(options.face_margin) if whole else transform,
-            options.decode_timeout,
-            memory,
-            options.decode,
-        )
-    return ImageLoader(
-        access=options.access,
-        limits=limits,
-        channels=options.channels,
-        transform=transform,
-        memory=Memory(options.memory),
-        decode=options.decode,
-        pool=pool,
-        meter=meter or Meter(),
-    )
-
-
-def pictures_of(
-    options: ClassifyEmotions, transform: Transform, meter: Meter | None = None
-) -> ImageLoader | FaceLoader:
-    """What gives the pictures that the network takes of a cell: the image itself, or the faces in it.
-
-    Args:
-        options: See ``loader_of``.
-        transform: Likewise; of a face it is given the crop.
-        meter: Likewise.
-
-    Raises:
-        ModelError: The detector cannot be used.
-        MissingDependencyError: No runtime for it is installed.
-    """
-    search = search_of(options)
-    if search is None:
-        return loader_of(options, transform, meter)
-    return FaceLoader(loader_of(options, transform, meter, whole=True), search)
-
-
-def search_of(options: ClassifyEmotions) -> FaceSearch | None:
-    """Which faces these options look for; None where a picture is a face already."""
-    if options.faces == "none":
-        return None
-    size, margin = options.min_face_size, options.face_margin
-    return FaceSearch(detector_of(options.detector), options.face_threshold, size, margin, _most_pictures(options))
-
-
-def _most_pictures(options: ClassifyEmotions) -> int:
-    """How many pictures of one image go to the network at the most."""
-    return options.max_faces if options.faces == "all" else 1
-
-
-def flow_of(options: ClassifyEmotions, engine: Engine) -> Flow:
-    """How much happens at once, under these options."""
-    threads = max(4, os.cpu_count() or 1) if options.threads == "auto" else options.threads
-    batch_size = options.batch_size
-    if batch_size == "auto":
-        batch_size = engine.batch_size
-        _tell_once("batch_size: %d, which suits %s on %s", batch_size, engine.name, engine.device)
-    return Flow(batch_size, threads, options.memory // 2, engine.at_once, _most_pictures(options))
+def _calibration(
+    source: str, image: str, faces: Faces | None, loading: Any, checkpoint: Checkpoint, stamp: object
+) -> Calibration:
+    what = "images" if faces is None else "faces in images"
+    return load_calibration(source, image, image_loader(image, faces, pixels_of(checkpoint)), Run(*loading), what)
 
 
 @functools.lru_cache(maxsize=32)
-def _tell_once(message: str, *values: object) -> None:
+def _log_once(message: str, *values: object) -> None:
     _log.info(message, *values)
 
 
 @functools.lru_cache(maxsize=4)
 def build_transform(pixels: PixelSpec) -> Transform:
-    """What brings a picture to the size that the network takes.
+    """What brings an image to the size that the network takes.
 
     Our own resize where it gives the checkpoint's own pixels, bit for bit; else the checkpoint's.
     """
@@ -224,6 +221,6 @@ def build_transform(pixels: PixelSpec) -> Transform:
     probe = Image.fromarray(probe_pixels())
     if resize is not None and pixels_sha256(resize(probe)) == pixels.probe:
         return resize
-    _log.info("this checkpoint's own image processor resizes the images: right, but slower")
+    _log.info("this checkpoint's own image processor resizes the images: correct, but slower")
     pixels.transform(probe)  # loads it here, once, and not in many threads
     return pixels.transform

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotion_ops.lake.audit.equality import equal_rows
+from emotion_ops.operators.equal_rows import equal_rows
 
 NAN = float("nan")
 LISTS = [pa.list_, pa.large_list, pa.list_view, pa.large_list_view]

@@ -12,7 +12,7 @@ _BITS = {2: pa.uint16(), 4: pa.uint32(), 8: pa.uint64()}
 
 
 def equal_rows(left: pa.Array, right: pa.Array) -> Mask:
-    """Hold two columns of one type and length against each other, row by row.
+    """Which rows of two columns of one type and length are equal, bit for bit.
 
     Floats are equal when their bits are: NaN equals itself, and -0.0 is not 0.0. Null equals null, at every
     depth. Dictionaries, runs and extension types are compared by what they stand for.

@@ -1,0 +1,209 @@
+"""What an operator says about its columns: for reports, comparisons and previews, each with a default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+FAILED = "failed"
+"""The category, in comparisons, of a row that failed."""
+
+NO_VALUE = "no value"
+"""The category, in comparisons, of a good row whose first column is null."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Numbers about rows that add up over row groups, by name.
+
+    Attributes:
+        name: Its name in JSON.
+        title: Its title on a page.
+        values: Numbers by key.
+        per_row: Whether a reader wants them divided by the number of good rows: sums whose mean is shown.
+        ordered: Whether the keys have an order of their own; else the largest comes first.
+    """
+
+    name: str
+    title: str
+    values: Mapping[str, float]
+    per_row: bool = False
+    ordered: bool = False
+
+
+@dataclass(frozen=True)
+class Differences:
+    """How the appended columns of equal rows differ.
+
+    Attributes:
+        category_a: For each row of A a word (string, no nulls): what is counted as changed where it differs.
+        category_b: The same for B.
+        drifts: For each numeric value that both have, the absolute difference in each row (float64). Where one side
+            alone has a number, the difference is ``inf``, or the largest that is possible.
+    """
+
+    category_a: pa.Array
+    category_b: pa.Array
+    drifts: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle on an image, in pixels of the upright image.
+
+    Attributes:
+        x: Left edge.
+        y: Top edge.
+        width: Width.
+        height: Height.
+        text: What is written in it; may be empty.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One row, for a preview or a contact sheet.
+
+    Attributes:
+        image: The image cell to show: a path, encoded bytes or pixels; None shows none.
+        headline: The main result in a word or two; empty for none.
+        value: A number that belongs to the headline, 0 to 1; None for none.
+        bars: Numbers from 0 to 1 by name, drawn as bars in this order.
+        marked: Names of bars that are marked.
+        notes: Further lines.
+        boxes: Rectangles to draw on the image, the most important first.
+        title: What is added to the row's number.
+        error: Why the row failed; None for a good row.
+    """
+
+    image: Any = None
+    headline: str = ""
+    value: float | None = None
+    bars: Mapping[str, float] = field(default_factory=dict)
+    marked: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    boxes: Sequence[Box] = ()
+    title: str = ""
+    error: str | None = None
+
+
+def summarise(columns: pa.RecordBatch) -> tuple[Measure, ...]:
+    """The default summary: how many rows have a value in each column, and the means of the numeric columns.
+
+    Args:
+        columns: The appended columns of any rows, the error column last.
+    """
+    error = columns.column(columns.num_columns - 1)
+    good = columns.filter(pc.is_null(error))
+    filled, sums = dict[str, float](), dict[str, float]()
+    for field_, column in zip(list(columns.schema)[:-1], good.columns, strict=False):
+        filled[field_.name] = float(len(column) - column.null_count)
+        if _is_number(field_.type):
+            sums[field_.name] = float(np.nansum(as_floats(column)))
+    measures = [Measure("values", "Rows with a value", filled, ordered=True)]
+    return (*measures, *([Measure("means", "Means", sums, per_row=True, ordered=True)] if sums else []))
+
+
+def check_failed(columns: pa.RecordBatch, codes: frozenset[str]) -> Iterator[tuple[int, str]]:
+    """The default check: a failed row has a known error code and is null in all other columns.
+
+    Args:
+        columns: The appended columns, the error column last.
+        codes: The codes that errors may have.
+
+    Yields:
+        The number of each wrong row, and what is wrong.
+    """
+    *others, error = columns.columns
+    filled = np.zeros(columns.num_rows, dtype=bool)
+    for column in others:
+        filled |= ~is_null(column)
+    for row in map(int, np.flatnonzero(~is_null(error))):
+        code = str(error[row].as_py()).partition(":")[0]
+        if code not in codes:
+            yield row, f"failed with the unknown code {code!r}"
+        elif filled[row]:
+            yield row, "failed, and has a value next to its error"
+
+
+def compare_columns(a: pa.RecordBatch, b: pa.RecordBatch) -> Differences:
+    """The default comparison: the first column's values are the categories, numeric columns of both are compared.
+
+    The first column is a category if it holds text, truth values or dictionary-encoded ones; else a row's category is
+    only whether it failed.
+
+    Args:
+        a: The appended columns of some rows, the error column last.
+        b: The same rows of another output.
+    """
+    drifts = {}
+    for place, name in enumerate(a.schema.names[:-1]):
+        if b.schema.names[:-1].count(name) == 1:
+            other = b.column(b.schema.names.index(name))
+            if _is_number(a.schema.field(place).type) and _is_number(other.type):
+                drifts[name] = drift(a.column(place), other, lost=np.inf)
+    return Differences(_category(a), _category(b), drifts)
+
+
+def make_card(row: Mapping[str, Any], inputs: Sequence[str], fields: Sequence[pa.Field]) -> Card:
+    """The default card: the first input as image, the first column as headline, the others as notes.
+
+    Args:
+        row: Inputs and appended columns by name.
+        inputs: Names of the inputs.
+        fields: The appended fields, the error field last.
+    """
+    *others, error = [field_.name for field_ in fields]
+    first, *rest = others or [""]
+    notes = [f"{name}: {_short(row.get(name))}" for name in rest if row.get(name) is not None]
+    headline = "" if row.get(first) is None else f"{first}: {_short(row[first])}"
+    return Card(row.get(inputs[0]) if inputs else None, headline, notes=notes, error=row.get(error))
+
+
+def drift(a: pa.Array, b: pa.Array, lost: float) -> NDArray[np.float64]:
+    """Absolute differences of two numeric columns; ``lost`` where one alone has a finite number."""
+    one, other = as_floats(a), as_floats(b)
+    with np.errstate(invalid="ignore"):
+        difference = np.nan_to_num(np.abs(one - other), nan=0.0, posinf=lost)
+    return np.where(np.isfinite(one) != np.isfinite(other), lost, difference)
+
+
+def as_floats(column: pa.Array) -> NDArray[np.float64]:
+    """A numeric column as float64; null is NaN."""
+    values: NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values
+
+
+def is_null(column: pa.Array) -> NDArray[np.bool_]:
+    """Where a column is null."""
+    mask: NDArray[np.bool_] = column.is_null().to_numpy(zero_copy_only=False)
+    return mask
+
+
+def _category(columns: pa.RecordBatch) -> pa.Array:
+    *others, error = columns.columns
+    kind = others[0].type if others else pa.null()
+    is_word = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
+    words = others[0].cast(pa.string()) if is_word else pa.array(["value"] * columns.num_rows, pa.string())
+    return pc.if_else(pc.is_null(error), words.fill_null(NO_VALUE), FAILED)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _short(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -1,0 +1,35 @@
+"""What a stream calls: the three steps of an operator, with its model loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from emotion_ops.operators.rows import Row
+
+BATCH_SIZE = 32
+"""Items in one call of ``compute``, unless an operator knows better."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """The steps of an operator; see ``TableOperator`` for what each takes and gives.
+
+    Attributes:
+        prepare: Called in threads, with one row.
+        compute: Called with whole batches of items.
+        finish: Called in threads, with the results of some rows.
+        batch_size: Items in one call of ``compute``; the last of a stream may have fewer.
+        concurrency: Calls of ``compute`` at the same time.
+        max_parts: Maximum items of one row.
+    """
+
+    prepare: Callable[[Row], Any]
+    compute: Callable[[Sequence[Any]], Sequence[Any]]
+    finish: Callable[[Sequence[Any]], Sequence[pa.Array]]
+    batch_size: int = BATCH_SIZE
+    concurrency: int = 1
+    max_parts: int = 1
