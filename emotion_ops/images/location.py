@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, unquote_to_bytes
 
 from emotion_ops.errors import RowError, RowErrorCode
+from emotion_ops.options import OptionGroup, option, optional, names, path
 
 HTTP = ("http", "https")
 
@@ -37,7 +38,7 @@ _WRAPPERS = frozenset((
 
 
 @dataclass(frozen=True)
-class Access:
+class Access(OptionGroup):
     """What a path in a table may reach.
 
     Local paths, and URIs of the root's own kind (its scheme, by any of its names), never leave ``root``.
@@ -56,11 +57,19 @@ class Access:
         timeout: Seconds for one image over http(s), in total.
     """
 
-    root: str | None = None
-    schemes: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    max_bytes: int = 64 * 2**20
-    timeout: float = 30.0
+    root: str | None = option(optional(path), None)
+    allow: tuple[str, ...] = option(names, (), changes_values=False)
+    allow_hosts: tuple[str, ...] = option(names, (), changes_values=False)
+    max_bytes = 64 * 2**20
+    timeout = 30.0
+
+    @property
+    def schemes(self):
+        return self.allow
+
+    @property
+    def hosts(self):
+        return self.allow_hosts
 
 
 class Uri(NamedTuple):

@@ -54,3 +54,20 @@ class Calibration:
                 ignored_scope=nncf.IgnoredScope(types=["Convolution"], validate=False),
                 subset_size=len(self.pixels),
             )
+
+
+from emotion_ops.options import OptionGroup, option, path
+from emotion_ops.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Int8(OptionGroup):
+    calibration: str = option(path)
+
+
+def precision(name, value):
+    if isinstance(value, Int8) or value in ("auto", "fp32", "bf16", "fp16"):
+        return value
+    if isinstance(value, dict):
+        return Int8(**value)
+    raise OptionError(name, value, "give one of 'auto', 'fp32', 'bf16', 'fp16' or Int8('images/')")
