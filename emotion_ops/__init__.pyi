@@ -15,6 +15,7 @@ from .errors import (
     MissingDependencyError as MissingDependencyError,
     ModelError as ModelError,
     ModelNotFoundError as ModelNotFoundError,
+    OperatorError as OperatorError,
     OptionError as OptionError,
     RowError as RowError,
     RowErrorCode as RowErrorCode,
@@ -49,14 +50,42 @@ from .lake.audit.verify import (
 from .lake.enrich import (
     enrich_dataset as enrich_dataset,
 )
-from .operators.classify.classifier import (
-    EmotionClassifier as EmotionClassifier,
+from .images.decoding import (
+    Decoding as Decoding,
 )
-from .operators.classify.columns import (
+from .images.limits import (
+    Limits as Limits,
+)
+from .images.location import (
+    Access as Access,
+)
+from .models.int8 import (
+    Int8 as Int8,
+)
+from .operators.base import (
+    TableOperator as TableOperator,
+)
+from .operators.classify.faces import (
+    Faces as Faces,
+)
+from .operators.classify.labels import (
     EMOTIONS as EMOTIONS,
+    Labels as Labels,
 )
 from .operators.classify.operator import (
     ClassifyEmotions as ClassifyEmotions,
+)
+from .operators.image_operator import (
+    ImageOperator as ImageOperator,
+)
+from .operators.resources import (
+    Cache as Cache,
+    Resources as Resources,
+)
+from .operators.rows import (
+    PartResults as PartResults,
+    Parts as Parts,
+    Row as Row,
 )
 from .reports.report import (
     EnrichReport as EnrichReport,

@@ -16,7 +16,7 @@ class ResultCache:
     Errors are not remembered: that a decoder was killed or a disk was full says nothing about the input.
 
     Args:
-        rows: Maximum number of results.
+        rows: Maximum number of results, at least 1.
     """
 
     def __init__(self, rows: int) -> None:

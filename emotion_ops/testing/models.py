@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emotion_ops.operators.classify.columns import EMOTIONS
+from emotion_ops.operators.classify.labels import EMOTIONS
 
 _TINY = {
     "hidden_size": 32,

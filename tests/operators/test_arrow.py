@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from pictures import encode, jpeg, photo
 from PIL import Image
 
-from emotion_ops import ClassifyEmotions
+from emotion_ops import Access, ClassifyEmotions, Resources
 from emotion_ops.images.cells import cells_of
 
 PICTURES = [jpeg(seed, 50, 40) for seed in range(5)]
@@ -237,7 +236,9 @@ def test_order_count_and_numbers_survive_any_batching(
         if not any(sizes):
             batches += table.to_batches()
             break
-    operator = ClassifyEmotions(model=tiny_model, batch_size=batch_size, threads=threads, memory=memory)
+    operator = ClassifyEmotions(
+        model=tiny_model, batch_size=batch_size, resources=Resources(threads=threads, memory=memory)
+    )
     out = list(operator.stream(iter(batches)))
     assert [batch.num_rows for batch in out] == [batch.num_rows for batch in batches]
     whole = pa.Table.from_batches(out, operator.output_schema(table.schema))
@@ -262,7 +263,7 @@ def test_order_count_and_numbers_survive_any_batching(
 
 
 def test_the_table_operator_is_a_value_that_pickles_hashes_and_compares() -> None:
-    one = ClassifyEmotions("photo", model="demo", root="pictures", allow=["s3"])
+    one = ClassifyEmotions("photo", model="demo", access=Access(root="pictures", allow=["s3"]))
     two = pickle.loads(pickle.dumps(one))
     assert one == two
     assert hash(one) == hash(two)
@@ -308,6 +309,6 @@ def test_a_window_of_encoded_bytes_bounds_how_far_ahead_it_reads(tiny_model: str
             pulled += 1
             yield pa.record_batch({"image": [big]})
 
-    operator = ClassifyEmotions(model=tiny_model, batch_size=1, threads=40, memory=8 * len(big))
+    operator = ClassifyEmotions(model=tiny_model, batch_size=1, resources=Resources(threads=40, memory=8 * len(big)))
     next(operator.stream(batches()))
     assert pulled <= 7

@@ -15,14 +15,17 @@ from PIL import Image
 
 import emotion_ops
 from emotion_ops import (
+    Access,
     ClassifyEmotions,
     ColumnExistsError,
     ColumnNotFoundError,
     ColumnTypeError,
     EmotionOpsError,
     FrameTypeError,
+    Limits,
     ModelNotFoundError,
     OptionError,
+    Resources,
     RowErrorCode,
     RowFailedError,
     classify_emotions,
@@ -89,7 +92,7 @@ def test_each_kind_of_path_that_cannot_be_read_costs_its_own_row_only(tiny_model
         "https://example.org/picture.jpg": "forbidden",
         str(root / "good.jpg"): None,
     }
-    out = ClassifyEmotions(model=tiny_model, root=root)(pa.table({"image": list(paths)}))
+    out = ClassifyEmotions(model=tiny_model, access=Access(root=root))(pa.table({"image": list(paths)}))
     codes = [error and error.partition(":")[0] for error in out.column("emotion_error").to_pylist()]
     assert codes == list(paths.values())
     assert_good_rows_have_their_own_numbers(out, {0: jpeg(1), 8: jpeg(1)}, tiny_model)
@@ -104,7 +107,12 @@ def test_limits_are_the_callers_to_set(tiny_model: str) -> None:
     huge = pa.table(
         {"image": [encode(Image.new("1", (20_000, 9_500)))]}
     )  # past the 179 megapixels of Pillow's own limit
-    assert ClassifyEmotions(model=tiny_model, max_pixels=200_000_000)(huge).column("emotion_error").null_count == 1
+    assert (
+        ClassifyEmotions(model=tiny_model, limits=Limits(max_pixels=200_000_000))(huge)
+        .column("emotion_error")
+        .null_count
+        == 1
+    )
     assert ClassifyEmotions(model=tiny_model)(huge).column("emotion_error").null_count == 0
 
 
@@ -188,8 +196,8 @@ def test_an_option_that_cannot_work_is_refused_at_once_with_its_cure(option: str
 
 
 def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
-    operator = ClassifyEmotions(model="demo", batch_size=np.int64(4), threads=np.int32(2))  # type: ignore[arg-type]
-    assert operator == ClassifyEmotions(model="demo", batch_size=4, threads=2)
+    operator = ClassifyEmotions(model="demo", batch_size=np.int64(4), resources=Resources(threads=np.int32(2)))  # type: ignore[arg-type]
+    assert operator == ClassifyEmotions(model="demo", batch_size=4, resources=Resources(threads=2))
     assert (type(operator.batch_size), type(operator.threads)) == (int, int)
 
 

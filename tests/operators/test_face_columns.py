@@ -22,19 +22,23 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from emotion_ops.operators.throughput import measure
 from enriched import rewrite, with_cell
 from faces_model import YUNET, Marked, needs_yunet, other_network, photograph
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from pictures import encode, photo
 from PIL import Image
 
 from emotion_ops import (
     ClassifyEmotions,
+    Decoding,
     DestinationConflictError,
     EmotionClassifier,
+    Faces,
+    Labels,
     ModelError,
     OptionError,
+    Resources,
     RowFailedError,
     classify_emotions,
     diff_datasets,
@@ -55,7 +59,6 @@ from emotion_ops.operators.classify.face_loader import Crops, FaceLoader
 from emotion_ops.operators.classify.session import build_transform, engine_of, loader_of, search_of
 from emotion_ops.operators.rows import Flow, Rows
 from emotion_ops.operators.stream import answer
-from emotion_ops.operators.throughput import measure
 
 
 def canvas(faces: int, seed: int = 0, side: int = 20) -> Image.Image:
@@ -79,7 +82,7 @@ TABLE = pa.table({"id": range(10), "image": pa.array(CELLS, pa.binary())})
 
 @pytest.fixture(scope="module")
 def operator(tiny_model: str) -> ClassifyEmotions:
-    return ClassifyEmotions(model=tiny_model, faces="all", detector=Marked(), batch_size=4)
+    return ClassifyEmotions(model=tiny_model, faces=Faces("all", detector=Marked()), batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +148,11 @@ def test_the_largest_face_alone_has_the_same_columns_without_the_list(
 
 
 def test_options_choose_the_faces_and_the_count_tells_of_all(operator: ClassifyEmotions) -> None:
-    few = dataclasses.replace(operator, max_faces=2, min_face_size=21)(TABLE)
+    few = dataclasses.replace(operator, faces=Faces(min_size=21, max_faces=2))(TABLE)
     assert [len(faces or []) for faces in few.column("emotion_faces").to_pylist()] == [0, 0, 2, 2, 0, 1, 0, 0, 0, 0]
     assert few.column("emotion_face_count").to_pylist() == [0, 0, 2, 29, 0, 1, 0, 0, None, None]
-    assert dataclasses.replace(operator, face_threshold=0.95)(TABLE).column("emotion_error").null_count == 0
-    wider = dataclasses.replace(operator, face_margin=0.5)(TABLE)
+    assert dataclasses.replace(operator, faces=Faces(threshold=0.95))(TABLE).column("emotion_error").null_count == 0
+    wider = dataclasses.replace(operator, faces=Faces(margin=0.5))(TABLE)
     assert wider.column("emotion_sad").to_pylist()[0] != operator(TABLE).column("emotion_sad").to_pylist()[0]
 
 
@@ -190,21 +193,23 @@ def test_an_option_that_cannot_work_is_refused_at_once(bad: dict[str, object], h
 def test_an_option_of_faces_that_nobody_looks_for_is_refused(idle: dict[str, object]) -> None:
     with pytest.raises(OptionError, match=rf"^{next(iter(idle))}=.*give faces='largest' or 'all'"):
         ClassifyEmotions(**idle)  # type: ignore[arg-type]
-    assert ClassifyEmotions(face_threshold=0.7, min_face_size=0, max_faces=64) == ClassifyEmotions()
+    assert ClassifyEmotions(faces=Faces(threshold=0.7, min_size=0, max_faces=64)) == ClassifyEmotions()
 
 
 def test_the_options_are_a_value_that_travels(operator: ClassifyEmotions, tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(operator)) == operator
-    assert dataclasses.replace(operator, detector=tmp_path / "x.onnx").detector == str(tmp_path / "x.onnx")
+    assert dataclasses.replace(operator, faces=Faces(detector=tmp_path / "x.onnx")).detector == str(tmp_path / "x.onnx")
     with pytest.raises(ModelError, match="no such file"):
-        ClassifyEmotions(model=operator.model, faces="all", detector=tmp_path / "x.onnx")(TABLE)
+        ClassifyEmotions(model=operator.model, faces=Faces("all", detector=tmp_path / "x.onnx"))(TABLE)
 
 
 @needs_yunet
 @pytest.mark.parametrize("change", ["replaced", "removed", "emptied"])
 def test_a_stream_keeps_the_detector_that_it_began_with(tiny_model: str, tmp_path: Path, change: str) -> None:
     file = Path(shutil.copy(YUNET, tmp_path / "y.onnx"))
-    operator = ClassifyEmotions(model=tiny_model, faces="largest", detector=file, threads=1, batch_size=1)
+    operator = ClassifyEmotions(
+        model=tiny_model, faces=Faces("largest", detector=file), resources=Resources(threads=1), batch_size=1
+    )
     batch = pa.record_batch({"image": [encode(photograph("astronaut").resize((500, 450)))] * 2})
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -227,7 +232,9 @@ def test_a_dataset_has_the_faces_of_one_detector_and_its_footer_says_of_which(ti
     assert find_faces(photograph("astronaut"), file)[0, 0] != find_faces(photograph("astronaut"), other)[0, 0]
     table = pa.table({"image": [encode(photograph("astronaut").resize((500, 450)))] * 16})
     pq.write_table(table, tmp_path / "in.parquet", row_group_size=1)
-    operator = ClassifyEmotions(model=tiny_model, faces="largest", detector=file, threads=1, batch_size=1)
+    operator = ClassifyEmotions(
+        model=tiny_model, faces=Faces("largest", detector=file), resources=Resources(threads=1), batch_size=1
+    )
     enrich_dataset(
         tmp_path / "in.parquet",
         tmp_path / "out",
@@ -244,9 +251,9 @@ def test_a_dataset_has_the_faces_of_one_detector_and_its_footer_says_of_which(ti
 @needs_yunet
 def test_who_meets_another_detector_than_the_one_that_was_pinned_refuses_it(tiny_model: str, tmp_path: Path) -> None:
     file = Path(shutil.copy(YUNET, tmp_path / "y.onnx"))
-    pinned = ClassifyEmotions(model=tiny_model, faces="largest", detector=file).pinned()
+    pinned = ClassifyEmotions(model=tiny_model, faces=Faces("largest", detector=file)).pinned()
     assert pinned == pinned.pinned() == pickle.loads(pickle.dumps(pinned))
-    assert Recipe.of(pinned, "all") == Recipe.of(dataclasses.replace(pinned, detector=file), "all")
+    assert Recipe.of(pinned, "all") == Recipe.of(dataclasses.replace(pinned, faces=Faces(detector=file)), "all")
     assert pinned(TABLE).num_rows == 10
     file.write_bytes(other_network())
     with pytest.raises(ModelError, match="when the work was planned") as refused:
@@ -261,7 +268,7 @@ def test_who_meets_another_detector_than_the_one_that_was_pinned_refuses_it(tiny
 def test_a_network_that_cannot_take_a_picture_stops_the_job_before_any_row(tiny_model: str, tmp_path: Path) -> None:
     of_one, of_four = (b"\x0a\x02\x08%c\x0a\x02\x08\x03" % number for number in (1, 4))  # the input's first sizes
     (tmp_path / "four.onnx").write_bytes(YUNET.read_bytes().replace(of_one, of_four))
-    operator = ClassifyEmotions(model=tiny_model, faces="largest", detector=tmp_path / "four.onnx")
+    operator = ClassifyEmotions(model=tiny_model, faces=Faces("largest", detector=tmp_path / "four.onnx"))
     with pytest.raises(ModelError, match="cannot look at a picture"):
         next(operator.stream([TABLE.to_batches()[0]]))
 
@@ -278,8 +285,8 @@ def test_a_detector_that_answers_nonsense_stops_the_job_and_one_that_raises_cost
     operator: ClassifyEmotions,
 ) -> None:
     with pytest.raises(ModelError, match="no array of faces"):
-        dataclasses.replace(operator, detector=broken_detector)(TABLE)
-    out = dataclasses.replace(operator, detector=failing_detector)(TABLE)
+        dataclasses.replace(operator, faces=Faces(detector=broken_detector))(TABLE)
+    out = dataclasses.replace(operator, faces=Faces(detector=failing_detector))(TABLE)
     assert "the detector failed (ValueError: out of luck)" in out.column("emotion_error")[0].as_py()
 
 
@@ -288,7 +295,7 @@ def test_batches_come_one_for_one_and_their_size_changes_nothing(
 ) -> None:
     batches = TABLE.to_batches(max_chunksize=3)
     for size in (1, 64):
-        out = list(dataclasses.replace(operator, batch_size=size, threads=2).stream(batches))
+        out = list(dataclasses.replace(operator, batch_size=size, resources=Resources(threads=2)).stream(batches))
         assert [batch.num_rows for batch in out] == [3, 3, 3, 1]
         whole = pa.Table.from_batches(out)
         assert whole.column("emotion_face_count").equals(answered.column("emotion_face_count"))
@@ -306,7 +313,7 @@ def test_boxes_are_in_the_pixels_of_the_upright_image(
     exif = Image.Exif()
     exif[0x0112] = orientation
     turned = encode(canvas(3), "PNG", exif=exif)
-    out = dataclasses.replace(operator, isolation=isolation)(pa.table({"image": [turned]}))
+    out = dataclasses.replace(operator, decoding=Decoding(isolation=isolation))(pa.table({"image": [turned]}))
     upright = np.asarray(upright_rgb(Image.open(io.BytesIO(turned))))
     wanted = [face[:4] for face in Marked()(upright)]
     faces = out.column("emotion_faces")[0].as_py()
@@ -330,7 +337,7 @@ def test_a_face_in_a_photograph_that_lies_on_its_side_is_where_it_is_in_the_upri
         exif = Image.Exif()
         exif[0x0112] = orientation
         cells.append(encode(upright if way is None else upright.transpose(way), "PNG", exif=exif))
-    out = ClassifyEmotions(model=tiny_model, faces="largest", detector=YUNET)(pa.table({"image": cells}))
+    out = ClassifyEmotions(model=tiny_model, faces=Faces("largest", detector=YUNET))(pa.table({"image": cells}))
     assert out.column("emotion_face").to_pylist() == out.column("emotion_face").to_pylist()[:1] * 8
     assert abs(out.column("emotion_face")[0].as_py()["x"] - 178) < 2
 
@@ -452,7 +459,11 @@ def test_verify_proves_each_face_of_a_list_as_it_does_a_row(dataset: tuple[Path,
 def test_verify_knows_how_many_faces_of_which_size_were_asked_for(operator: ClassifyEmotions, tmp_path: Path) -> None:
     source, out = tmp_path / "source.parquet", tmp_path / "out"
     pq.write_table(TABLE, source)
-    enrich_dataset(source, out, dataclasses.replace(operator, max_faces=2, min_face_size=21, min_probability=0.9999))
+    enrich_dataset(
+        source,
+        out,
+        dataclasses.replace(operator, faces=Faces(min_size=21, max_faces=2), labels=Labels(min_probability=0.9999)),
+    )
     assert verify_dataset(source, out).proven
     rewrite(out / "source.parquet", face(2, 1, width=20.0))
     assert [problem.what[:60] for problem in verify_dataset(source, out).problems] == [
@@ -520,7 +531,7 @@ def test_detectors_that_find_other_faces_have_other_fingerprints(operator: Class
     assert len(set(told)) == len(told)
     assert [identity_of(pickle.loads(pickle.dumps(detector))) for detector in TOLD_APART] == told
     pq.write_table(TABLE.slice(0, 1), tmp_path / "in.parquet")
-    first, second = (dataclasses.replace(operator, detector=detector) for detector in TOLD_APART[2:4])
+    first, second = (dataclasses.replace(operator, faces=Faces(detector=detector)) for detector in TOLD_APART[2:4])
     enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", first)
     assert enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", first).skipped == 1
     with pytest.raises(DestinationConflictError, match=r"more=1.*more=2"):
@@ -541,7 +552,7 @@ def test_a_dataset_is_not_made_with_a_detector_that_cannot_be_told_from_another(
         functools.partial(given_more, more=[within]),
         functools.partial(given_more, more=_Shortened()),
     ):
-        unknown = dataclasses.replace(operator, detector=detector)
+        unknown = dataclasses.replace(operator, faces=Faces(detector=detector))
         with pytest.raises(OptionError, match="could not be told from those of another"):
             Recipe.of(unknown, "all")
         if detector is not within:
@@ -558,12 +569,12 @@ def test_a_detector_that_cannot_be_hashed_is_refused_at_once() -> None:
         __hash__ = None  # type: ignore[assignment]
 
     with pytest.raises(OptionError, match="cannot be hashed"):
-        ClassifyEmotions(detector=Unhashable(1))
+        ClassifyEmotions(faces=Faces(detector=Unhashable(1)))
 
 
 def test_a_number_of_faces_is_refused_where_one_is_looked_at() -> None:
     with pytest.raises(OptionError, match="'largest' is one"):
-        ClassifyEmotions(faces="largest", max_faces=3)
+        ClassifyEmotions(faces=Faces("largest", max_faces=3))
 
 
 def test_what_finds_the_faces_is_part_of_the_fingerprint(operator: ClassifyEmotions) -> None:
@@ -578,7 +589,7 @@ def test_another_search_is_refused_and_says_which_option_differs(
     operator: ClassifyEmotions, dataset: tuple[Path, Path]
 ) -> None:
     source, out = dataset
-    other = dataclasses.replace(operator, face_margin=0.1, max_faces=3)
+    other = dataclasses.replace(operator, faces=Faces(margin=0.1, max_faces=3))
     with pytest.raises(
         DestinationConflictError, match=r"face_margin: 0\.0 there, 0\.1 now; max_faces: 64 there, 3 now"
     ):
@@ -613,7 +624,7 @@ def test_the_lineage_tells_of_the_search_and_nothing_is_fetched_for_it(operator:
 
 
 def test_a_detector_without_a_name_will_do_for_a_table(operator: ClassifyEmotions) -> None:
-    out = dataclasses.replace(operator, detector=lambda pixels: [(0, 0, 9, 9, 1)])(TABLE.slice(0, 2))
+    out = dataclasses.replace(operator, faces=Faces(detector=lambda pixels: [(0, 0, 9, 9, 1)]))(TABLE.slice(0, 2))
     assert out.column("emotion_face_count").to_pylist() == [1, 1]
     assert json.loads(out.schema.field("emotion").metadata[METADATA_KEY])["detector"]
 
@@ -624,7 +635,10 @@ def test_a_plan_counts_the_pictures_without_a_face_and_the_memory_of_the_crops(
     pq.write_table(TABLE, tmp_path / "source.parquet")
     guesses = [
         enrich_dataset(
-            tmp_path / "source.parquet", tmp_path / "out", dataclasses.replace(operator, max_faces=most), dry_run=True
+            tmp_path / "source.parquet",
+            tmp_path / "out",
+            dataclasses.replace(operator, faces=Faces(max_faces=most)),
+            dry_run=True,
         ).estimate
         for most in (1, 1000)
     ]
@@ -649,7 +663,7 @@ def test_the_networks_pace_is_that_of_images_with_all_their_faces(operator: Clas
 @needs_yunet
 def test_real_faces_in_real_photographs(tiny_model: str) -> None:
     cells = [encode(photograph(name)) for name in ("astronaut", "coffee", "camera")]
-    out = ClassifyEmotions(model=tiny_model, faces="all", detector=YUNET)(pa.table({"image": cells}))
+    out = ClassifyEmotions(model=tiny_model, faces=Faces("all", detector=YUNET))(pa.table({"image": cells}))
     assert out.column("emotion_face_count").to_pylist() == [1, 0, 1]
     box = out.column("emotion_face")[0].as_py()
     np.testing.assert_allclose(

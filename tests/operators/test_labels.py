@@ -16,15 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from enriched import rewrite, with_cell
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as st_numpy
 from pictures import jpeg
 
 from emotion_ops import (
     EMOTIONS,
+    Access,
     ClassifyEmotions,
     EmotionClassifier,
+    Labels,
     OptionError,
     UnsupportedModelError,
     classify_emotions,
@@ -79,21 +80,21 @@ def test_the_labels_of_a_row_are_those_that_reach_their_threshold_the_highest_fi
 
 
 def test_labels_stand_before_the_error_and_other_columns_are_as_they_were(tiny_model: str, plain: pa.Table) -> None:
-    out = ClassifyEmotions(model=tiny_model, labels_above=0.1)(TABLE)
+    out = ClassifyEmotions(model=tiny_model, labels=0.1)(TABLE)
     assert out.drop_columns(["emotion_labels"]).equals(plain)
     assert out.schema.names[-2:] == ["emotion_labels", "emotion_error"]
-    assert out.schema.equals(ClassifyEmotions(model=tiny_model, labels_above=0.1).output_schema(TABLE.schema))
+    assert out.schema.equals(ClassifyEmotions(model=tiny_model, labels=0.1).output_schema(TABLE.schema))
     listed = out.column("emotion_labels").to_pylist()
     assert listed[8:] == [None, None]
     assert all(row[0] == label for row, label in zip(listed[:8], out.column("emotion").to_pylist(), strict=False))
-    nothing = ClassifyEmotions(model=tiny_model, labels_above={"happy": 1.0})(TABLE)
+    nothing = ClassifyEmotions(model=tiny_model, labels={"happy": 1.0})(TABLE)
     assert nothing.column("emotion_labels").to_pylist() == [*[[]] * 8, None, None]
 
 
 def test_without_a_label_a_row_keeps_its_probabilities_and_is_no_failed_one(
     tiny_model: str, plain: pa.Table, middle: float
 ) -> None:
-    out = ClassifyEmotions(model=tiny_model, min_probability=middle)(TABLE)
+    out = ClassifyEmotions(model=tiny_model, labels=Labels(min_probability=middle))(TABLE)
     assert out.drop_columns(["emotion"]).equals(plain.drop_columns(["emotion"]))
     sure = matrix(plain)[:8].max(axis=1) >= np.float32(middle)
     assert 0 < sure.sum() < 8
@@ -101,13 +102,13 @@ def test_without_a_label_a_row_keeps_its_probabilities_and_is_no_failed_one(
         label if is_sure else None for label, is_sure in zip(plain.column("emotion").to_pylist(), sure, strict=False)
     ]
     assert out.column("emotion").to_pylist() == [*wanted, None, None]
-    kept = ClassifyEmotions(model=tiny_model, min_probability=1.0, on_error="drop")(TABLE)
+    kept = ClassifyEmotions(model=tiny_model, labels=Labels(min_probability=1.0), on_error="drop")(TABLE)
     assert (kept.num_rows, kept.column("emotion").null_count) == (8, 8)
 
 
 def test_thresholds_are_one_value_however_they_are_spelled_and_stand_in_the_lineage(tiny_model: str) -> None:
     spelled = [{"sad": 0.2, "happy": 0.4}, [("happy", 0.4), ["sad", 0.2]], {"happy": np.float64(0.4), "sad": 0.2}]
-    operators = [ClassifyEmotions(model=tiny_model, labels_above=one, min_probability=0.25) for one in spelled]
+    operators = [ClassifyEmotions(model=tiny_model, labels=Labels(above=one, min_probability=0.25)) for one in spelled]
     assert len(set(operators)) == 1
     assert pickle.loads(pickle.dumps(operators[0])) == dataclasses.replace(operators[1], on_error="null")
     lineage = json.loads(operators[0].output_schema(TABLE.schema).field("emotion").metadata[METADATA_KEY])
@@ -134,10 +135,10 @@ def test_thresholds_are_one_value_however_they_are_spelled_and_stand_in_the_line
 )
 def test_a_threshold_that_is_no_probability_is_refused_at_once(bad: object) -> None:
     with pytest.raises(OptionError, match="labels_above"):
-        ClassifyEmotions(labels_above=bad)  # type: ignore[arg-type]
+        ClassifyEmotions(labels=bad)  # type: ignore[arg-type]
     if not isinstance(bad, dict | list):
         with pytest.raises(OptionError, match="min_probability"):
-            ClassifyEmotions(min_probability=bad)  # type: ignore[arg-type]
+            ClassifyEmotions(labels=Labels(min_probability=bad))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -150,11 +151,11 @@ def test_a_classifier_without_columns_refuses_the_options_of_columns(option: dic
 
 def test_labels_that_the_model_does_not_have_or_has_as_a_column_are_refused(tiny_model: str, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="the model has no 'joy'"):
-        ClassifyEmotions(model=tiny_model, labels_above={"joy": 0.3}).output_schema(TABLE.schema)
+        ClassifyEmotions(model=tiny_model, labels={"joy": 0.3}).output_schema(TABLE.schema)
     odd = str(save_tiny_model(tmp_path / "odd", labels=["labels", "sad"]))
     assert ClassifyEmotions(model=odd).output_columns().labels == ("labels", "sad")
     with pytest.raises(UnsupportedModelError, match="second column 'emotion_labels'"):
-        ClassifyEmotions(model=odd, labels_above=0.5).output_columns()
+        ClassifyEmotions(model=odd, labels=0.5).output_columns()
 
 
 def test_frames_have_lists_and_missing_values(tiny_model: str, middle: float) -> None:
@@ -179,7 +180,9 @@ def dataset(tiny_model: str, middle: float, tmp_path: Path) -> tuple[Path, Path,
     source = tmp_path / "source.parquet"
     paths = [*(f"{number}.jpg" for number in range(8)), "8.jpg", None]
     pq.write_table(pa.table({"id": range(10), "image": paths}), source, row_group_size=4)
-    operator = ClassifyEmotions(model=tiny_model, root=folder, labels_above=0.1, min_probability=middle)
+    operator = ClassifyEmotions(
+        model=tiny_model, access=Access(root=folder), labels=Labels(above=0.1, min_probability=middle)
+    )
     enrich_dataset(source, tmp_path / "out", operator)
     return source, tmp_path / "out", operator
 
@@ -204,7 +207,7 @@ def test_a_dataset_has_the_same_labels_and_everything_that_reads_it_knows_rows_w
     verified = verify_dataset(source, out)
     assert verified.proven, verified.problems
     assert [file.state for file in dataset_status(out).files] == ["done"]
-    sure = dataclasses.replace(operator, labels_above=None, min_probability=None)
+    sure = dataclasses.replace(operator, labels=Labels(above=None, min_probability=None))
     enrich_dataset(source, tmp_path / "sure", sure)
     compared = diff_datasets(out, tmp_path / "sure")
     assert (compared.flips, compared.drift.largest) == (unsure, 0.0)
@@ -276,5 +279,5 @@ def test_the_command_line_takes_thresholds(dataset: tuple[Path, Path, ClassifyEm
     done = run("--labels-above", "happy=0.4, sad=0.05", "--min-probability", "1")
     assert done.returncode == 0, done.stderr
     assert "unsure" in done.stdout
-    made = dataclasses.replace(operator, labels_above={"happy": 0.4, "sad": 0.05}, min_probability=1.0)
+    made = dataclasses.replace(operator, labels=Labels(above={"happy": 0.4, "sad": 0.05}, min_probability=1.0))
     assert pq.read_table(tmp_path / "cli" / "source.parquet").equals(made(pq.read_table(source)))
