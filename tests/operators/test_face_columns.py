@@ -54,7 +54,7 @@ from emotion_ops.images.decode import upright_rgb
 from emotion_ops.images.loader import Known
 from emotion_ops.lake.fingerprint import Recipe
 from emotion_ops.lake.plan import FINGERPRINT_KEY
-from emotion_ops.operators.classify.columns import METADATA_KEY
+from emotion_ops.operators.base import METADATA_KEY
 from emotion_ops.operators.classify.face_loader import Crops, FaceLoader
 from emotion_ops.operators.classify.session import build_transform, engine_of, loader_of, search_of
 from emotion_ops.operators.rows import Flow, Rows

@@ -24,7 +24,6 @@ from emotion_ops import (
     EMOTIONS,
     Access,
     ClassifyEmotions,
-    EmotionClassifier,
     Labels,
     OptionError,
     UnsupportedModelError,
@@ -34,8 +33,8 @@ from emotion_ops import (
     enrich_dataset,
     verify_dataset,
 )
-from emotion_ops.operators.classify.columns import METADATA_KEY
-from emotion_ops.operators.classify.labels import Labelling
+from emotion_ops.operators.base import METADATA_KEY
+from emotion_ops.operators.classify.labels import Labeller
 from emotion_ops.testing import save_tiny_model
 
 CELLS = [*(jpeg(seed, 40, 40) for seed in range(8)), None, b"text"]
@@ -71,9 +70,9 @@ def test_the_labels_of_a_row_are_those_that_reach_their_threshold_the_highest_fi
         few | st.dictionaries(st.sampled_from(labels), few, min_size=1).map(lambda own: tuple(sorted(own.items())))
     )
     failed = data.draw(st_numpy.arrays(np.bool_, rows))
-    told = Labelling(labels, above).listed(found, failed)
+    lists = Labeller(labels, Labels(above)).listed(found, failed)
     own = dict(above) if isinstance(above, tuple) else dict.fromkeys(labels, above)
-    for row, listed in enumerate(told.to_pylist()):
+    for row, listed in enumerate(lists.to_pylist()):
         reached = [label for i, label in enumerate(labels) if label in own and found[row, i] >= np.float32(own[label])]
         wanted = sorted(reached, key=lambda label: -found[row, labels.index(label)])
         assert listed == (None if failed[row] else wanted)
@@ -122,7 +121,7 @@ def test_thresholds_are_one_value_however_they_are_spelled_and_stand_in_the_line
         -0.1,
         1.5,
         True,
-        "0.3",
+        "much",
         {},
         {"happy": 2},
         [("happy", 0.1), ("happy", 0.2)],
@@ -134,19 +133,11 @@ def test_thresholds_are_one_value_however_they_are_spelled_and_stand_in_the_line
     ],
 )
 def test_a_threshold_that_is_no_probability_is_refused_at_once(bad: object) -> None:
-    with pytest.raises(OptionError, match="labels_above"):
+    with pytest.raises(OptionError, match=r"Labels\.above"):
         ClassifyEmotions(labels=bad)  # type: ignore[arg-type]
     if not isinstance(bad, dict | list):
-        with pytest.raises(OptionError, match="min_probability"):
+        with pytest.raises(OptionError, match=r"Labels\.min_probability"):
             ClassifyEmotions(labels=Labels(min_probability=bad))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    "option", [{"labels_above": 0.3}, {"min_probability": 0.6}, {"prefix": "mood"}, {"on_error": "null"}]
-)
-def test_a_classifier_without_columns_refuses_the_options_of_columns(option: dict[str, object]) -> None:
-    with pytest.raises(OptionError, match="predict gives probabilities alone"):
-        EmotionClassifier(model="./nowhere", **option)
 
 
 def test_labels_that_the_model_does_not_have_or_has_as_a_column_are_refused(tiny_model: str, tmp_path: Path) -> None:
@@ -159,7 +150,7 @@ def test_labels_that_the_model_does_not_have_or_has_as_a_column_are_refused(tiny
 
 
 def test_frames_have_lists_and_missing_values(tiny_model: str, middle: float) -> None:
-    options = {"model": tiny_model, "labels_above": 0.1, "min_probability": middle}
+    options = {"model": tiny_model, "labels": Labels(0.1, middle)}
     wanted = ClassifyEmotions(**options)(TABLE)
     frame = pd.DataFrame({"image": CELLS}, index=list("abcdefghij"))
     found = classify_emotions(frame, **options)
@@ -218,7 +209,7 @@ def test_a_dataset_has_the_same_labels_and_everything_that_reads_it_knows_rows_w
 
 def test_failed_rows_alone_are_answered_again(dataset: tuple[Path, Path, ClassifyEmotions]) -> None:
     source, out, operator = dataset
-    (Path(str(operator.root)) / "8.jpg").write_bytes(CELLS[0])
+    (Path(str(operator.access.root)) / "8.jpg").write_bytes(CELLS[0])
     report = enrich_dataset(source, out, operator, retry_errors=True)
     assert (report.rows_retried, report.errors) == (2, {"missing": 1})
     written = pq.read_table(out / "source.parquet")
@@ -231,18 +222,18 @@ def test_other_thresholds_are_another_output_and_equal_ones_are_not(
 ) -> None:
     source, out, operator = dataset
     assert enrich_dataset(source, out, operator).skipped == 1
-    for change in ({"labels_above": 0.2}, {"min_probability": 0.99}):
+    for name, change in (("labels_above", Labels(0.2)), ("min_probability", Labels(0.1, 0.99))):
         (planned,) = enrich_dataset(
-            source, out, dataclasses.replace(operator, **change), dry_run=True, overwrite=True, sample_rows=0
+            source, out, dataclasses.replace(operator, labels=change), dry_run=True, overwrite=True, sample_rows=0
         ).planned
-        assert next(iter(change)) in planned.reason
+        assert name in planned.reason
 
 
 @pytest.mark.parametrize(
     ("column", "value", "words"),
     [
-        ("emotion_labels", ["happy", "happy"], "not what the probabilities make it"),
-        ("emotion_labels", None, "not what the probabilities make it"),
+        ("emotion_labels", ["happy", "happy"], "but its result gives"),
+        ("emotion_labels", None, "but its result gives"),
         ("emotion", "other", "emotion is 'other'"),
     ],
 )
@@ -270,7 +261,7 @@ def test_the_command_line_takes_thresholds(dataset: tuple[Path, Path, ClassifyEm
             operator.model,
         ]
         return subprocess.run(
-            [*command, "--root", str(operator.root), *options], capture_output=True, text=True, check=False
+            [*command, "--root", str(operator.access.root), *options], capture_output=True, text=True, check=False
         )
 
     wrong = run("--labels-above", "happy=much")

@@ -68,6 +68,11 @@ class Labels(OptionGroup):
     )
     min_probability: float | None = option(optional(probability), None)
 
+    def identity(self) -> dict[str, Any]:
+        """See ``OptionGroup.identity``; thresholds by label are an object."""
+        above = dict(self.above) if isinstance(self.above, tuple) else self.above
+        return {**super().identity(), "labels_above": above}
+
     def check_names(self, names: Sequence[str]) -> None:
         """Refuse thresholds for labels that a model does not have.
 
