@@ -24,8 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 from enriched import rewrite, with_cell
 from faces_model import YUNET, Marked, needs_yunet, other_network, photograph
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from pictures import encode, photo
 from PIL import Image
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emotion_ops.errors import EmotionOpsError, OptionError, RowError, RowErrorCode
-from emotion_ops.faces.crops import crop
-from emotion_ops.faces.crops import peak as peak_of_crop
+from emotion_ops.faces.crops import crop, peak as peak_of_crop
 from emotion_ops.faces.detector import Detector, Faces, Find, in_order, opened
 from emotion_ops.faces.identity import identity_of
 from emotion_ops.faces.weights import SHA256, DetectorFile
