@@ -49,6 +49,9 @@ from .lake.audit.verify import (
 from .lake.enrich import (
     enrich_dataset as enrich_dataset,
 )
+from .models.engines.int8 import (
+    Int8 as Int8,
+)
 from .operators.classify.classifier import (
     EmotionClassifier as EmotionClassifier,
 )

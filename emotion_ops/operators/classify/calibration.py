@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from emotion_ops.errors import OptionError, RowError
 from emotion_ops.images.cells import Cell, cells_of
 from emotion_ops.images.loader import ImageLoader
-from emotion_ops.models.int8 import Calibration
+from emotion_ops.models.engines.int8 import Calibration
 from emotion_ops.operators.classify.face_loader import Crops, FaceLoader
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def calibration_of(options: ClassifyEmotions, loader: ImageLoader | FaceLoader) 
         what = "faces in images" if isinstance(loader, FaceLoader) else "images"
         hint = f"it holds {len(pictures)} {what} that can be read, and {_FEWEST} are the fewest: give a few hundred"
         raise OptionError("calibration", options.calibration, hint)
-    return Calibration.of(np.stack(pictures))
+    return Calibration.from_pixels(np.stack(pictures))
 
 
 def calibration_stamp(options: ClassifyEmotions) -> str:

@@ -20,7 +20,7 @@ from emotion_ops.images.meter import Meter
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.models.choice import choose
 from emotion_ops.models.engine import Engine, load
-from emotion_ops.models.int8 import Calibration
+from emotion_ops.models.engines.int8 import Calibration
 from emotion_ops.models.spec import PixelSpec, architecture_of, labels_of, pixels_of, pixels_sha256, probe_pixels
 from emotion_ops.models.weights import Checkpoint, locate
 from emotion_ops.operators.classify.calibration import calibration_of, calibration_stamp
