@@ -15,6 +15,7 @@ import argparse
 import dataclasses
 import io
 import json
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,10 +27,12 @@ import pyarrow.dataset as ds
 from comparison.machine import machine, versions
 from numpy.typing import NDArray
 
-from emotion_ops import ClassifyEmotions
-from emotion_ops.demo.faces import EMOTIONS, draw_face
+from emotion_ops import EMOTIONS, ClassifyEmotions
 from emotion_ops.models.choice import goes_together
 from emotion_ops.models.engine import ENGINES, PRECISIONS
+
+sys.path.append(str(Path(__file__).parents[1] / "scripts"))
+from drawn_faces import draw_face
 
 REFERENCE: dict[str, Any] = {"engine": "torch", "precision": "fp32"}
 """What is held to be right."""

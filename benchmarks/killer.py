@@ -30,7 +30,7 @@ from emotion_ops.models.weights import locate
 from emotion_ops.reports import page
 
 WRITING = {
-    "storage.publish", "storage._link", "storage.publish_bytes", "storage.delete", "storage.delete_folder",
+    "folder.publish", "folder._link", "folder.publish_bytes", "folder.delete", "folder.delete_folder",
     "journal.write", "journal.remove", "commit.commit", "commit._row_groups", "commit._verify", "lease._take",
     "lease.end",
 }  # fmt: skip

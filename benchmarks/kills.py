@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from emotion_ops.lake.journal import Journal
-from emotion_ops.lake.storage import HOME, Folder, is_hidden
+from emotion_ops.lake.targets.folder import HOME, Folder, is_hidden
 
 FILES = {"day=1/rows.parquet": (21, 6), "day=2/rows.parquet": (10, 5)}
 """The source: rows and the rows of a row group, by file."""

@@ -59,7 +59,7 @@ from .images.limits import (
 from .images.location import (
     Access as Access,
 )
-from .models.int8 import (
+from .models.engines.int8 import (
     Int8 as Int8,
 )
 from .operators.base import (

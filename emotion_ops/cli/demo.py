@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emotion_ops.cli.output import out, progress_of_rows, two_columns
-from emotion_ops.demo.dataset import write_demo_dataset
+from emotion_ops.demo import FACES_FILE
 from emotion_ops.lake.enrich import enrich_dataset
 from emotion_ops.models.weights import DEMO_MODEL
 from emotion_ops.operators.classify.operator import ClassifyEmotions
@@ -20,14 +21,15 @@ from emotion_ops.reports.cards import Picture, contact_sheet
 
 
 def demo(folder: Path) -> None:
-    """Write a dataset of drawn faces, enrich it, and show what came out; offline.
+    """Write the sample faces, enrich them and show the result; needs no network.
 
     Args:
-        folder: Gets ``faces.parquet``, ``enriched.parquet`` and ``contact-sheet.png``; made anew each time.
+        folder: Where ``faces.parquet``, ``enriched.parquet`` and ``contact-sheet.png`` are written; files of an
+            earlier run are replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
     faces, enriched, sheet = (folder / name for name in ("faces.parquet", "enriched.parquet", "contact-sheet.png"))
-    write_demo_dataset(faces)
+    shutil.copyfile(FACES_FILE, faces)
     operator = ClassifyEmotions(model=DEMO_MODEL)
     with progress_of_rows("enriching") as show:
         report = enrich_dataset(
@@ -54,7 +56,7 @@ def demo(folder: Path) -> None:
         grid.add_row(name, str(path))
     out.print(grid)
     out.print(
-        "\nThe demo model knows drawn faces only. On photographs of faces of your own, with the default model:",
+        "\nThe demo model is for drawn faces only. For photographs, use the default model:",
         style="bold",
     )
     out.print("  emotion-ops enrich photos.parquet enriched/ --image path", markup=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from PIL import Image
 from rich.table import Table
 
 from emotion_ops.cli.output import ExitCode, out, print_json, two_columns
-from emotion_ops.demo.faces import EMOTIONS, draw_face
+from emotion_ops.demo import sample_faces
 from emotion_ops.errors import EmotionOpsError
 from emotion_ops.models.choice import goes_together
 from emotion_ops.models.engine import ENGINES, PRECISIONS
@@ -84,7 +84,7 @@ def doctor(model: str, revision: str | None, device: str, calibration: str | Non
 
 def _golden_images() -> dict[str, bytes]:
     """Pictures in the modes and formats that go wrong elsewhere: alpha, CMYK, 16 bits, EXIF orientation."""
-    faces = [draw_face(emotion, seed, size=200 + 13 * seed) for seed, emotion in enumerate(EMOTIONS)]
+    faces = [face.resize((200 + 13 * number,) * 2) for number, face in enumerate(_faces()[:7])]
     alpha = faces[1].copy()
     alpha.putalpha(Image.linear_gradient("L").resize(alpha.size))
     exif = Image.Exif()
@@ -100,6 +100,11 @@ def _golden_images() -> dict[str, bytes]:
         "EXIF-rotated JPEG": _encoded(faces[6].resize((301, 197)), "JPEG", exif=exif),
         "RGB BMP, 33 × 57": _encoded(faces[0].resize((33, 57)), "BMP"),
     }
+
+
+def _faces() -> list[Image.Image]:
+    cells = sample_faces()["image"].to_pylist()
+    return [Image.open(io.BytesIO(cell["bytes"])) for cell in cells]
 
 
 def _compare(checked: ClassifyEmotions, golden: dict[str, bytes], expected: NDArray[np.float32]) -> dict[str, Any]:
@@ -129,7 +134,7 @@ def _compare(checked: ClassifyEmotions, golden: dict[str, bytes], expected: NDAr
 
 def _throughput(operator: ClassifyEmotions) -> dict[str, Any]:
     """Images a second: decoding alone, the network alone, and both together."""
-    encoded = _encoded(draw_face("neutral", 3, size=480).resize((640, 480)), "JPEG", quality=92)
+    encoded = _encoded(_faces()[3].resize((640, 480)), "JPEG", quality=92)
     measured = measure(operator, pa.array([encoded] * 16, pa.binary()), _SECONDS)
     return {
         "image": f"640 × 480 JPEG of {len(encoded) / 1000:.0f} kB",

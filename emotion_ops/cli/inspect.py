@@ -12,8 +12,8 @@ from emotion_ops.cli.output import out, print_json, two_columns
 from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, RowError
 from emotion_ops.images.cells import cells_of, kind_of
 from emotion_ops.images.preprocess import Resize
-from emotion_ops.lake.runner import read_batches
-from emotion_ops.lake.sources import SourceFile, find_sources, open_parquet
+from emotion_ops.lake.runners.local import read_batches
+from emotion_ops.lake.sources.parquet_files import SourceFile, find_sources, open_parquet
 from emotion_ops.models.spec import labels_of
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify.labels import as_json

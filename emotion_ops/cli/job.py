@@ -89,7 +89,7 @@ def _enrich(
     from emotion_ops.lake.enrich import enrich_dataset
     from emotion_ops.lake.gate import Gate, enrich_with_gate
     from emotion_ops.lake.manifest import manifest_of
-    from emotion_ops.lake.storage import Folder
+    from emotion_ops.lake.targets.folder import Folder
     from emotion_ops.operators.classify.operator import ClassifyEmotions
 
     if options.get("shard") is not None:

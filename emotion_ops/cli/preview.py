@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from emotion_ops.cli.output import out
 from emotion_ops.errors import ColumnNotFoundError, OptionError
-from emotion_ops.lake.runner import read_batches
-from emotion_ops.lake.sources import find_sources, open_parquet
+from emotion_ops.lake.runners.local import read_batches
+from emotion_ops.lake.sources.parquet_files import find_sources, open_parquet
 from emotion_ops.operators.classify.operator import ClassifyEmotions
 from emotion_ops.reports.preview import preview_sheet, rows_of
 

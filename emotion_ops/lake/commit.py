@@ -25,8 +25,8 @@ from emotion_ops.lake.plan import (
     FilePlan,
     home_of,
 )
-from emotion_ops.lake.runner import errors_of, read_batches
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.runners.local import errors_of, read_batches
+from emotion_ops.lake.targets.folder import Folder
 from emotion_ops.operators.classify.columns import OutputColumns
 from emotion_ops.operators.classify.operator import drop_failed
 

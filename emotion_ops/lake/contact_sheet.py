@@ -18,7 +18,7 @@ from PIL import Image
 from emotion_ops.errors import RowError
 from emotion_ops.images.cells import Cell, CellGetter, cells_of, kind_of
 from emotion_ops.lake.plan import FilePlan
-from emotion_ops.lake.runner import read_batches
+from emotion_ops.lake.runners.local import read_batches
 from emotion_ops.operators.classify.columns import OutputColumns
 from emotion_ops.operators.classify.operator import ClassifyEmotions
 from emotion_ops.operators.classify.session import loader_of

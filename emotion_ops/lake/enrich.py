@@ -27,8 +27,8 @@ from emotion_ops.lake.journal import Leftovers
 from emotion_ops.lake.plan import Action, FilePlan, orphaned_outputs, plan_dataset
 from emotion_ops.lake.reporting import Reporting
 from emotion_ops.lake.retry import codes_of
-from emotion_ops.lake.runner import LocalRunner, Runner
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.runners.local import LocalRunner, Runner
+from emotion_ops.lake.targets.folder import Folder
 from emotion_ops.operators.classify.operator import ClassifyEmotions
 from emotion_ops.reports.report import EnrichReport, Progress
 

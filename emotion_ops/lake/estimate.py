@@ -14,7 +14,7 @@ import pyarrow as pa
 from emotion_ops.lake.batching import BATCH_BYTES
 from emotion_ops.lake.commit import GROUP_BYTES
 from emotion_ops.lake.plan import FilePlan
-from emotion_ops.lake.runner import errors_of, read_batches
+from emotion_ops.lake.runners.local import errors_of, read_batches
 from emotion_ops.operators.classify.operator import ClassifyEmotions
 from emotion_ops.operators.throughput import measure
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emotion_ops.images.location import redact_all, without_secrets
-from emotion_ops.lake.storage import Entry
+from emotion_ops.lake.targets.folder import Entry
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify.labels import as_json
 from emotion_ops.operators.classify.operator import ClassifyEmotions

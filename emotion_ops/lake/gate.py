@@ -9,9 +9,9 @@ from emotion_ops.errors import GateClosedError, OptionError
 from emotion_ops.lake.audit.diff import DiffReport, diff_datasets
 from emotion_ops.lake.enrich import Source, enrich_dataset, writing
 from emotion_ops.lake.plan import is_below
-from emotion_ops.lake.sources import find_sources
-from emotion_ops.lake.staging import Candidate
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.sources.parquet_files import find_sources
+from emotion_ops.lake.targets.folder import Folder
+from emotion_ops.lake.targets.staging import Candidate
 from emotion_ops.operators.classify.operator import ClassifyEmotions
 from emotion_ops.reports.report import EnrichReport
 

@@ -16,8 +16,8 @@ from emotion_ops.lake.contact_sheet import Sheet
 from emotion_ops.lake.journal import Leftovers
 from emotion_ops.lake.plan import Action, FilePlan
 from emotion_ops.lake.retry import Retry, read_errors
-from emotion_ops.lake.runner import RowGroupTask, Runner
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.runners.local import RowGroupTask, Runner
+from emotion_ops.lake.targets.folder import Folder
 from emotion_ops.operators.classify.columns import OutputColumns
 from emotion_ops.operators.classify.operator import ClassifyEmotions, OnError
 from emotion_ops.reports.findings import Findings

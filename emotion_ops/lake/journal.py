@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from emotion_ops.lake.storage import HOME, Folder
+from emotion_ops.lake.targets.folder import HOME, Folder
 
 JOURNAL = f"{HOME}/journal"
 KEY_OF_FILE = b"emotion_ops.key"

@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from emotion_ops.errors import DestinationBusyError
-from emotion_ops.lake.storage import HOME, Folder, lives, machine
+from emotion_ops.lake.targets.folder import HOME, Folder, lives, machine
 
 LEASES = f"{HOME}/leases"
 RENEWED_EVERY = 10.0

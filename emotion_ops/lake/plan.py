@@ -16,8 +16,8 @@ from emotion_ops.errors import ColumnError, ColumnNotFoundError, DatasetError
 from emotion_ops.lake.fingerprint import Fingerprint, Recipe
 from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.retry import failed_rows, read_errors
-from emotion_ops.lake.sources import SourceFile, find_sources, open_parquet
-from emotion_ops.lake.storage import Entry, Folder, is_hidden, split
+from emotion_ops.lake.sources.parquet_files import SourceFile, find_sources, open_parquet
+from emotion_ops.lake.targets.folder import Entry, Folder, is_hidden, split
 from emotion_ops.operators.classify.operator import ClassifyEmotions
 
 FINGERPRINT_KEY = b"emotion_ops.fingerprint"

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from emotion_ops.errors import DestinationConflictError
 from emotion_ops.images.meter import Meter
 from emotion_ops.lake.plan import OUR_KEYS, FilePlan, footer_of, home_of
-from emotion_ops.lake.runner import read_batches
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.runners.local import read_batches
+from emotion_ops.lake.targets.folder import Folder
 from emotion_ops.operators.classify.operator import rows_at
 
 FIELDS = (

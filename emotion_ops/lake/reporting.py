@@ -17,7 +17,7 @@ from emotion_ops.lake.contact_sheet import Card
 from emotion_ops.lake.estimate import Estimate
 from emotion_ops.lake.job import Job
 from emotion_ops.lake.plan import Action, FilePlan
-from emotion_ops.lake.storage import HOME, Folder
+from emotion_ops.lake.targets.folder import HOME, Folder
 from emotion_ops.reports import page
 from emotion_ops.reports.report import EnrichReport, PlannedFile
 from emotion_ops.reports.stages import Stages

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from emotion_ops.errors import OptionError, RowErrorCode
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.targets.folder import Folder
 from emotion_ops.operators.classify.columns import OutputColumns
 
 CODES = tuple(RowErrorCode)

@@ -11,7 +11,7 @@ from emotion_ops.lake.audit.status import State, dataset_status
 from emotion_ops.lake.audit.verify import verify_dataset
 from emotion_ops.lake.manifest import Manifest, merged
 from emotion_ops.lake.plan import in_shard
-from emotion_ops.lake.sources import find_sources
+from emotion_ops.lake.sources.parquet_files import find_sources
 
 
 def plan_shards(

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from emotion_ops.errors import OptionError
 from emotion_ops.models.choice import Choice, choose
+from emotion_ops.models.engines.int8 import Calibration
 from emotion_ops.models.gc_paused import uncollected
-from emotion_ops.models.int8 import Calibration
 from emotion_ops.models.spec import PixelSpec, architecture_of
 from emotion_ops.models.weights import Checkpoint, locate
 

@@ -10,8 +10,8 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from emotion_ops import fork_safety as forked
+from emotion_ops.models.engines.int8 import Calibration
 from emotion_ops.models.halving import HalvingEngine
-from emotion_ops.models.int8 import Calibration
 from emotion_ops.models.openvino_graph import compiled, graph_of
 from emotion_ops.models.spec import labels_of, pixels_of
 from emotion_ops.models.weights import Checkpoint

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from emotion_ops.errors import UnsupportedModelError
 from emotion_ops.models.disk_cache import cache_folder, digest_of, unfinished
-from emotion_ops.models.int8 import Calibration
+from emotion_ops.models.engines.int8 import Calibration
 from emotion_ops.models.spec import PixelSpec, first_line
 from emotion_ops.models.weights import Checkpoint
 

@@ -1,11 +1,12 @@
-"""For the tests of those who build on this package: a real network and real images, both made on the spot.
+"""Helpers for the tests of your own project: a real network and real images, without a download.
 
-    model = save_tiny_model(tmp_path / "model")          # milliseconds a batch, no download, the same each time
-    table = faces_table(14)                              # drawn faces, two of each emotion
+    model = save_tiny_model(tmp_path / "model")
+    table = faces_table(14)  # two faces of each emotion
     enriched = ClassifyEmotions(model=str(model))(table)
 
-The tiny network has the default model's labels, columns and metadata, and weights from a seed: its answers differ
-from picture to picture and mean nothing. ``model="demo"`` is there for answers that mean something.
+The tiny network has the labels, columns and metadata of the default model, and takes milliseconds for a batch. Its
+weights are random, from a seed: its probabilities differ from image to image and have no meaning. For labels that
+have a meaning use ``model="demo"``.
 """
 
 from emotion_ops.testing.faces import faces_table

@@ -38,7 +38,7 @@ from emotion_ops.errors import (
     ModelError,
     ModelNotFoundError,
 )
-from emotion_ops.lake.sources import is_broken
+from emotion_ops.lake.sources.parquet_files import is_broken
 from emotion_ops.testing import faces_table
 
 HTTP = {"allow": ("http",), "allow_hosts": ("127.0.0.1",), "batch_size": 5, "threads": 4}
@@ -329,7 +329,7 @@ def test_a_source_cut_short_fails_at_once_and_burns_no_retry(source: Path, tiny_
 
 def test_another_run_in_the_way_is_retried(source: Path, tiny_model: str, tmp_path: Path) -> None:
     from emotion_ops.lake import lease
-    from emotion_ops.lake.storage import Folder
+    from emotion_ops.lake.targets.folder import Folder
 
     api = Api(retries=True)
     with lease.hold(Folder(str(tmp_path / "out")), ""):

@@ -31,7 +31,7 @@ from emotion_ops.errors import (
 )
 from emotion_ops.lake import lease
 from emotion_ops.lake.gate import Gate, enrich_with_gate
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.targets.folder import Folder
 from emotion_ops.testing import faces_table, save_tiny_model
 
 HOME = airflow_home.HOME / "data"

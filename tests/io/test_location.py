@@ -16,8 +16,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from emotion_ops.errors import RowError, RowErrorCode
 from emotion_ops.images import stores as module

@@ -24,7 +24,7 @@ from emotion_ops import (
 )
 from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.plan import fingerprint_of
-from emotion_ops.lake.storage import Folder, _place
+from emotion_ops.lake.targets.folder import Folder, _place
 from emotion_ops.operators.classify.columns import EMOTIONS, OutputColumns
 
 FILE = "day=1/rows.parquet"

@@ -24,7 +24,7 @@ from kills import leftovers
 from pictures import jpeg
 
 from emotion_ops import ClassifyEmotions, DatasetError, EnrichReport, enrich_dataset
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.targets.folder import Folder
 from emotion_ops.reports.report import Progress
 
 IMAGES = [jpeg(seed, 40, 40) for seed in range(8)]

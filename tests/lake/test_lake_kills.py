@@ -30,7 +30,7 @@ def assert_mended(outcome: Outcome) -> None:
 
 WRITES = (
     "lease._take", "journal.write", "commit._row_groups", "commit._verify",
-    "fsync", "storage.publish rows.parquet", "link", "replace", "journal.remove", "storage.publish report.json",
+    "fsync", "folder.publish rows.parquet", "link", "replace", "journal.remove", "folder.publish report.json",
 )  # fmt: skip
 """What a job does to the destination; it is killed as it enters and as it leaves each."""
 

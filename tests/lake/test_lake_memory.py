@@ -15,8 +15,8 @@ from emotion_ops.lake.batching import BATCH_BYTES
 from emotion_ops.lake.fingerprint import Recipe
 from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.plan import plan_dataset
-from emotion_ops.lake.runner import read_batches
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.runners.local import read_batches
+from emotion_ops.lake.targets.folder import Folder
 
 BIG = b"x" * 400_000
 

@@ -29,7 +29,7 @@ from emotion_ops import ClassifyEmotions
 from emotion_ops.errors import DatasetError, DestinationBusyError, DestinationConflictError
 from emotion_ops.lake import lease
 from emotion_ops.lake.enrich import enrich_dataset
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.targets.folder import Folder
 
 FILES = ["day=1/rows.parquet", "day=2/rows.parquet"]
 ROWS, ROW_GROUPS = 17, 5
@@ -486,7 +486,7 @@ def test_a_big_file_is_uploaded_without_being_read_whole(
 import resource, sys
 from pathlib import Path
 if {kind == "arrow"}: sys.modules["s3fs"] = None
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.targets.folder import Folder
 folder = Folder("s3://{lake.bucket}/out?endpoint_override=127.0.0.1:{server}&scheme=http")
 folder.publish_bytes(b"x", "small")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -51,7 +51,7 @@ def killed(source: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("killed")
     killer = Killer(source, tiny_model)
     steps = killer(folder / "whole")["steps"]
-    fourth = [number for number, step in enumerate(steps, 1) if step == "storage.publish b.parquet call"][1]
+    fourth = [number for number, step in enumerate(steps, 1) if step == "folder.publish b.parquet call"][1]
     assert killer(folder / "out", step=fourth)["killed"]
     killer.close()
     return folder / "out"

@@ -11,8 +11,8 @@ import pytest
 from pictures import jpeg
 
 from emotion_ops import ClassifyEmotions, DatasetError, diff_datasets, enrich_dataset, verify_dataset
-from emotion_ops.lake.sources import find_sources
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.sources.parquet_files import find_sources
+from emotion_ops.lake.targets.folder import Folder
 
 REGION = "?region=us-east-1"  # or Arrow asks the bucket for it
 

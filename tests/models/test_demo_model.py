@@ -1,16 +1,17 @@
-"""The bundled model: small, safe to load, and able to tell drawn faces apart."""
+"""The demo model is small, safe to load, and classifies drawn faces."""
 
 import io
 import json
 
 import pytest
+from drawn_faces import encode_face
 from PIL import Image
 
+from emotion_ops import EMOTIONS
 from emotion_ops.demo import MODEL_DIR
-from emotion_ops.demo.faces import EMOTIONS, encode_face
 
 HELD_OUT_SEED = 30_000_000
-"""Far from the seeds of training, and from those the training script measures on."""
+"""No seed of the training set or of the held-out set of the training script."""
 
 
 def test_the_model_folder_takes_at_most_two_megabytes() -> None:
@@ -32,13 +33,13 @@ def test_the_labels_are_the_emotions_in_order() -> None:
     assert config["label2id"] == {name: index for index, name in enumerate(EMOTIONS)}
 
 
-def test_the_processor_carries_its_standard_name() -> None:
+def test_the_processor_has_its_standard_name() -> None:
     processor = json.loads((MODEL_DIR / "preprocessor_config.json").read_text())
     assert processor["image_processor_type"] == "ViTImageProcessor"
     assert processor["size"] == {"height": 64, "width": 64}
 
 
-def test_held_out_faces_are_told_apart_at_least_95_times_in_100() -> None:
+def test_at_least_95_percent_of_held_out_faces_get_the_right_label() -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     processor = transformers.AutoImageProcessor.from_pretrained(MODEL_DIR)

@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import drawn_faces
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,13 +37,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def faces() -> pa.Table:
-    return faces_table(210, seed=HELD_OUT, size=96)
+    return drawn_faces.faces_table(210, seed=HELD_OUT, size=96)
 
 
 @pytest.fixture(scope="module")
 def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("calibration") / "faces.parquet"
-    pq.write_table(faces_table(126, seed=10_000, size=96), path)
+    pq.write_table(drawn_faces.faces_table(126, seed=10_000, size=96), path)
     return path
 
 
@@ -205,6 +206,7 @@ def test_openvinos_graph_is_held_against_torch_and_refused_where_they_differ(
 
 OUT_OF_MEMORY = """
 import logging, resource, sys
+import drawn_faces
 import numpy as np
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 from emotion_ops import ModelError

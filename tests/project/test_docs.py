@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from hub_server import HubServer
 
 import emotion_ops
 from emotion_ops import ClassifyEmotions, RowErrorCode
+from emotion_ops.demo import FACES_FILE
 from emotion_ops.models.weights import DEFAULT_MODEL
 from emotion_ops.testing import save_tiny_model
 
@@ -39,11 +41,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    from emotion_ops.demo.dataset import write_demo_dataset
-
     (tmp_path / "demo-output").mkdir()  # as make demo leaves it
     for path in (tmp_path / "faces.parquet", tmp_path / "demo-output" / "faces.parquet"):
-        write_demo_dataset(path)
+        shutil.copyfile(FACES_FILE, path)
     return tmp_path
 
 

@@ -13,7 +13,7 @@ from emotion_ops.lake import lease
 from emotion_ops.lake.audit.metadata_dir import Hidden, Leftover, look
 from emotion_ops.lake.audit.outputs import open_destination
 from emotion_ops.lake.journal import JOURNAL
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.targets.folder import Folder
 
 
 @dataclass(frozen=True)

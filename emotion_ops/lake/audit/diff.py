@@ -11,8 +11,8 @@ from typing import Any
 
 from emotion_ops.errors import OptionError
 from emotion_ops.lake.audit.drift import Comparison, Drift, RowDrift, Unmatched, drift_of, rows_of
-from emotion_ops.lake.sources import SourceFile, find_sources
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.sources.parquet_files import SourceFile, find_sources
+from emotion_ops.lake.targets.folder import Folder
 
 
 @dataclass(frozen=True)

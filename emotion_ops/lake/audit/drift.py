@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from emotion_ops.errors import DatasetError
 from emotion_ops.lake.audit.outputs import Output, aligned, read_footer, read_output
-from emotion_ops.lake.runner import errors_of
-from emotion_ops.lake.sources import SourceFile
+from emotion_ops.lake.runners.local import errors_of
+from emotion_ops.lake.sources.parquet_files import SourceFile
 
 NO_ANSWER = "no answer"
 """The label, in the matrix of flips, of a row that failed."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 from emotion_ops.lake import lease
 from emotion_ops.lake.journal import ENTRY, JOURNAL, KEY_OF_FILE, Journal
 from emotion_ops.lake.plan import fingerprint_of, in_shard
-from emotion_ops.lake.storage import HOME, SPOOL, Entry, Folder, spooled_by_the_living
+from emotion_ops.lake.targets.folder import HOME, SPOOL, Entry, Folder, spooled_by_the_living
 
 Standing = Literal["none", "another", "same", "retry"]
 

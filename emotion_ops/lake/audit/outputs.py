@@ -15,9 +15,9 @@ from emotion_ops.errors import DatasetError
 from emotion_ops.images.location import redact_all
 from emotion_ops.lake.fingerprint import Fingerprint
 from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY
-from emotion_ops.lake.runner import read_batches
-from emotion_ops.lake.sources import is_broken
-from emotion_ops.lake.storage import Entry, Folder, is_parquet, split
+from emotion_ops.lake.runners.local import read_batches
+from emotion_ops.lake.sources.parquet_files import is_broken
+from emotion_ops.lake.targets.folder import Entry, Folder, is_parquet, split
 from emotion_ops.operators.classify.columns import METADATA_KEY, OutputColumns
 
 

@@ -17,9 +17,9 @@ from emotion_ops.operators.equal_rows import Mask, equal_rows
 from emotion_ops.lake.audit.faces import Wanted
 from emotion_ops.lake.audit.outputs import Footer, Output, aligned, read_footer
 from emotion_ops.lake.commit import passthrough_columns
-from emotion_ops.lake.runner import errors_of, read_batches
-from emotion_ops.lake.sources import SourceFile
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.runners.local import errors_of, read_batches
+from emotion_ops.lake.sources.parquet_files import SourceFile
+from emotion_ops.lake.targets.folder import Folder
 from emotion_ops.operators.classify.columns import OutputColumns
 from emotion_ops.operators.classify.labels import Labelling, thresholds_of
 

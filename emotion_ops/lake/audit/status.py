@@ -15,9 +15,9 @@ import pyarrow as pa
 from emotion_ops.errors import DatasetError
 from emotion_ops.lake.audit.metadata_dir import Hidden, JournalFound, Leftover, look
 from emotion_ops.lake.audit.outputs import data_files, open_destination, read_footer, read_output
-from emotion_ops.lake.runner import errors_of
-from emotion_ops.lake.sources import SourceFile, find_sources
-from emotion_ops.lake.storage import Entry, Folder
+from emotion_ops.lake.runners.local import errors_of
+from emotion_ops.lake.sources.parquet_files import SourceFile, find_sources
+from emotion_ops.lake.targets.folder import Entry, Folder
 
 _OUTCOME = ("outcome", "files", "skipped", "rows", "errors", "seconds", "model", "revision", "version")
 

@@ -13,8 +13,8 @@ from typing import Any
 from emotion_ops.errors import DatasetError, OptionError
 from emotion_ops.lake.audit.outputs import Output, data_files, open_destination, read_output
 from emotion_ops.lake.audit.proof import Check, Problem, Proof
-from emotion_ops.lake.sources import SourceFile, find_sources
-from emotion_ops.lake.storage import Entry, Folder
+from emotion_ops.lake.sources.parquet_files import SourceFile, find_sources
+from emotion_ops.lake.targets.folder import Entry, Folder
 
 _LINEAGE = ("model", "revision", "weights_sha256", "version")
 

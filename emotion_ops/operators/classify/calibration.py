@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from emotion_ops.errors import OptionError, RowError
 from emotion_ops.images.cells import Cell, cells_of
-from emotion_ops.models.int8 import Calibration
+from emotion_ops.models.engines.int8 import Calibration
 from emotion_ops.operators.rows import Parts, Row
 from emotion_ops.operators.run import Run
 

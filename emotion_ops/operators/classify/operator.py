@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from emotion_ops.errors import OptionError
 from emotion_ops.faces.detector import settled
 from emotion_ops.models.engine import ENGINES, EngineName, Precision
-from emotion_ops.models.int8 import Int8, precision
+from emotion_ops.models.engines.int8 import Int8, precision
 from emotion_ops.models.weights import DEFAULT_MODEL, locate
 from emotion_ops.operators.classify import describe
 from emotion_ops.operators.classify.checks import wrong_rows

@@ -19,7 +19,7 @@ from emotion_ops.images.decoder import Transform
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.models.choice import choose
 from emotion_ops.models.engine import Engine, EngineName, Precision, load
-from emotion_ops.models.int8 import Calibration, Int8
+from emotion_ops.models.engines.int8 import Calibration, Int8
 from emotion_ops.models.spec import PixelSpec, architecture_of, labels_of, pixels_of, pixels_sha256, probe_pixels
 from emotion_ops.models.weights import Checkpoint, locate
 from emotion_ops.operators.classify.calibration import calibration_stamp, load_calibration

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from emotion_ops.demo.action_units import Expression
-from emotion_ops.demo.drawing import Canvas, Colour, alpha, ellipse, mix, spline
-from emotion_ops.demo.people import Person
+from drawn_faces.action_units import Expression
+from drawn_faces.drawing import Canvas, Colour, alpha, ellipse, mix, spline
+from drawn_faces.people import Person
 
 
 def draw_brows(canvas: Canvas, person: Person, face: Expression) -> None:
@@ -52,7 +52,7 @@ def draw_eyes(canvas: Canvas, person: Person, face: Expression, shadow: Colour) 
         with canvas.clip(outline):
             canvas.polygon(outline, (250, 248, 244))
             _draw_iris(canvas, person.iris, at[0], at[1] + 0.012 * face.droop, 0.083 * size)
-            # The lid casts a shadow on the eyeball.
+            # The shadow of the lid on the eyeball.
             canvas.stroke(np.add(upper_lid, (0, 0.012)), 0.05, alpha((60, 50, 70), 0.35))
             canvas.polygon(ellipse(at[0] - 0.028, at[1] - 0.028, 0.02, 0.02), (255, 255, 255))
         canvas.stroke(lower_lid, 0.014, alpha(shadow, 0.8))
@@ -68,7 +68,7 @@ def draw_eyes(canvas: Canvas, person: Person, face: Expression, shadow: Colour) 
 
 
 def _draw_iris(canvas: Canvas, colour: Colour, x: float, y: float, radius: float) -> None:
-    """Draw a dark-rimmed iris, lighter below, with its pupil."""
+    """Draw an iris with a dark rim, a lighter lower half and a pupil."""
     canvas.polygon(ellipse(x, y, radius, radius), mix(colour, (0, 0, 0), 0.45))
     canvas.polygon(ellipse(x, y, radius * 0.84, radius * 0.84), colour)
     glow = ellipse(x, y + radius * 0.3, radius * 0.6, radius * 0.45)
@@ -95,7 +95,7 @@ def draw_nose(canvas: Canvas, person: Person, face: Expression, shadow: Colour) 
 
 
 def draw_lines(canvas: Canvas, person: Person, face: Expression, shadow: Colour) -> None:
-    """Draw the wrinkles that the muscles fold into forehead, glabella, cheeks and chin."""
+    """Draw the wrinkles of forehead, glabella, cheeks and chin."""
     short = 0.55 if face.frown > 0.3 else 1.0  # AU 1+4 wrinkle the middle of the forehead only
     for y, half in ((-0.53, 0.34), (-0.62, 0.38), (-0.70, 0.30)):
         y -= 0.35 * face.brow_inner

@@ -1,4 +1,4 @@
-"""Smooth shapes on a supersampled picture, in coordinates that ride on a turned head."""
+"""Smooth shapes on a supersampled image, in the coordinates of a turned head."""
 
 import contextlib
 import math
@@ -31,7 +31,7 @@ def spline(points: ArrayLike, *, closed: bool = False) -> Points:
 
 
 def mirrored(points: ArrayLike) -> Points:
-    """Complete the right half of an outline, listed from its top to its bottom, by its left."""
+    """Complete the right half of an outline, given from top to bottom, with its mirror image."""
     right = np.asarray(points, float)
     left = right[::-1] * (-1, 1)
     return np.concatenate([right, left[left[:, 0] != 0]])
@@ -55,13 +55,13 @@ def alpha(colour: Colour, opacity: float) -> Colour:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the head is in the picture and how it is turned.
+    """Where the head is in the image and how it is turned.
 
     Attributes:
-        x: Centre of the head from the left, as a share of the picture.
-        y: Centre of the head from the top, as a share of the picture.
-        scale: Length of one face unit, as a share of the picture.
-        roll: Rotation in the picture plane, in radians.
+        x: Centre of the head from the left, as a share of the image.
+        y: Centre of the head from the top, as a share of the image.
+        scale: Length of one face unit, as a share of the image.
+        roll: Rotation in the image plane, in radians.
         yaw: How far the nearest point of the face moves sideways, in face units.
         pitch: How far the nearest point of the face moves down, in face units.
     """
@@ -74,26 +74,26 @@ class Pose:
     pitch: float
 
     def turn(self, points: Points) -> Points:
-        """Move face points as a turn of the head would: the nearer, the farther."""
+        """Move face points as a turn of the head does: near points move most."""
         x, y = points[:, 0], points[:, 1]
         depth = np.sqrt(np.clip(1 - (x / 0.8) ** 2 - (y / 1.1) ** 2, 0, 1))
         return np.stack([x + self.yaw * depth, y + self.pitch * depth], axis=1)
 
-    def to_picture(self, points: Points) -> Points:
-        """Map (turned) face points to shares of the picture."""
+    def to_image(self, points: Points) -> Points:
+        """Map (turned) face points to shares of the image."""
         c, s = math.cos(self.roll), math.sin(self.roll)
         turned: Points = points @ np.array([[c, s], [-s, c]]) * self.scale + (self.x, self.y)
         return turned
 
     def to_face(self, points: Points) -> Points:
-        """Map shares of the picture to (turned) face points: `to_picture` undone."""
+        """Map shares of the image to (turned) face points: the inverse of `to_image`."""
         c, s = math.cos(self.roll), math.sin(self.roll)
         turned: Points = (points - (self.x, self.y)) / self.scale @ np.array([[c, -s], [s, c]])
         return turned
 
 
 class Canvas:
-    """A picture drawn `SUPERSAMPLING` times too large, so that its edges come out smooth.
+    """An image drawn at `SUPERSAMPLING` times its size, so that its edges are smooth.
 
     Shapes are given in face units: x to the right and y down from the middle of the face.
     """
@@ -106,12 +106,12 @@ class Canvas:
         self._draw = ImageDraw.Draw(self.image, "RGBA")
 
     def pixels(self, points: Points) -> list[float]:
-        """Return face points as the flat list of pixel coordinates that Pillow takes."""
-        flat: list[float] = (self.pose.to_picture(self.pose.turn(points)) * self.image.width).ravel().tolist()
+        """Return face points as the flat list of pixel coordinates that Pillow expects."""
+        flat: list[float] = (self.pose.to_image(self.pose.turn(points)) * self.image.width).ravel().tolist()
         return flat
 
     def polygon(self, points: Points, colour: Colour) -> None:
-        """Fill an outline with a colour, which may carry an alpha."""
+        """Fill an outline with an RGB or RGBA colour."""
         self._draw.polygon(self.pixels(points), fill=colour)
 
     def shape(self, points: ArrayLike, colour: Colour) -> None:
@@ -147,7 +147,7 @@ class Canvas:
         self.polygon(np.concatenate([curve + half, (curve - half)[::-1]]), colour)
 
     def texture(self, outlines: Sequence[Points], texture: Image.Image) -> None:
-        """Fill the union of some outlines with a picture of the final size."""
+        """Fill the union of some outlines with a texture of the final size."""
         mask = Image.new("L", self.image.size)
         draw = ImageDraw.Draw(mask)
         for outline in outlines:
@@ -170,9 +170,9 @@ class Canvas:
 
     @contextlib.contextmanager
     def clip(self, outline: Points) -> Iterator[None]:
-        """Keep what is drawn inside the block only where it falls inside the outline.
+        """Restrict what the block draws to the inside of the outline.
 
-        What is drawn may reach at most a tenth of the picture beyond the outline.
+        The block may draw at most a tenth of the image beyond the outline.
         """
         mask = Image.new("L", self.image.size, 255)
         ImageDraw.Draw(mask).polygon(self.pixels(outline), fill=0)
@@ -186,5 +186,5 @@ class Canvas:
         self.image.paste(before, box, mask.crop(box))
 
     def finish(self) -> Image.Image:
-        """Return the picture at its final size."""
+        """Return the image at its final size."""
         return self.image.reduce(SUPERSAMPLING)

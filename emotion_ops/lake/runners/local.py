@@ -17,8 +17,8 @@ from emotion_ops.images.meter import Meter, StageTimes
 from emotion_ops.lake.batching import BATCH_BYTES, READ_BUFFER, batch_rows
 from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.retry import Retry, merged
-from emotion_ops.lake.sources import is_broken
-from emotion_ops.lake.storage import Folder
+from emotion_ops.lake.sources.parquet_files import is_broken
+from emotion_ops.lake.targets.folder import Folder
 from emotion_ops.operators.classify.operator import ClassifyEmotions
 from emotion_ops.reports.findings import Findings
 
@@ -146,6 +146,7 @@ class RowGroupInProgress:
 
     @classmethod
     def of(cls, unit: RowGroupTask) -> RowGroupInProgress:
+        """Start a row group."""
         if unit.retry is None:
             return cls(unit, unit.rows)
         standing = unit.retry.standing(unit.rows, unit.operator.output_columns())
@@ -154,9 +155,11 @@ class RowGroupInProgress:
 
     @property
     def is_answered(self) -> bool:
+        """Whether all results have come."""
         return self.answered == self.rows
 
     def add(self, answers: pa.RecordBatch) -> None:
+        """Take the results of the next rows."""
         self.answered += answers.num_rows
         self.answers.append(answers.serialize().to_pybytes())
 

@@ -1,10 +1,10 @@
-"""Who is drawn, and how they are photographed: everything about a face but its expression."""
+"""The person and the scene: everything about a face except its expression."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from emotion_ops.demo.drawing import Colour, Pose, mix
+from drawn_faces.drawing import Colour, Pose, mix
 
 _SKIN = (
     (255, 224, 196),
@@ -56,10 +56,10 @@ _SHORT_STYLES = ("short", "parted", "quiff", "curly", "buzz", "bald")
 
 @dataclass(frozen=True)
 class Person:
-    """The looks that stay when the expression changes; lengths in face units.
+    """The appearance that does not change with the expression; lengths in face units.
 
-    `part` is where the hair parts, from the middle of the forehead, and widths of the face, the
-    jaw and the chin are half widths.
+    `part` is the position of the hair parting, from the middle of the forehead. The widths of
+    the face, the jaw and the chin are half widths.
     """
 
     skin: Colour
@@ -92,8 +92,8 @@ class Scene:
     """How a person is photographed.
 
     Attributes:
-        pose: Place and turn of the head.
-        light: RowGroupTask vector towards the light: right, down and towards the viewer.
+        pose: Position and rotation of the head.
+        light: Unit vector towards the light: right, down and towards the viewer.
         contrast: Share of the light that comes from that direction (0 to 1).
         tint: Colour of the light, as one factor near 1 for each of red, green and blue.
         backdrop: "plain", "gradient" or "blobs".
@@ -113,11 +113,11 @@ class Scene:
 
 
 def sample_person(rng: np.random.Generator) -> Person:
-    """Draw a person."""
+    """Return a random person."""
     tone = float(rng.uniform(0, len(_SKIN) - 1))
     skin = mix(_SKIN[int(tone)], _SKIN[int(tone) + 1], tone % 1)
     hair_chance = np.array(_HAIR_CHANCE)
-    if tone > 3:  # Fair hair is drawn on lighter skins only, so that faces keep their frame.
+    if tone > 3:  # Fair hair on darker skin would blur the outline of the face.
         hair_chance[2:6] = (0.05, 0, 0, 0)
     hair = _HAIR[rng.choice(len(_HAIR), p=hair_chance / hair_chance.sum())]
     long_haired = rng.random() < 0.5
@@ -152,7 +152,7 @@ def sample_person(rng: np.random.Generator) -> Person:
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """Draw a way to photograph a person."""
+    """Return a random scene."""
     light = np.array([rng.uniform(-0.9, 0.9), rng.uniform(-0.9, -0.2), 1.0])
     light /= np.linalg.norm(light)
     warmth = float(rng.uniform(-0.04, 0.04))

@@ -1,12 +1,12 @@
-"""Make the pictures of Airflow's UI that the documentation shows.
+"""Make the screenshots of Airflow's UI for the documentation.
 
     pip install playwright
-    python scripts/airflow_pictures.py docs/images --home /srv/airflow
+    python scripts/airflow_screenshots.py docs/images --home /srv/airflow
 
-Starts an Airflow of its own, an API server, a DAG processor and a scheduler over SQLite, runs ``emotion_shards`` over
-six small files with the demo model, and has the Chromium of this machine take pictures of the grid, of a shard's log
-and of the report that its link opens. ``--home`` must be a folder that is not there yet: its path is seen in the
-pictures, and it is removed at the end.
+Starts Airflow (an API server, a DAG processor and a scheduler, with SQLite), runs the DAG ``emotion_shards`` over six
+small files with the demo model, and takes screenshots of the grid, of the log of a shard and of the report that its
+link opens. Needs Chromium. ``--home`` must be a folder that does not exist yet: the screenshots show its path, and it
+is removed at the end.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+from drawn_faces import faces_table
 from PIL import Image
-
-from emotion_ops.demo.dataset import write_demo_dataset
 
 ROOT = Path(__file__).parents[1]
 DAG, RUN = "emotion_shards", "manual__2026-03-01"
 FILES, ROWS = 6, 140
 WIDTH, COLOURS = 1440, 128
-SETTLES = 2000  # milliseconds in which what moves comes to rest
+SETTLE_MS = 2000  # until animations have ended
 
 
 def make_home(home: Path) -> tuple[Path, Path]:
-    """DAGs, data and an environment below one folder, so that no other path comes into a picture."""
+    """Write DAGs, data and an environment below one folder, so that the screenshots show no other path."""
     home.mkdir(parents=True)
     (home / "venv").symlink_to(sys.prefix)
     (home / "dags").mkdir()
@@ -43,14 +43,14 @@ def make_home(home: Path) -> tuple[Path, Path]:
     for day in range(1, FILES + 1):
         folder = home / "data" / "faces" / f"day=2026-03-0{day}"
         folder.mkdir(parents=True)
-        write_demo_dataset(folder / "faces.parquet", rows=ROWS, seed=ROWS * day)
+        pq.write_table(faces_table(ROWS, seed=ROWS * day), folder / "faces.parquet")
     return home / "dags", home / "data"
 
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """A folder by HTTP: what ``[emotion_ops] report_url`` points at."""
-    handler = functools.partial(_Quiet, directory=str(folder))
+    """Serve a folder over HTTP, for the links that ``[emotion_ops] report_url`` makes."""
+    handler = functools.partial(_SilentHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
@@ -59,13 +59,13 @@ def serving(folder: Path) -> Iterator[str]:
             server.shutdown()
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class _SilentHandler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the name is the library's)
-        """Say nothing."""
+        """Log nothing."""
 
 
-def take_pictures(base: str, target: Path) -> None:
-    """Look at the run as a person does."""
+def take_screenshots(base: str, target: Path) -> None:
+    """Open the pages of the run in a browser and save what it shows."""
     from playwright.sync_api import sync_playwright
 
     browser_path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -81,31 +81,32 @@ def take_pictures(base: str, target: Path) -> None:
         page.goto(run)
         page.get_by_text("EmotionCheckOperator").wait_for()
         page.get_by_text("enrich [").first.wait_for()
-        keep(page, target / "airflow-grid.png", 740)
+        save_screenshot(page, target / "airflow-grid.png", 740)
         page.goto(f"{run}/tasks/enrich/mapped/0")
         page.get_by_text("images_per_second").first.wait_for()
-        keep(page, target / "airflow-log.png", 480)
+        save_screenshot(page, target / "airflow-log.png", 480)
         page.goto(f"{run}/tasks/enrich/mapped/0/details")
         with context.expect_page() as opened:
             page.get_by_role("link", name="Report").click()
         report = opened.value
         report.wait_for_load_state("networkidle")
-        keep(report, target / "airflow-report.png", 900)
+        save_screenshot(report, target / "airflow-report.png", 900)
         browser.close()
 
 
-def keep(page: Any, target: Path, height: int) -> None:
-    """A picture of what is seen, in few colours, which keep the file small."""
+def save_screenshot(page: Any, target: Path, height: int) -> None:
+    """Save the visible part of a page with few colours, which makes a small file."""
     page.set_viewport_size({"width": WIDTH, "height": height})
-    page.wait_for_timeout(SETTLES)
-    with Image.open(io.BytesIO(page.screenshot(animations="disabled"))) as picture:
-        picture.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=8, dither=Image.Dither.NONE).save(
-            target, optimize=True
+    page.wait_for_timeout(SETTLE_MS)
+    with Image.open(io.BytesIO(page.screenshot(animations="disabled"))) as image:
+        few_colours = image.convert("RGB").quantize(
+            COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=8, dither=Image.Dither.NONE
         )
+        few_colours.save(target, optimize=True)
 
 
 def main(target: Path, home: Path) -> None:
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
     import airflow_cluster
 
     dags, data = make_home(home)
@@ -122,7 +123,7 @@ def main(target: Path, home: Path) -> None:
                 cluster.trigger(DAG, RUN)
                 if cluster.wait(DAG, RUN) != "success":
                     sys.exit("the run failed")
-                take_pictures(cluster.base, target)
+                take_screenshots(cluster.base, target)
     finally:
         shutil.rmtree(home)
 
@@ -131,5 +132,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", type=Path)
     parser.add_argument("--home", type=Path, default=Path("/srv/airflow"))
-    given = parser.parse_args()
-    main(given.target.resolve(), given.home)
+    options = parser.parse_args()
+    main(options.target.resolve(), options.home)

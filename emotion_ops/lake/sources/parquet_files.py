@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from emotion_ops.errors import DatasetError
 from emotion_ops.images.location import redact_all
-from emotion_ops.lake.storage import Entry, Folder, is_parquet, plain, split
+from emotion_ops.lake.targets.folder import Entry, Folder, is_parquet, plain, split
 
 _log = logging.getLogger("emotion_ops")
 _PARTITION = re.compile(r"[^._=][^=]*=.*")  # not what readers leave out

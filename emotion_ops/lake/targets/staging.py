@@ -17,7 +17,7 @@ from typing import Any
 from emotion_ops.errors import DatasetError, DestinationBusyError, DestinationConflictError
 from emotion_ops.lake import lease
 from emotion_ops.lake.plan import fingerprint_of, home_of
-from emotion_ops.lake.storage import HOME, Entry, Folder
+from emotion_ops.lake.targets.folder import HOME, Entry, Folder
 
 MARK = f"{HOME}/candidate.json"
 

@@ -1,12 +1,12 @@
-"""The mouth: lips that rise, fall, stretch, part and press, and what they bare."""
+"""The mouth: lips that rise, fall, stretch, part and press, with teeth and tongue."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from emotion_ops.demo.action_units import Expression
-from emotion_ops.demo.drawing import Canvas, Points, alpha, ellipse, mix, spline
-from emotion_ops.demo.people import Person
+from drawn_faces.action_units import Expression
+from drawn_faces.drawing import Canvas, Points, alpha, ellipse, mix, spline
+from drawn_faces.people import Person
 
 _TEETH = (250, 247, 240)
 _CAVITY = (84, 22, 28)
@@ -15,7 +15,7 @@ _TONGUE = (196, 92, 96)
 
 @dataclass(frozen=True)
 class _Lips:
-    """Edges of the lips, each from the left corner to the right one, and their measures."""
+    """The edges of the lips, each from the left corner to the right one, and their measures."""
 
     upper_outer: Points
     upper_inner: Points
@@ -29,7 +29,7 @@ class _Lips:
 
 
 def _inner_edge(middle: float, corner: float, half_width: float, bend: float, near: float) -> Points:
-    """Curve a lip from corner to corner; `bend` and `near` are its heights half-way and last."""
+    """Return a curve from corner to corner; `bend` and `near` are its heights half-way and near the corners."""
     reach = np.array([0, 0.55, 0.88, 1]) * half_width
     height = middle + np.array([0, bend, near, 1]) * (corner - middle)
     right = np.stack([reach, height], axis=1)
@@ -75,7 +75,7 @@ def _band(edge: Points, height: float) -> Points:
 
 
 def _draw_inside(canvas: Canvas, lips: _Lips, face: Expression) -> None:
-    """Draw the cavity, the tongue and the teeth: both rows where AU 20 stretches the lips."""
+    """Draw the cavity, the tongue and the teeth; both rows of teeth if AU 20 stretches the lips."""
     cavity = np.concatenate([lips.upper_inner, lips.lower_inner[::-1]])
     with canvas.clip(cavity):
         canvas.polygon(cavity, _CAVITY)
@@ -90,7 +90,7 @@ def _draw_inside(canvas: Canvas, lips: _Lips, face: Expression) -> None:
 
 
 def draw_mouth(canvas: Canvas, person: Person, face: Expression) -> None:
-    """Draw the lips, and teeth and tongue where they part."""
+    """Draw the lips, and teeth and tongue between open lips."""
     lips = _shape_lips(person, face)
     is_open = face.opening > 0.01
     if is_open:

@@ -26,8 +26,11 @@ import pyarrow.fs as pafs
 
 from emotion_ops.errors import DatasetError, RowError
 from emotion_ops.images.location import parse, redact, redact_all
-from emotion_ops.lake.objects import Entry as Entry  # it is the word of both
-from emotion_ops.lake.objects import ObjectStore, open_store
+from emotion_ops.lake.objects import (
+    Entry as Entry,  # it is the word of both
+    ObjectStore,
+    open_store,
+)
 
 HOME = "_emotion_ops"
 """The folder in a destination that holds what is no data: readers leave it out, for its name begins with ``_``."""

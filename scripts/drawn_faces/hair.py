@@ -1,11 +1,11 @@
-"""Hair, beards and what else frames a face."""
+"""Hair, beards and glasses."""
 
 import numpy as np
 from PIL import Image
 
-from emotion_ops.demo.action_units import Expression
-from emotion_ops.demo.drawing import Canvas, Points, alpha, ellipse, mirrored, mix, spline
-from emotion_ops.demo.people import Person
+from drawn_faces.action_units import Expression
+from drawn_faces.drawing import Canvas, Points, alpha, ellipse, mirrored, mix, spline
+from drawn_faces.people import Person
 
 _CAPS: dict[str, list[tuple[float, float]]] = {
     "buzz": [(0, -1.06), (0.40, -1.0), (0.66, -0.74), (0.755, -0.38), (0.765, -0.12)],
@@ -43,7 +43,7 @@ _HAIRLINES: dict[str, list[tuple[float, float]]] = {
     "quiff": [(0.71, -0.06), (0.66, -0.36), (0.56, -0.66), (0.3, -0.74), (0, -0.78)],
     "short": [(0.72, -0.02), (0.66, -0.34), (0.55, -0.60), (0.30, -0.72), (0, -0.76)],
 }
-"""Right half of the lower edge of the front hair, from the temple up; "short" serves the rest."""
+"""Right half of the lower edge of the front hair, from the temple up; other styles use "short"."""
 
 _PARTED = ("short", "parted", "bun", "ponytail", "long", "wavy")
 
@@ -58,12 +58,12 @@ def _curls(person: Person) -> list[Points]:
 
 
 def covers_ears(person: Person) -> bool:
-    """Tell whether the hair hides the ears."""
+    """Return whether the hair hides the ears."""
     return person.hair_style in ("long", "wavy", "bob")
 
 
 def draw_back_hair(canvas: Canvas, person: Person, texture: Image.Image) -> None:
-    """Draw the hair that the head and the neck hide in part."""
+    """Draw the hair behind the head and the neck."""
     style = person.hair_style
     if style == "curly":
         canvas.texture([*_curls(person), ellipse(0, -0.3, 0.85, 0.85)], texture)
@@ -86,13 +86,13 @@ def _fringe(person: Person) -> tuple[Points, Points]:
     right = np.array(_HAIRLINES.get(style, _HAIRLINES["short"]))
     hairline = np.concatenate([right, right[-2::-1] * (-1, 1)])
     if style in _PARTED:
-        # The hairline peaks at the parting instead of the middle.
+        # The hairline is highest at the parting.
         hairline[:, 0] += person.part * np.exp(-((hairline[:, 0] / 0.3) ** 2))
     return outer, hairline
 
 
 def draw_front_hair(canvas: Canvas, person: Person, texture: Image.Image) -> None:
-    """Draw the hair in front of the head, with strands that flow from the parting."""
+    """Draw the hair in front of the head, with strands from the parting to both sides."""
     style = person.hair_style
     if style == "bald":
         return
@@ -122,7 +122,7 @@ def draw_front_hair(canvas: Canvas, person: Person, texture: Image.Image) -> Non
 
 
 def draw_beard(canvas: Canvas, person: Person, face: Expression, head: Points, texture: Image.Image) -> None:
-    """Draw the beard or moustache on the head outline, to be overlaid by the mouth."""
+    """Draw the beard or moustache; the mouth is drawn over it."""
     if person.beard == "none":
         return
     jaw, lift = face.jaw, 0.6 * face.upper_lip
@@ -153,7 +153,7 @@ def draw_beard(canvas: Canvas, person: Person, face: Expression, head: Points, t
 
 
 def draw_glasses(canvas: Canvas, person: Person) -> None:
-    """Draw thin-rimmed glasses that leave the brows in sight."""
+    """Draw glasses with thin rims that do not hide the brows."""
     colour = person.glasses_colour
     for s in (-1, 1):
         x = s * person.eye_spread

@@ -1,4 +1,4 @@
-"""Drawn faces that show the seven emotions, made from a seed.
+"""A drawn face that shows one of the seven emotions, from a seed.
 
 The faces move by the action units of Ekman and Friesen's Facial Action Coding System (1978;
 Ekman, Friesen and Hager, "FACS Investigator's Guide", 2002), combined as in table 1 of Du, Tao
@@ -8,7 +8,7 @@ and Martinez, "Compound facial expressions of emotion", PNAS 111(15), E1454 (201
     sad       4+15 (+1, 6, 11, 17)     angry     4+7+24 (+10, 17, 23)
     fear      1+4+20+25 (+2, 5, 26)    disgust   9+10+17 (+4, 24)
 
-`emotion_ops.demo.action_units` holds that table and what each unit does; this module draws.
+`drawn_faces.action_units` has that table and the effect of each unit; this module draws.
 """
 
 import io
@@ -16,55 +16,60 @@ import io
 import numpy as np
 from PIL import Image, ImageFilter
 
-from emotion_ops.demo.action_units import EMOTIONS, Expression, express, sample_units
-from emotion_ops.demo.drawing import Canvas, alpha, ellipse, mirrored, mix, spline
-from emotion_ops.demo.features import draw_brows, draw_eyes, draw_lines, draw_nose
-from emotion_ops.demo.hair import (
+from drawn_faces.action_units import Expression, express, sample_units
+from drawn_faces.drawing import Canvas, Pose, alpha, ellipse, mirrored, mix, spline
+from drawn_faces.features import draw_brows, draw_eyes, draw_lines, draw_nose
+from drawn_faces.hair import (
     covers_ears,
     draw_back_hair,
     draw_beard,
     draw_front_hair,
     draw_glasses,
 )
-from emotion_ops.demo.mouth import draw_mouth
-from emotion_ops.demo.people import Person, Scene, sample_person, sample_scene
-from emotion_ops.demo.shading import Shading, model_face
-
-__all__ = ["EMOTIONS", "draw_face", "encode_face"]
-
+from drawn_faces.mouth import draw_mouth
+from drawn_faces.people import Person, Scene, sample_person, sample_scene
+from drawn_faces.shading import Shading, model_face
+from emotion_ops import EMOTIONS
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
-_SMALLEST = 32
+_MIN_SIZE = 32
 
 
 def draw_face(emotion: str, seed: int, *, size: int = 224) -> Image.Image:
     """Draw the face of one person showing one emotion.
 
-    The seed alone decides who is drawn and how they are photographed, so that one seed shows
-    one person in all seven moods; the seed and the emotion together decide how strongly, and
-    by which facial action units, the emotion shows. The same arguments always give the same
-    pixels under the same versions of NumPy and Pillow.
+    The seed alone decides the person and the scene, so one seed shows one person with all
+    seven emotions. The seed and the emotion together decide the facial action units and their
+    strength. The same arguments give the same pixels with the same versions of NumPy and
+    Pillow.
 
     Args:
-        emotion: One of `EMOTIONS`.
+        emotion: One of `emotion_ops.EMOTIONS`.
         seed: Any integer from 0 up.
-        size: Width and height of the picture in pixels, 32 or more.
+        size: Width and height of the image in pixels, 32 or more.
 
     Returns:
-        A new RGB picture of `size` by `size` pixels.
+        A new RGB image of `size` by `size` pixels.
 
     Raises:
         ValueError: If the emotion is unknown, the seed is negative or the size is too small.
     """
-    identity, mood = _generators(emotion, seed)
-    if size < _SMALLEST:
-        raise ValueError(f"size must be at least {_SMALLEST} pixels, not {size}")
+    identity, expression_rng = _generators(emotion, seed)
+    if size < _MIN_SIZE:
+        raise ValueError(f"size must be at least {_MIN_SIZE} pixels, not {size}")
     person, scene = sample_person(identity), sample_scene(identity)
-    face = express(sample_units(emotion, mood))
+    face = express(sample_units(emotion, expression_rng))
     canvas = Canvas(_backdrop(scene, size, identity), scene.pose)
     _draw_body(canvas, person, face, Shading(scene, size))
     _draw_head(canvas, person, face, Shading(scene, size), scene)
-    return _photograph(canvas.finish(), scene, mood)
+    return _photograph(canvas.finish(), scene, expression_rng)
+
+
+def find_pose(seed: int) -> Pose:
+    """Return the position of the head in the images of a seed."""
+    rng = np.random.default_rng(seed)
+    sample_person(rng)
+    return sample_scene(rng).pose
 
 
 def encode_face(
@@ -73,39 +78,42 @@ def encode_face(
     *,
     size: int = 224,
     format: str = "JPEG",  # noqa: A002 - Pillow's name for it
+    quality: int | None = None,
 ) -> bytes:
     """Draw one face and encode it as an image file.
 
     Args:
-        emotion: One of `EMOTIONS`.
-        seed: Any integer from 0 up; also decides the quality (60 to 95) of JPEG and WebP.
-        size: Width and height of the picture in pixels, 32 or more.
+        emotion: One of `emotion_ops.EMOTIONS`.
+        seed: Any integer from 0 up.
+        size: Width and height of the image in pixels, 32 or more.
         format: "JPEG", "PNG" or "WEBP".
+        quality: Of JPEG and WebP, 1 to 95; by default the seed decides it (60 to 95).
 
     Returns:
         The bytes of the file.
 
     Raises:
-        ValueError: If `draw_face` refuses the arguments or the format is unknown.
+        ValueError: If an argument is out of range or the format is unknown.
     """
     if format not in _FORMATS:
         raise ValueError(f"unknown format {format!r}: expected one of {', '.join(_FORMATS)}")
-    picture = draw_face(emotion, seed, size=size)
-    quality = int(np.random.default_rng((seed, len(EMOTIONS) + 1)).integers(60, 96))
+    image = draw_face(emotion, seed, size=size)
+    if quality is None:
+        quality = int(np.random.default_rng((seed, len(EMOTIONS) + 1)).integers(60, 96))
     buffer = io.BytesIO()
-    picture.save(buffer, format, quality=quality)
+    image.save(buffer, format, quality=quality)
     return buffer.getvalue()
 
 
 def _generators(emotion: str, seed: int) -> tuple[np.random.Generator, np.random.Generator]:
-    """Return the source of chance of the person and that of the mood."""
+    """Return the random generators of the person and of the expression."""
     if emotion not in EMOTIONS:
         raise ValueError(f"unknown emotion {emotion!r}: expected one of {', '.join(EMOTIONS)}")
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, not {seed}")
-    # Seeding by (seed, 0) would repeat the stream of `seed`, so the emotions count from 1.
-    mood = np.random.default_rng((seed, 1 + EMOTIONS.index(emotion)))
-    return np.random.default_rng(seed), mood
+    # (seed, 0) gives the same stream as `seed`, so the emotions are numbered from 1.
+    expression_rng = np.random.default_rng((seed, 1 + EMOTIONS.index(emotion)))
+    return np.random.default_rng(seed), expression_rng
 
 
 def _backdrop(scene: Scene, size: int, rng: np.random.Generator) -> Image.Image:
@@ -122,7 +130,7 @@ def _backdrop(scene: Scene, size: int, rng: np.random.Generator) -> Image.Image:
 
 
 def _draw_body(canvas: Canvas, person: Person, face: Expression, light: Shading) -> None:
-    """Draw what lies behind the head: hair, shoulders and neck."""
+    """Draw what is behind the head: hair, shoulders and neck."""
     draw_back_hair(canvas, person, light.texture(person.hair, skin=False))
     clothes = light.texture(person.clothes, skin=False)
     light.dab(0, 0.98 + face.jaw, 0.55, 0.22, -0.42)  # the head shades the neck
@@ -160,7 +168,7 @@ def _draw_head(canvas: Canvas, person: Person, face: Expression, light: Shading,
 
 
 def _head_outline(person: Person, face: Expression) -> list[tuple[float, float]]:
-    """Return the right half of the head, from the crown to a chin that drops with the jaw."""
+    """Return the right half of the head, from the crown to the chin, which drops with the jaw."""
     return [
         (0, -1.02),
         (0.40, -0.94),
@@ -174,11 +182,11 @@ def _head_outline(person: Person, face: Expression) -> list[tuple[float, float]]
     ]
 
 
-def _photograph(picture: Image.Image, scene: Scene, rng: np.random.Generator) -> Image.Image:
+def _photograph(image: Image.Image, scene: Scene, rng: np.random.Generator) -> Image.Image:
     """Add lens blur and sensor noise."""
-    radius = scene.blur * picture.width
+    radius = scene.blur * image.width
     if radius > 0.2:
-        picture = picture.filter(ImageFilter.GaussianBlur(radius))
-    grain = rng.standard_normal((picture.height, picture.width, 1), np.float32)
-    noisy = np.asarray(picture, np.float32) + np.float32(scene.noise) * grain
+        image = image.filter(ImageFilter.GaussianBlur(radius))
+    grain = rng.standard_normal((image.height, image.width, 1), np.float32)
+    noisy = np.asarray(image, np.float32) + np.float32(scene.noise) * grain
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))

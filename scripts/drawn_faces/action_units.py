@@ -1,4 +1,4 @@
-"""Which facial action units make an emotion, and what each unit does to a face.
+"""The facial action units of each emotion, and the effect of each unit on a face.
 
 An action unit (AU) is one visible movement of the Facial Action Coding System: P. Ekman and
 W. V. Friesen, "Facial Action Coding System" (1978); P. Ekman, W. V. Friesen and J. C. Hager,
@@ -6,7 +6,7 @@ W. V. Friesen, "Facial Action Coding System" (1978); P. Ekman, W. V. Friesen and
 The units of each emotion follow table 1 of S. Du, Y. Tao and A. M. Martinez, "Compound facial
 expressions of emotion", PNAS 111(15), E1454 (2014): its prototypical units are always on, and
 its variants are on for about the share of people in whom that study saw them. Four variants
-that EMFACS counts as core are always on here, so that every face reads at a glance: AU 1 in
+that EMFACS counts as core are always on here, so that every expression is clear: AU 1 in
 sadness, AU 2 and 5 in fear, AU 5 in surprise.
 """
 
@@ -14,17 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-
-EMOTIONS: tuple[str, ...] = (
-    "sad",
-    "disgust",
-    "angry",
-    "neutral",
-    "fear",
-    "surprise",
-    "happy",
-)
-"""The seven labels, in the order of the probability columns."""
 
 ACTION_UNITS: dict[str, dict[int, float]] = {
     "sad": {1: 1.0, 4: 0.8, 15: 1.0},
@@ -35,7 +24,7 @@ ACTION_UNITS: dict[str, dict[int, float]] = {
     "surprise": {1: 1.0, 2: 1.0, 5: 0.9, 25: 1.0, 26: 1.0},
     "happy": {12: 1.0, 25: 1.0},
 }
-"""Prototypical units of each emotion, with their strength (0 to 1) at full intensity."""
+"""Prototypical units of each emotion, in the order of the labels, with their strength (0 to 1) at full intensity."""
 
 VARIANT_UNITS: dict[str, dict[int, float]] = {
     "sad": {6: 0.5, 11: 0.26, 17: 0.67},
@@ -46,17 +35,17 @@ VARIANT_UNITS: dict[str, dict[int, float]] = {
     "surprise": {},
     "happy": {6: 0.51},
 }
-"""Units seen in some people only, with the chance that a drawn face shows them."""
+"""Units seen in some people only, with the probability that a drawn face shows them."""
 
 
 @dataclass(frozen=True)
 class Expression:
-    """What the action units do to a face at rest.
+    """The effect of the action units on a face at rest.
 
     Displacements are in face units (1 is about half the height of a head; up is positive):
     those of the brows, the lids (a lifted lower lid is positive too), the corners of the mouth,
     its upper lip and half width. `opening` is the gap between the lips and `jaw` how far the
-    chin drops. All other fields run from 0 (absent) to about 1 (strong): `glare` cuts the upper
+    chin drops. All other fields are between 0 (absent) and about 1 (strong): `glare` lowers the upper
     lids towards the nose and `droop` away from it, `square` makes the mouth angular, and
     `forehead`, `frown` and `fold` deepen the lines of forehead, glabella and cheeks.
     """
@@ -85,18 +74,18 @@ class Expression:
 
 
 def sample_units(emotion: str, rng: np.random.Generator) -> dict[int, float]:
-    """Draw the action units of one face.
+    """Return the action units of one face, chosen at random.
 
     Args:
-        emotion: One of `EMOTIONS`.
-        rng: The source of chance; advanced by a number of draws that depends on the emotion.
+        emotion: One of the seven labels.
+        rng: The random generator; the number of draws depends on the emotion.
 
     Returns:
         Strengths by unit, each above 0 and at most 1: the prototypical units at one shared
         intensity between 0.6 and 1, each varied a little, and the variants that are on.
 
     Raises:
-        KeyError: If the emotion is not one of `EMOTIONS`.
+        KeyError: If the emotion is not one of the labels.
     """
     intensity = rng.uniform(0.6, 1.0)
     units = dict(ACTION_UNITS[emotion])
@@ -107,7 +96,7 @@ def sample_units(emotion: str, rng: np.random.Generator) -> dict[int, float]:
 
 
 def express(units: Mapping[int, float]) -> Expression:
-    """Turn action units into the displacements they cause.
+    """Return the displacements that action units cause.
 
     Args:
         units: Strength (0 to 1) by action unit; units left out are at rest.
@@ -119,10 +108,10 @@ def express(units: Mapping[int, float]) -> Expression:
     def au(number: int) -> float:
         return units.get(number, 0.0)
 
-    # AU 1 holds up the inner brow that AU 4 would lower: together they slant it instead.
+    # AU 1 raises the inner brow that AU 4 lowers: together they slant it.
     lowered = au(4) * (1 - 0.9 * au(1)) + 0.5 * au(9)
-    # A jaw that drops (26) opens the mouth far more than lips that merely part (25).
-    # A strongly raised upper lip (10) bares the teeth, unless the lips are pressed (24).
+    # A dropped jaw (26) opens the mouth far more than parted lips (25).
+    # A strongly raised upper lip (10) shows the teeth, unless the lips are pressed (24).
     opening = (
         au(25) * (0.045 + 0.10 * au(12) + 0.095 * au(20))
         + 0.32 * au(26) * (1 - 0.6 * au(20))

@@ -1,23 +1,23 @@
-"""Soft light and shadow, worked out on a coarse grid and stretched over the drawing."""
+"""Soft light and shadow, computed on a coarse grid and enlarged to the size of the image."""
 
 import numpy as np
 from PIL import Image
 
-from emotion_ops.demo.action_units import Expression
-from emotion_ops.demo.drawing import Colour
-from emotion_ops.demo.people import Person, Scene
+from drawn_faces.action_units import Expression
+from drawn_faces.drawing import Colour
+from drawn_faces.people import Person, Scene
 
 _GRID = 80
 
 _WARM_SHADOW = (0.78, 1.06, 1.16)
-"""Exponents of red, green and blue: shaded skin turns redder, as skin does."""
+"""Exponents of red, green and blue: skin in shadow is redder."""
 
 
 class Shading:
-    """The light that falls on a head, as one factor per grid point, with soft dabs on top."""
+    """The light on a head, as one factor for each grid point, with soft spots added to it."""
 
     def __init__(self, scene: Scene, size: int) -> None:
-        """Light an ellipsoid of the size of a head, for pictures of `size` pixels."""
+        """Light an ellipsoid of the size of a head, for images of `size` pixels."""
         side = _GRID
         self._scene = scene
         self._size = size
@@ -42,7 +42,7 @@ class Shading:
         self._tone *= 1 + strength * self._bump(x, y, rx, ry)
 
     def redden(self, x: float, y: float, rx: float, ry: float, strength: float) -> None:
-        """Blush a soft ellipse."""
+        """Make a soft ellipse redder."""
         self._blush += strength * self._bump(x, y, rx, ry)
 
     def texture(self, colour: Colour, *, skin: bool = True) -> Image.Image:
@@ -56,13 +56,13 @@ class Shading:
 
 
 def model_face(shading: Shading, person: Person, scene: Scene, face: Expression) -> None:
-    """Add the reliefs of a face: sockets, nose, cheeks, lips and chin.
+    """Add the relief of a face: eye sockets, nose, cheeks, lips and chin.
 
     Args:
-        shading: Light of the head; changed in place.
-        person: Whose face.
+        shading: Light on the head; changed in place.
+        person: The person.
         scene: Where the light comes from.
-        face: How the face is displaced.
+        face: The expression.
     """
     side = 1.0 if scene.light[0] >= 0 else -1.0  # the lit side of the nose
     lift = 0.10 * face.cheek

@@ -1,0 +1,1 @@
+"""Where the row groups of a job are computed."""

@@ -1,0 +1,1 @@
+"""A checkpoint → a network on a device: uint8 images in, probabilities out."""
