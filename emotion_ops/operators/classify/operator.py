@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from emotion_ops.errors import OptionError
 from emotion_ops.faces.detector import settled
-from emotion_ops.models.engine import ENGINES, EngineName, Precision
+from emotion_ops.models.engine import ENGINES, Engine, EngineName, Precision
 from emotion_ops.models.engines.int8 import Int8, precision
 from emotion_ops.models.weights import DEFAULT_MODEL, locate
 from emotion_ops.operators.classify import describe
@@ -23,7 +23,13 @@ from emotion_ops.operators.classify.checks import wrong_rows
 from emotion_ops.operators.classify.columns import OutputColumns
 from emotion_ops.operators.classify.faces import Faces
 from emotion_ops.operators.classify.labels import Labeller, Labels
-from emotion_ops.operators.classify.session import NetworkChoice, open_session, output_columns, resolved_settings
+from emotion_ops.operators.classify.session import (
+    NetworkChoice,
+    load_engine,
+    open_session,
+    output_columns,
+    resolved_settings,
+)
 from emotion_ops.operators.hooks import Card, Differences, Measure
 from emotion_ops.operators.image_operator import ImageOperator
 from emotion_ops.operators.rows import Row
@@ -95,6 +101,15 @@ class ClassifyEmotions(ImageOperator):
             OptionError: A threshold is for a label that the model does not have.
         """
         return self.output_columns().fields()
+
+    def load_engine(self) -> Engine:
+        """The network of these options, loaded once for the process: for benchmarks and checks.
+
+        Raises:
+            ModelError: The model cannot be used.
+            MissingDependencyError: A package is not installed.
+        """
+        return load_engine(self._network, self.image, self.faces, self.new_run())
 
     def start(self, run: Run) -> Session:
         """See ``TableOperator.start``.
