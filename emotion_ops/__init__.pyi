@@ -1,69 +1,41 @@
 """The public names and their modules: the one list, read by type checkers and by ``emotion_ops.lazy``."""
 
-from .errors import (
-    ColumnError as ColumnError,
-    ColumnExistsError as ColumnExistsError,
-    ColumnNotFoundError as ColumnNotFoundError,
-    ColumnTypeError as ColumnTypeError,
-    DatasetError as DatasetError,
-    DestinationBusyError as DestinationBusyError,
-    DestinationConflictError as DestinationConflictError,
-    EmotionOpsError as EmotionOpsError,
-    ErrorBudgetExceededError as ErrorBudgetExceededError,
-    FrameTypeError as FrameTypeError,
-    GateClosedError as GateClosedError,
-    MissingDependencyError as MissingDependencyError,
-    ModelError as ModelError,
-    ModelNotFoundError as ModelNotFoundError,
-    OptionError as OptionError,
-    RowError as RowError,
-    RowErrorCode as RowErrorCode,
-    RowFailedError as RowFailedError,
-    UnsafeWeightsError as UnsafeWeightsError,
-    UnsupportedModelError as UnsupportedModelError,
-)
-from .faces.detector import (
-    find_faces as find_faces,
-)
-from .integrations.frames import (
-    classify_emotions as classify_emotions,
-    explode_faces as explode_faces,
-    preview as preview,
-)
-from .lake.audit.clean import (
-    CleanReport as CleanReport,
-    clean_destination as clean_destination,
-)
-from .lake.audit.diff import (
-    DiffReport as DiffReport,
-    diff_datasets as diff_datasets,
-)
-from .lake.audit.status import (
-    DatasetStatus as DatasetStatus,
-    dataset_status as dataset_status,
-)
-from .lake.audit.verify import (
-    VerifyReport as VerifyReport,
-    verify_dataset as verify_dataset,
-)
-from .lake.enrich import (
-    enrich_dataset as enrich_dataset,
-)
-from .models.engines.int8 import (
-    Int8 as Int8,
-)
-from .operators.classify.classifier import (
-    EmotionClassifier as EmotionClassifier,
-)
-from .operators.classify.columns import (
-    EMOTIONS as EMOTIONS,
-)
-from .operators.classify.operator import (
-    ClassifyEmotions as ClassifyEmotions,
-)
-from .reports.report import (
-    EnrichReport as EnrichReport,
-)
-from .version import (
-    __version__ as __version__,
-)
+from .errors import ColumnError as ColumnError
+from .errors import ColumnExistsError as ColumnExistsError
+from .errors import ColumnNotFoundError as ColumnNotFoundError
+from .errors import ColumnTypeError as ColumnTypeError
+from .errors import DatasetError as DatasetError
+from .errors import DestinationBusyError as DestinationBusyError
+from .errors import DestinationConflictError as DestinationConflictError
+from .errors import EmotionOpsError as EmotionOpsError
+from .errors import ErrorBudgetExceededError as ErrorBudgetExceededError
+from .errors import FrameTypeError as FrameTypeError
+from .errors import GateClosedError as GateClosedError
+from .errors import MissingDependencyError as MissingDependencyError
+from .errors import ModelError as ModelError
+from .errors import ModelNotFoundError as ModelNotFoundError
+from .errors import OptionError as OptionError
+from .errors import RowError as RowError
+from .errors import RowErrorCode as RowErrorCode
+from .errors import RowFailedError as RowFailedError
+from .errors import UnsafeWeightsError as UnsafeWeightsError
+from .errors import UnsupportedModelError as UnsupportedModelError
+from .faces.detector import find_faces as find_faces
+from .integrations.frames import classify_emotions as classify_emotions
+from .integrations.frames import explode_faces as explode_faces
+from .integrations.frames import preview as preview
+from .lake.audit.clean import CleanReport as CleanReport
+from .lake.audit.clean import clean_destination as clean_destination
+from .lake.audit.diff import DiffReport as DiffReport
+from .lake.audit.diff import diff_datasets as diff_datasets
+from .lake.audit.status import DatasetStatus as DatasetStatus
+from .lake.audit.status import dataset_status as dataset_status
+from .lake.audit.verify import VerifyReport as VerifyReport
+from .lake.audit.verify import verify_dataset as verify_dataset
+from .lake.enrich import enrich_dataset as enrich_dataset
+from .models.engines.int8 import Int8 as Int8
+from .operators.classify.classifier import EmotionClassifier as EmotionClassifier
+from .operators.classify.columns import EMOTIONS as EMOTIONS
+from .operators.classify.operator import ClassifyEmotions as ClassifyEmotions
+from .reports.report import EnrichReport as EnrichReport
+from .version import __version__ as __version__
