@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from emotion_ops.errors import ColumnNotFoundError, FrameTypeError, OptionError, RowError, RowFailedError
 from emotion_ops.faces.detector import Detector, detector_of, settled
 from emotion_ops.images.cells import cells_of, getter_of, kind_of
-from emotion_ops.images.decode import Channels
+from emotion_ops.images.decoding import Channels, DecodeMode
 from emotion_ops.images.limits import Limits
-from emotion_ops.images.location import Access
 from emotion_ops.images.meter import Meter
-from emotion_ops.images.scaled import Decode
+from emotion_ops.io.access import Access
 from emotion_ops.models.engine import EngineName, Precision
 from emotion_ops.models.weights import DEFAULT_MODEL
 from emotion_ops.operators.classify.cached import recall_of
@@ -153,7 +152,7 @@ class ClassifyEmotions:
     max_pixels: int = Limits.max_pixels
     max_side: int = Limits.max_side
     max_frames: int = Limits.max_frames
-    decode: Decode = "exact"
+    decode: DecodeMode = "exact"
     isolation: Isolation = "thread"
     decode_timeout: float = 30.0
     decode_memory: int | Literal["auto"] = "auto"
@@ -318,8 +317,7 @@ class ClassifyEmotions:
     @property
     def access(self) -> Access:
         """What paths in the table may reach."""
-        root = None if self.root is None else os.fspath(self.root)
-        return Access(root, tuple(self.allow), tuple(self.allow_hosts), self.max_bytes)
+        return Access(self.root, self.allow, self.allow_hosts)
 
     @property
     def limits(self) -> Limits:

@@ -7,14 +7,15 @@ import importlib.metadata
 import json
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from emotion_ops.errors import UnsupportedModelError
 from emotion_ops.faces.crops import PassThrough
 from emotion_ops.faces.detector import detector_of
-from emotion_ops.images.loader import ImageLoader, pool_for
+from emotion_ops.images.decoding import Decoding
+from emotion_ops.images.loader import ImageLoader, decoder_pool
 from emotion_ops.images.memory import Memory
 from emotion_ops.images.meter import Meter
 from emotion_ops.images.preprocess import Resize
@@ -144,24 +145,18 @@ def loader_of(
         meter: Told what it takes; None measures for nobody.
         whole: Have the transform see each picture as it is, which processes then hand over whole.
     """
-    limits, pool = options.limits, None
+    isolated: dict[str, Any] = {}
     if options.isolation == "process":
-        memory = limits.memory if options.decode_memory == "auto" else options.decode_memory
-        pool = pool_for(
-            limits,
-            PassThrough(options.face_margin) if whole else transform,
-            options.decode_timeout,
-            memory,
-            options.decode,
-        )
+        memory = None if options.decode_memory == "auto" else options.decode_memory
+        isolated = {"isolation": "process", "timeout": options.decode_timeout, "memory": memory}
+    decoding = Decoding(options.decode, options.channels, **isolated)
     return ImageLoader(
         access=options.access,
-        limits=limits,
-        channels=options.channels,
+        limits=options.limits,
+        decoding=decoding,
         transform=transform,
         memory=Memory(options.memory),
-        decode=options.decode,
-        pool=pool,
+        pool=decoder_pool(decoding, options.limits, PassThrough(options.face_margin) if whole else transform),
         meter=meter or Meter(),
     )
 
