@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emotion_ops.images.decoder import PictureDecoder
+from emotion_ops.images.decoding import DecodeMode
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.preprocess import Resize
-from emotion_ops.images.scaled import Decode
 
 SIDE = 224
 RESIZE = Resize((SIDE, SIDE), Image.Resampling.BILINEAR, None)
@@ -52,7 +52,7 @@ def encode(image: Image.Image, quality: int) -> bytes:
     return stream.getvalue()
 
 
-def ours(decode: Decode) -> Way:
+def ours(decode: DecodeMode) -> Way:
     decoder = PictureDecoder(Limits(), RESIZE, decode)
     return lambda encoded: decoder(encoded, lambda amount: None)
 

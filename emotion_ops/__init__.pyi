@@ -56,7 +56,7 @@ from .images.decoding import (
 from .images.limits import (
     Limits as Limits,
 )
-from .images.location import (
+from .io.access import (
     Access as Access,
 )
 from .models.engines.int8 import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
@@ -22,11 +22,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from emotion_ops.errors import RowError, RowErrorCode
 from emotion_ops.images.claims import check_claims
+from emotion_ops.images.decoding import Channels
 from emotion_ops.images.limits import Limits, too_large
-from emotion_ops.images.location import reason
 from emotion_ops.images.quiet import quiet
-
-Channels = Literal["rgb", "bgr"]
+from emotion_ops.io.redact import reason
 
 READERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImageFile,

@@ -13,16 +13,15 @@ from PIL import Image
 
 from emotion_ops.errors import EmotionOpsError, RowError, RowErrorCode
 from emotion_ops.images.decode import AT_ONCE, open_encoded, orientation_of, upright_rgb
+from emotion_ops.images.decoding import DecodeMode
 from emotion_ops.images.limits import Limits
-from emotion_ops.images.location import reason
 from emotion_ops.images.preprocess import Resize
-from emotion_ops.images.scaled import Decode, scale_down
+from emotion_ops.images.scaled import scale_down
+from emotion_ops.io.bounded import Reserve
+from emotion_ops.io.redact import reason
 
 Transform: TypeAlias = Callable[[Image.Image], NDArray[np.uint8]]
 """An upright RGB picture → uint8 (height, width, 3). See ``MeasuredTransform``."""
-
-Reserve: TypeAlias = Callable[[int], None]
-"""Told of the bytes that a decoded picture takes, before it takes them; may wait."""
 
 Decoder: TypeAlias = Callable[[bytes | memoryview, Reserve], NDArray[np.uint8]]
 """An encoded image → uint8 (height, width, 3), or ``RowError``."""
@@ -48,12 +47,12 @@ class PictureDecoder:
     Attributes:
         limits: What an image may cost.
         transform: Brings it to the network's size; None leaves it as it is.
-        decode: ``fast`` decodes a JPEG at a part of its size where that is enough for a ``Resize``.
+        mode: ``fast`` decodes a JPEG at a part of its size where that is enough for a ``Resize``.
     """
 
     limits: Limits
     transform: Transform | None
-    decode: Decode = "exact"
+    mode: DecodeMode = "exact"
 
     def __call__(self, encoded: bytes | memoryview, reserve: Reserve) -> NDArray[np.uint8]:
         """Decode one image; raises ``RowError``."""
@@ -76,7 +75,7 @@ class PictureDecoder:
             RowError: The picture cannot be decoded or brought to size.
         """
         whole, transform = picture.width * picture.height, self.transform
-        if self.decode == "fast" and reading is AT_ONCE and isinstance(self.transform, Resize):
+        if self.mode == "fast" and reading is AT_ONCE and isinstance(self.transform, Resize):
             transform = scale_down(picture, self.transform) or self.transform
         reserve(peak_of(picture, self.transform, whole))
         return resized(upright_rgb(picture, reading), transform)

@@ -30,7 +30,8 @@ from emotion_ops.errors import OptionError, RowError, RowErrorCode
 from emotion_ops.images.wire import ClosedError, Kind, receive, send
 
 if TYPE_CHECKING:
-    from emotion_ops.images.decoder import Decoder, Reserve
+    from emotion_ops.images.decoder import Decoder
+    from emotion_ops.io.bounded import Reserve
 
 _STARTING = 120.0  # seconds: a cold disk, a busy machine
 _ENDING = 5.0

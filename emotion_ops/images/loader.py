@@ -14,41 +14,42 @@ from PIL import Image
 
 from emotion_ops.errors import RowError, RowErrorCode
 from emotion_ops.images.cells import Cell
-from emotion_ops.images.decode import Channels, admit_pixels, open_encoded, picture_of_pixels
-from emotion_ops.images.decoder import MeasuredTransform, PictureDecoder, Reserve, Transform, peak_beside, resized
-from emotion_ops.images.fetch import read
+from emotion_ops.images.decode import admit_pixels, open_encoded, picture_of_pixels
+from emotion_ops.images.decoder import MeasuredTransform, PictureDecoder, Transform, peak_beside, resized
+from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.isolation import DecoderPool, Stop, shared_pool
 from emotion_ops.images.limits import Limits
-from emotion_ops.images.location import Access
 from emotion_ops.images.memory import Memory, Room
 from emotion_ops.images.meter import Meter
 from emotion_ops.images.pil_images import encoded_of, reading
 from emotion_ops.images.preprocess import Resize
-from emotion_ops.images.scaled import Decode
-from emotion_ops.images.stores import Admit, nobody
+from emotion_ops.io.access import Access
+from emotion_ops.io.bounded import Reserve, no_op
+from emotion_ops.io.fetch import read
 
 Known: TypeAlias = Callable[[bytes], bool]
-"""Told of the digest of an encoded image before it is decoded: SHA-256, of which 16 bytes are kept. Says whether that
-is needless, since the answer is to be had elsewhere."""
+"""Called with the digest of an encoded image before it is decoded (the first 16 bytes of its SHA-256). Returns whether
+the pixels are not needed, because the result of an equal image is known."""
 
 
-def pool_for(
-    limits: Limits, transform: Transform, timeout: float, memory: int, decode: Decode = "exact"
-) -> DecoderPool:
-    """The processes that decode for an ``ImageLoader`` of these limits and transform, shared by equal options.
+def decoder_pool(decoding: Decoding, limits: Limits, transform: Transform) -> DecoderPool | None:
+    """The processes that decode for an ``ImageLoader``, shared by equal options; None with ``isolation="thread"``.
 
-    They run the transform where it is our own, which needs nothing but Pillow; the checkpoint's own processor
-    stays in this process.
+    The processes run the transform if it is a ``MeasuredTransform``, that is, one of ours, which needs only Pillow.
+    Otherwise they return all pixels, and the transform runs in this process.
 
     Args:
-        limits: What an image may cost.
-        transform: An upright RGB picture → the network's pixels.
-        timeout: Seconds for one image.
-        memory: Bytes that decoding one image may fill.
-        decode: How exactly.
+        decoding: How images are decoded.
+        limits: What one image may cost.
+        transform: An upright RGB image → the network's pixels.
+
+    Raises:
+        OptionError: This system has no such processes.
     """
-    decoder = PictureDecoder(limits, transform if isinstance(transform, MeasuredTransform) else None, decode)
-    return shared_pool(decoder, timeout, memory)
+    if decoding.isolation == "thread":
+        return None
+    decoder = PictureDecoder(limits, transform if isinstance(transform, MeasuredTransform) else None, decoding.mode)
+    return shared_pool(decoder, decoding.timeout_seconds, decoding.memory_bytes(limits))
 
 
 @dataclass(frozen=True)
@@ -58,24 +59,22 @@ class ImageLoader:
     Attributes:
         access: What a path may reach.
         limits: What an image may cost.
-        channels: The order of the colours in decoded pixels; encoded images say it themselves.
+        decoding: How images are decoded.
         transform: An RGB picture → uint8 (height, width, 3).
         memory: What all threads together may fill.
-        pool: Processes that decode encoded images; None decodes them in the calling thread.
+        pool: Processes that decode encoded images, from ``decoder_pool``. None: the calling thread decodes them.
         meter: Measures what it takes.
         stop: Ends what the pool decodes for this loader, for those who want no more of it.
-        decode: How exactly encoded images are decoded in this process; the pool has its own.
     """
 
     access: Access
     limits: Limits
-    channels: Channels
+    decoding: Decoding
     transform: Transform
     memory: Memory
     pool: DecoderPool | None = None
     meter: Meter = field(default_factory=Meter)
     stop: Stop = field(default_factory=Stop)
-    decode: Decode = "exact"
 
     def load(self, cell: Cell) -> NDArray[np.uint8]:
         """The pixels that the network takes.
@@ -117,20 +116,22 @@ class ImageLoader:
                 error.__context__ = error.__cause__ = None
                 raise error.with_traceback(None) from None  # its frames would keep file and picture
 
-    def _load(self, cell: Cell, admit: Admit, reserve: Reserve, known: Known | None) -> NDArray[np.uint8] | None:
+    def _load(
+        self, cell: Cell, reserve_encoded: Reserve, reserve: Reserve, known: Known | None
+    ) -> NDArray[np.uint8] | None:
         """What ``load`` does, in a frame of its own: what was read and decoded is gone before its room is let go."""
         if isinstance(cell, Image.Image):
-            cell = encoded_of(cell, self.limits, admit) or cell
+            cell = encoded_of(cell, self.limits, reserve_encoded) or cell
         if isinstance(cell, np.ndarray):
             admit_pixels(cell, self.limits)
             height, width = cell.shape[:2]
             reserve(height * width * 8 + peak_beside(self.transform, width, height))
-            return resized(picture_of_pixels(cell, self.channels), self.transform)
-        decoder = PictureDecoder(self.limits, self.transform, self.decode)
+            return resized(picture_of_pixels(cell, self.decoding.channels), self.transform)
+        decoder = PictureDecoder(self.limits, self.transform, self.decoding.mode)
         if not isinstance(cell, str | bytes | memoryview):
             picture = self.open(cell)
             return decoder.finish(picture, reserve, reading())
-        encoded = self._encoded(cell, admit)
+        encoded = self._encoded(cell, reserve_encoded)
         if known is not None and known(hashlib.sha256(encoded).digest()[:16]):
             return None
         if self.pool is None:
@@ -143,13 +144,13 @@ class ImageLoader:
         if cell is None:
             raise RowError(RowErrorCode.MISSING, "the cell is null")
         if isinstance(cell, str | bytes | memoryview):
-            return self._opened(self._encoded(cell, nobody))
+            return self._opened(self._encoded(cell, no_op))
         if isinstance(cell, Image.Image):
             self.limits.admit_size(*cell.size)
             return cell
         if isinstance(cell, np.ndarray):
             admit_pixels(cell, self.limits)
-            return picture_of_pixels(cell, self.channels)
+            return picture_of_pixels(cell, self.decoding.channels)
         raise RowError(
             RowErrorCode.UNSUPPORTED,
             f"a cell of type {type(cell).__name__}; give a path, bytes, a PIL image or a uint8 array",
@@ -159,12 +160,12 @@ class ImageLoader:
         with self.meter.time("decode"):
             return open_encoded(encoded, self.limits)
 
-    def _encoded(self, cell: str | bytes | memoryview, admit: Admit) -> bytes | memoryview:
+    def _encoded(self, cell: str | bytes | memoryview, reserve_encoded: Reserve) -> bytes | memoryview:
         if isinstance(cell, str):
             with self.meter.time("fetch"):
-                cell = read(cell, self.access, admit)
+                cell = read(cell, self.access, self.limits.max_bytes, reserve_encoded)
             self.meter.read(len(cell))
         else:
             self.limits.admit_bytes(len(cell))
-            admit(len(cell))  # a copy of it is made, or sent
+            reserve_encoded(len(cell))  # a copy of it is made, or sent
         return cell

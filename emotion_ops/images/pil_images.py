@@ -14,7 +14,7 @@ from PIL import Image
 
 from emotion_ops.images.decode import READERS, open_encoded, orientation_of
 from emotion_ops.images.limits import Limits
-from emotion_ops.images.stores import Admit
+from emotion_ops.io.bounded import Reserve
 
 _reading = threading.Lock()
 
@@ -33,7 +33,7 @@ if hasattr(os, "register_at_fork"):  # a thread of the parent may have held it, 
     os.register_at_fork(after_in_child=_renew)
 
 
-def encoded_of(picture: Image.Image, limits: Limits, admit: Admit) -> bytes | None:
+def encoded_of(picture: Image.Image, limits: Limits, reserve: Reserve) -> bytes | None:
     """The file of a picture that has not been read yet, so that it can be decoded as any file is.
 
     The picture stays unread: no pixels live in it afterwards.
@@ -41,7 +41,7 @@ def encoded_of(picture: Image.Image, limits: Limits, admit: Admit) -> bytes | No
     Args:
         picture: A picture of the caller's.
         limits: What an image may cost.
-        admit: Told of the bytes before they are read; may wait.
+        reserve: Called with the number of bytes before they are read.
 
     Returns:
         None where there is no file, or it would not give the same picture (a later frame, a draft, edited
@@ -55,7 +55,7 @@ def encoded_of(picture: Image.Image, limits: Limits, admit: Admit) -> bytes | No
     if size is None:
         return None
     limits.admit_bytes(size)
-    admit(size)
+    reserve(size)
     with reading():
         encoded = _file(picture, size)
     if encoded is None:

@@ -7,7 +7,6 @@ and less to decode. Pillow calls it ``draft``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,6 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from emotion_ops.images.decode import orientation_of
 from emotion_ops.images.preprocess import Resize
-
-Decode = Literal["exact", "fast"]
 
 _TURNED = (5, 6, 7, 8)  # EXIF orientations whose width is the picture's height
 _FLIPPED_ACROSS, _FLIPPED_DOWN = (2, 3, 6, 7), (3, 4, 7, 8)  # whose right edge comes to the left; bottom to the top

@@ -22,9 +22,9 @@ from PIL import AvifImagePlugin
 
 from emotion_ops.errors import RowError, RowErrorCode
 from emotion_ops.images.decoder import Decoder
-from emotion_ops.images.location import reason
 from emotion_ops.images.memory import free_at_once
 from emotion_ops.images.wire import ClosedError, Kind, receive, send
+from emotion_ops.io.redact import reason
 
 _SIZE = struct.Struct("<QQ")
 _LONGEST = 2**40

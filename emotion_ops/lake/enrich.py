@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from emotion_ops.errors import DatasetError, DestinationBusyError, OptionError
-from emotion_ops.images.location import redact_all
+from emotion_ops.io.redact import redact_all
 from emotion_ops.lake import lease
 from emotion_ops.lake.commit import passthrough_columns
 from emotion_ops.lake.contact_sheet import Sheet, holds_images

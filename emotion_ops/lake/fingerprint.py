@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emotion_ops.images.location import redact_all, without_secrets
+from emotion_ops.io.redact import redact_all, without_secrets
 from emotion_ops.lake.targets.folder import Entry
 from emotion_ops.models.weights import locate
 from emotion_ops.operators.classify.labels import as_json

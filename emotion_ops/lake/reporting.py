@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from emotion_ops.errors import DestinationBusyError, EmotionOpsError
-from emotion_ops.images.location import reason, redact_all
+from emotion_ops.io.redact import reason, redact_all
 from emotion_ops.lake.contact_sheet import Card
 from emotion_ops.lake.estimate import Estimate
 from emotion_ops.lake.job import Job

@@ -30,8 +30,8 @@ from emotion_ops.errors import (
 )
 from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.limits import Limits
-from emotion_ops.images.location import Access
 from emotion_ops.images.meter import Meter
+from emotion_ops.io.access import Access
 from emotion_ops.operators import hooks, registry
 from emotion_ops.operators.resources import Resources
 from emotion_ops.operators.result_cache import ResultCache, cache_of

@@ -10,8 +10,8 @@ import pyarrow as pa
 from emotion_ops.images.cells import kind_of
 from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.limits import Limits
-from emotion_ops.images.location import Access
 from emotion_ops.images.meter import Meter
+from emotion_ops.io.access import Access
 from emotion_ops.operators.base import TableOperator
 from emotion_ops.operators.resources import Cache
 from emotion_ops.operators.run import Run

@@ -7,11 +7,11 @@ from emotion_ops.images.decoder import Transform
 from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.isolation import Stop
 from emotion_ops.images.limits import Limits
-from emotion_ops.images.loader import ImageLoader, pool_for
-from emotion_ops.images.location import Access
+from emotion_ops.images.loader import ImageLoader, decoder_pool
 from emotion_ops.images.memory import Memory
 from emotion_ops.images.meter import Meter
 from emotion_ops.images.preprocess import Resize
+from emotion_ops.io.access import Access
 from emotion_ops.operators.resources import Resources
 
 
@@ -63,18 +63,14 @@ class Run:
                 the image, which the transform then gets here.
         """
         _, access, limits, decoding = self.options
-        pool = None
-        if decoding.isolation == "process":
-            child = in_process or (transform if isinstance(transform, Resize) else PassThrough(0.0))
-            pool = pool_for(limits, child, decoding.timeout_seconds, decoding.memory_bytes(limits), decoding.mode)
+        in_child = in_process or (transform if isinstance(transform, Resize) else PassThrough(0.0))
         return ImageLoader(
             access=access,
             limits=limits,
-            channels=decoding.channels,
+            decoding=decoding,
             transform=transform,
             memory=self._memory,
-            decode=decoding.mode,
-            pool=pool,
+            pool=decoder_pool(decoding, limits, in_child),
             meter=self.meter,
             stop=self.stop,
         )

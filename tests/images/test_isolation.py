@@ -21,12 +21,13 @@ from test_bad_input import BAD_BYTES
 
 from emotion_ops import ClassifyEmotions, OptionError, RowError, RowErrorCode
 from emotion_ops.images.decoder import PictureDecoder
+from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.isolation import DecoderPool, Stop, StoppedError
 from emotion_ops.images.limits import Limits
-from emotion_ops.images.loader import ImageLoader, pool_for
-from emotion_ops.images.location import Access
+from emotion_ops.images.loader import ImageLoader, decoder_pool
 from emotion_ops.images.memory import Memory
 from emotion_ops.images.preprocess import Resize
+from emotion_ops.io.access import Access
 from emotion_ops.operators.classify.session import build_transform, engine_of
 from emotion_ops.operators.rows import Flow, Rows
 from emotion_ops.operators.stream import answer
@@ -81,8 +82,8 @@ def test_whatever_a_decoder_does_costs_its_own_row_and_no_other(pool: DecoderPoo
     network = engine_of(ClassifyEmotions(model=tiny_model))
     resize = build_transform(network.pixels)
     # The tests' decoder does not resize; of a transform that is no ``Resize`` the loader knows that it must.
-    loader = ImageLoader(Access(), Limits(), "rgb", lambda picture: resize(picture), Memory(2**29), pool)
-    threads = ImageLoader(Access(), Limits(), "rgb", resize, Memory(2**29))
+    loader = ImageLoader(Access(), Limits(), Decoding(), lambda picture: resize(picture), Memory(2**29), pool)
+    threads = ImageLoader(Access(), Limits(), Decoding(), resize, Memory(2**29))
     [(_, answers)] = answer([Rows(None, len(cells), cells.__getitem__)], network, loader, Flow(4, 4, 2**26))
     good = [row for row, cell in enumerate(cells) if cell not in bad]
     [(_, alone)] = answer([Rows(None, len(good), lambda row: cells[good[row]])], network, threads, Flow(4, 4, 2**26))
@@ -105,8 +106,9 @@ def test_a_checkpoints_own_resize_stays_here_and_gives_the_same_pixels() -> None
     def own(picture: object) -> np.ndarray:
         return Resize((20, 30), 3, None)(picture)  # type: ignore[arg-type]  # stands for a processor of transformers
 
-    loader = ImageLoader(Access(), Limits(), "rgb", own, Memory(2**29))
-    isolated = ImageLoader(Access(), Limits(), "rgb", own, Memory(2**29), pool_for(Limits(), own, 30.0, LIMIT))
+    loader = ImageLoader(Access(), Limits(), Decoding(), own, Memory(2**29))
+    pool = decoder_pool(Decoding(isolation="process", memory=LIMIT), Limits(), own)
+    isolated = ImageLoader(Access(), Limits(), Decoding(), own, Memory(2**29), pool)
     for encoded in (jpeg(1), every_mode()["orientation 6 JPEG"]):
         np.testing.assert_array_equal(isolated.load(encoded), loader.load(encoded))
 
@@ -176,10 +178,11 @@ def test_workers_end_with_their_parent_even_while_a_decoder_hangs(how: signal.Si
 STUCK = """
 import sys, threading, time, hostile_decoders
 from emotion_ops import ClassifyEmotions
+from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.isolation import DecoderPool
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.loader import ImageLoader
-from emotion_ops.images.location import Access
+from emotion_ops.io.access import Access
 from emotion_ops.images.memory import Memory
 from emotion_ops.operators.classify.session import engine_of, build_transform
 from emotion_ops.operators.rows import Flow, Rows
@@ -187,7 +190,7 @@ from emotion_ops.operators.stream import answer
 pool = DecoderPool(hostile_decoders.decode, 600.0, 2**28)
 engine = engine_of(ClassifyEmotions(model="demo"))
 resize = build_transform(engine.pixels)
-loader = ImageLoader(Access(), Limits(), "rgb", lambda picture: resize(picture), Memory(2**28), pool)
+loader = ImageLoader(Access(), Limits(), Decoding(), lambda picture: resize(picture), Memory(2**28), pool)
 good, bad = sys.argv[1:3]
 def rows():
     yield Rows(0, 1, lambda row: open(good, "rb").read())

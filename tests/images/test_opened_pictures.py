@@ -14,10 +14,11 @@ from pictures import encode, every_mode, jpeg, photo, with_orientation
 from PIL import Image, ImageOps
 
 from emotion_ops import ClassifyEmotions, EmotionClassifier, RowError, classify_emotions
+from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.loader import ImageLoader
-from emotion_ops.images.location import Access
 from emotion_ops.images.memory import Memory
+from emotion_ops.io.access import Access
 
 FORMS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 
@@ -27,7 +28,7 @@ def opened(encoded: bytes) -> Image.Image:
 
 
 def loader(**limits: int) -> ImageLoader:
-    return ImageLoader(Access(), Limits(**limits), "rgb", np.asarray, Memory(2**28))
+    return ImageLoader(Access(), Limits(**limits), Decoding(), np.asarray, Memory(2**28))
 
 
 def is_unread(picture: Image.Image) -> bool:

@@ -21,11 +21,12 @@ from PIL import Image
 from emotion_ops import RowError, RowErrorCode
 from emotion_ops.faces.crops import LONGEST, crop
 from emotion_ops.images.decoder import PictureDecoder
+from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.loader import ImageLoader
-from emotion_ops.images.location import Access
 from emotion_ops.images.memory import ByteBudget, Memory, Room
-from emotion_ops.images.stores import drain
+from emotion_ops.io.access import Access
+from emotion_ops.io.bounded import read_bounded
 
 on_linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells a process's peak")
 
@@ -35,9 +36,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from PIL import Image
 from emotion_ops.images.decoder import PictureDecoder
+from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.loader import ImageLoader
-from emotion_ops.images.location import Access
+from emotion_ops.io.access import Access
 from emotion_ops.images.memory import Memory, free_at_once
 from emotion_ops.images.preprocess import Resize
 
@@ -65,7 +67,7 @@ print(json.dumps(found))
 """
 
 ALL = """
-loader = ImageLoader(Access(), limits, "rgb", resize, Memory(int(sys.argv[2])))
+loader = ImageLoader(Access(), limits, Decoding(), resize, Memory(int(sys.argv[2])))
 cells = [cell for path in sorted(folder.iterdir()) for cell in ([str(path)] if sys.argv[3] == "paths" else [path.read_bytes()])]
 with ThreadPoolExecutor(8) as threads:
     list(threads.map(loader.load, cells[:1] * 8))
@@ -76,7 +78,7 @@ with ThreadPoolExecutor(8) as threads:
 FACES = """
 import numpy as np
 from emotion_ops.faces.crops import PassThrough
-from emotion_ops.images.loader import pool_for
+from emotion_ops.images.loader import decoder_pool
 from emotion_ops.images.memory import ByteBudget
 from emotion_ops.operators.classify.face_loader import FaceLoader, FaceSearch
 
@@ -92,8 +94,9 @@ free_at_once()
 asked, found, memory = [], {}, Memory(2**32)
 memory.decoded = Asked(2**31)
 for isolation in ("thread", "process"):
-    pool = pool_for(limits, PassThrough(0.2), 60.0, 2**31) if isolation == "process" else None
-    images = ImageLoader(Access(), limits, "rgb", resize, memory, pool)
+    waiting = {"timeout": 60.0, "memory": 2**31} if isolation == "process" else {}
+    pool = decoder_pool(Decoding(isolation=isolation, **waiting), limits, PassThrough(0.2))
+    images = ImageLoader(Access(), limits, Decoding(), resize, memory, pool)
     loader = FaceLoader(images, FaceSearch(everything, 0.7, 0.0, 0.2, 64))
     for path in sorted(folder.iterdir()):
         cells = {"file": path.read_bytes()}
@@ -216,7 +219,7 @@ def test_files_behind_paths_are_held_against_the_memory_before_they_are_read(tmp
         most.clear()
         memory = Memory(2 * fits * size)
         memory.decoded = ByteBudget(2**30)
-        loader = ImageLoader(Access(), Limits(), "rgb", watched, memory)
+        loader = ImageLoader(Access(), Limits(), Decoding(), watched, memory)
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(loader.load, [str(tmp_path / "a.bmp")] * 40))
         return max(most)
@@ -238,7 +241,7 @@ def test_bytes_are_asked_for_before_they_are_read_and_asked_again_where_there_ar
             assert sum(asks) >= min(position, 2**20)
             return bytes(taken)
 
-        assert len(drain(read, size, 2**23, "it", asks.append)) == len(data)
+        assert len(read_bounded(read, size, 2**23, "it", asks.append)) == len(data)
         return asks
 
     assert asked(len(data)) == [len(data)]
@@ -267,7 +270,7 @@ def test_the_error_of_a_row_keeps_neither_its_file_nor_its_picture(tmp_path: Pat
 
     (tmp_path / "broken.png").write_bytes(encode(photo())[:-5000])
     (tmp_path / "good.png").write_bytes(encode(photo()))
-    loader = ImageLoader(Access(), Limits(), "rgb", transform, Memory(2**28))
+    loader = ImageLoader(Access(), Limits(), Decoding(), transform, Memory(2**28))
     with ThreadPoolExecutor(1) as threads:
         for name in ("broken.png", "good.png"):
             error = threads.submit(loader.load, str(tmp_path / name)).exception()
@@ -287,7 +290,7 @@ def test_whatever_a_geometry_raises_is_its_pictures_error(raised: Exception, cod
     def transform(picture: Image.Image) -> np.ndarray:
         raise raised
 
-    loader = ImageLoader(Access(), Limits(), "rgb", transform, Memory(2**28))
+    loader = ImageLoader(Access(), Limits(), Decoding(), transform, Memory(2**28))
     for cell in (encode(photo()), photo(), np.asarray(photo())):
         with pytest.raises(RowError) as caught:
             loader.load(cell)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emotion_ops.errors import DatasetError
-from emotion_ops.images.location import redact_all
+from emotion_ops.io.redact import redact_all
 from emotion_ops.lake.fingerprint import Fingerprint
 from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY
 from emotion_ops.lake.runners.local import read_batches

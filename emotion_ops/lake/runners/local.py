@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from emotion_ops.errors import DatasetError, RowFailedError
-from emotion_ops.images.location import redact_all
 from emotion_ops.images.meter import Meter, StageTimes
+from emotion_ops.io.redact import redact_all
 from emotion_ops.lake.batching import BATCH_BYTES, READ_BUFFER, batch_rows
 from emotion_ops.lake.journal import Journal
 from emotion_ops.lake.retry import Retry, merged

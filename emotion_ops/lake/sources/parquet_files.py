@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from emotion_ops.errors import DatasetError
-from emotion_ops.images.location import redact_all
+from emotion_ops.io.redact import redact_all
 from emotion_ops.lake.targets.folder import Entry, Folder, is_parquet, plain, split
 
 _log = logging.getLogger("emotion_ops")

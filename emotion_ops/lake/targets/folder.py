@@ -25,7 +25,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from emotion_ops.errors import DatasetError, RowError
-from emotion_ops.images.location import parse, redact, redact_all
+from emotion_ops.io.redact import redact, redact_all
+from emotion_ops.io.uri import parse
 from emotion_ops.lake.objects import (
     Entry as Entry,  # it is the word of both
     ObjectStore,

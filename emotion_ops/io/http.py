@@ -23,8 +23,11 @@ from typing import Any, cast
 from urllib.parse import quote, urljoin
 
 from emotion_ops.errors import RowError, RowErrorCode
-from emotion_ops.images.location import HTTP, Access, Uri, locate, reason, show
-from emotion_ops.images.stores import Admit, drain
+from emotion_ops.io.access import Access, locate
+from emotion_ops.io.bounded import Reserve, read_bounded
+from emotion_ops.io.redact import reason, show
+from emotion_ops.io.schemes import HTTP
+from emotion_ops.io.uri import Uri
 
 _REDIRECTS = 5
 _PAUSES = (0.1, 0.4)  # seconds before the second and the third try
@@ -38,24 +41,26 @@ class _TryAgainError(Exception):
     """The server said that another try may work."""
 
 
-def read(uri: Uri, access: Access, admit: Admit) -> bytes:
+def read(uri: Uri, access: Access, max_bytes: int, timeout: float, reserve: Reserve) -> bytes:
     """Get one image, following at most five redirects, each checked like the first address.
 
     Args:
         uri: An http or https URI that ``locate`` has admitted.
-        access: What may be reached, and how long and how large it may be.
-        admit: Told of the bytes of a body before they are read. While it waits, the time of this image stands still.
+        access: What may be reached.
+        max_bytes: Maximum size of the body.
+        timeout: Seconds for the image, all redirects and tries included.
+        reserve: Called before a body is read. Its waiting does not count as time of the image.
 
     Returns:
-        The body, at most ``access.max_bytes`` bytes.
+        The body, at most ``max_bytes`` bytes.
 
     Raises:
         RowError: ``not_found`` (404, 410), ``forbidden`` (401, 403, an address that is not public, a
             scheme that is not allowed), ``too_large``, or ``unreadable`` (all else, after up to three tries).
     """
-    deadline = time.monotonic() + access.timeout
+    deadline = time.monotonic() + timeout
     for _ in range(_REDIRECTS + 1):
-        answer = _persist(uri, access, deadline, admit)
+        answer = _persist(uri, access, max_bytes, timeout, deadline, reserve)
         if isinstance(answer, bytes):
             return answer
         uri = answer
@@ -78,25 +83,27 @@ def is_public(address: str) -> bool:
     )
 
 
-def _persist(uri: Uri, access: Access, deadline: float, admit: Admit) -> bytes | Uri:
+def _persist(
+    uri: Uri, access: Access, max_bytes: int, timeout: float, deadline: float, reserve: Reserve
+) -> bytes | Uri:
     """The answer of the first try that gets one: the body, or where it redirects to."""
     pauses = iter(_PAUSES)
     while True:
         try:
-            return _ask(uri, access, deadline, admit)
+            return _ask(uri, access, max_bytes, deadline, reserve)
         except ssl.SSLCertVerificationError as error:
             raise _unreadable(uri, f"the certificate is not to be trusted: {error.verify_message}") from None
         except (_TryAgainError, OSError, http.client.HTTPException, ValueError) as error:
             what = str(error) if isinstance(error, _TryAgainError) else reason(error)
         if time.monotonic() >= deadline:
-            raise _unreadable(uri, f"no complete answer within {access.timeout:g} s")
+            raise _unreadable(uri, f"no complete answer within {timeout:g} s")
         pause = next(pauses, math.inf)
         if time.monotonic() + pause >= deadline:
             raise _unreadable(uri, what)
         time.sleep(pause)
 
 
-def _ask(uri: Uri, access: Access, deadline: float, admit: Admit) -> bytes | Uri:
+def _ask(uri: Uri, access: Access, max_bytes: int, deadline: float, reserve: Reserve) -> bytes | Uri:
     host, port = _host_and_port(uri)
     name = f"[{host}]" if ":" in host else host
     request = (
@@ -112,13 +119,15 @@ def _ask(uri: Uri, access: Access, deadline: float, admit: Admit) -> bytes | Uri
         with _tls().wrap_socket(plain, server_hostname=host) if uri.scheme == "https" else plain as connection:
             connection.settimeout(_left(deadline))
             connection.sendall(request.encode("ascii"))
-            wire = _Wire(connection, deadline, _HEAD_BYTES + 2 * access.max_bytes)
+            wire = _Wire(connection, deadline, _HEAD_BYTES + 2 * max_bytes)
             with http.client.HTTPResponse(cast(socket.socket, wire), method="GET") as response:
                 response.begin()
-                return _answer(uri, response, access, functools.partial(wire.stand_still, admit))
+                return _answer(uri, response, access, max_bytes, functools.partial(wire.stand_still, reserve))
 
 
-def _answer(uri: Uri, response: http.client.HTTPResponse, access: Access, admit: Admit) -> bytes | Uri:
+def _answer(
+    uri: Uri, response: http.client.HTTPResponse, access: Access, max_bytes: int, reserve: Reserve
+) -> bytes | Uri:
     status, shown = response.status, show(str(uri))
     if status in (301, 302, 303, 307, 308):
         return _redirect(uri, response.getheader("Location", ""), access)
@@ -134,7 +143,7 @@ def _answer(uri: Uri, response: http.client.HTTPResponse, access: Access, admit:
     if encoding not in ("", "identity"):
         raise _unreadable(uri, f"the body is packed with {encoding[:40]!r}, which was not asked for")
     size = response.length
-    body = drain(response.read, size, access.max_bytes, shown, admit)
+    body = read_bounded(response.read, size, max_bytes, shown, reserve)
     if size is not None and len(body) < size:
         raise _TryAgainError(f"the body ended after {len(body):,} of {size:,} bytes")
     return body
@@ -199,7 +208,7 @@ def _addresses(uri: Uri, host: str, port: int, access: Access, deadline: float) 
         raise TimeoutError("the name was not resolved in time") from None
     if isinstance(addresses, Exception):
         raise addresses
-    named = host in {name.strip("[]").rstrip(".").lower() for name in access.hosts}
+    named = host in {name.strip("[]").rstrip(".").lower() for name in access.allow_hosts}
     # One address among public ones is enough to refuse: the name would be a way in at the next try.
     if not named and not all(is_public(address[4][0].partition("%")[0]) for address in addresses):
         raise RowError(
@@ -263,10 +272,10 @@ class _Wire(io.RawIOBase):
             raise http.client.HTTPException("far more bytes came than an image of max_bytes takes")
         return count
 
-    def stand_still(self, admit: Admit, amount: int) -> None:
+    def stand_still(self, reserve: Reserve, amount: int) -> None:
         """Ask for so many bytes, and put the deadline off by the wait."""
         started = time.monotonic()
-        admit(amount)
+        reserve(amount)
         self._deadline += time.monotonic() - started
 
     def makefile(self, mode: str) -> io.BufferedReader:
