@@ -257,7 +257,7 @@ class RowStream(Generic[T]):
             for follower in row.followers:
                 follower.settled = True
             self._free_inputs(row)
-            if row.items:
+            if len(row.items):
                 self._ready_items += len(row.items)
             else:
                 self._complete(row)

@@ -1,4 +1,4 @@
-"""A row for each face, of every kind of frame, with whatever columns were there before."""
+"""One row for each face, for every kind of frame, with the columns that were there before."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from faces_model import Marked
+from frames import FRAMES, make_frame, read_rows
 from PIL import Image
-from test_frames import KINDS, rows_of
 
 from emotion_ops import (
     EMOTIONS,
@@ -26,6 +26,7 @@ from emotion_ops import (
     ColumnExistsError,
     ColumnNotFoundError,
     ColumnTypeError,
+    Faces,
     FrameTypeError,
     OptionError,
     classify_emotions,
@@ -34,10 +35,10 @@ from emotion_ops import (
 from emotion_ops.operators.take_rows import compact, repeat
 
 ROWS = [0, 0, 2, 4, 4, 4]
-"""The rows that the faces of the pictures below are of."""
+"""The row of each face in the images below."""
 
 
-def picture(faces: int) -> bytes:
+def image_with(faces: int) -> bytes:
     pixels = np.full((40, 200, 3), 180, np.uint8)
     for face in range(faces):
         pixels[5 : 25 + face, 60 * face : 60 * face + 20 + face] = (77, 255, face + 1)
@@ -47,14 +48,14 @@ def picture(faces: int) -> bytes:
     return file.getvalue()
 
 
-CELLS = [picture(2), picture(0), picture(1), b"no picture", picture(3)]
+CELLS = [image_with(2), image_with(0), image_with(1), b"no image", image_with(3)]
 TABLE = pa.table({"id": range(5), "image": pa.array(CELLS, pa.binary())})
 ABOVE = 0.00075
 
 
 @pytest.fixture(scope="module")
 def options(tiny_model: str) -> dict[str, Any]:
-    return {"model": tiny_model, "faces": "all", "detector": Marked()}
+    return {"model": tiny_model, "faces": Faces("all", detector=Marked())}
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +65,11 @@ def found(options: dict[str, Any]) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def labelled(options: dict[str, Any]) -> pa.Table:
-    return ClassifyEmotions(**options, labels_above=ABOVE)(TABLE)
+    return ClassifyEmotions(**options, labels=ABOVE)(TABLE)
 
 
 def expected(found: pa.Table) -> list[dict[str, Any]]:
-    """What the rows must be, made of Python's own objects."""
+    """The correct rows, made from Python objects."""
     rows = []
     for row in found.to_pylist():
         for face in row["emotion_faces"] or []:
@@ -83,12 +84,12 @@ def expected(found: pa.Table) -> list[dict[str, Any]]:
 def plain(frame: Any) -> list[dict[str, Any]]:
     if isinstance(frame, pd.DataFrame):
         return frame.to_dict("records")
-    return rows_of(frame)
+    return read_rows(frame)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_frame_gives_the_same_faces_and_comes_back_as_itself(kind: str, found: pa.Table) -> None:
-    make, returned = KINDS[kind]
+@pytest.mark.parametrize("kind", FRAMES)
+def test_every_kind_of_frame_gives_the_same_faces_and_comes_back_as_the_same_kind(kind: str, found: pa.Table) -> None:
+    make, returned = FRAMES[kind].make, FRAMES[kind].returned
     out = explode_faces(make(found))
     assert isinstance(out, returned)
     rows = plain(out)
@@ -142,9 +143,7 @@ def replaced(found: pa.Table, faces: Any) -> pa.Table:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_faces_that_went_through_another_library_or_a_file_are_the_same(
-    way: str, found: pa.Table, tmp_path: Path
-) -> None:
+def test_faces_are_the_same_after_another_library_or_a_file(way: str, found: pa.Table, tmp_path: Path) -> None:
     out = explode_faces(WAYS[way](found, tmp_path))
     assert plain(out) == expected(found)
     faceless = explode_faces(WAYS[way](found.slice(3, 1), tmp_path))  # pandas says nothing of types there
@@ -152,21 +151,21 @@ def test_faces_that_went_through_another_library_or_a_file_are_the_same(
     assert plain(faceless) == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_column_of_ones_own_that_is_called_like_the_list_of_labels_stays(kind: str, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("kind", FRAMES)
+def test_a_users_column_with_the_name_of_the_list_of_labels_stays(kind: str, options: dict[str, Any]) -> None:
     own = TABLE.append_column("emotion_labels", pa.array([["mine"], [], None, ["a", "b"], ["c"]]))
-    out = explode_faces(classify_emotions(KINDS[kind][0](own), **options))
+    out = explode_faces(classify_emotions(make_frame(kind, own), **options))
     wanted = [["mine"], ["mine"], None, ["c"], ["c"], ["c"]]
     assert [None if row["emotion_labels"] is None else list(row["emotion_labels"]) for row in plain(out)] == wanted
     with pytest.raises(ColumnExistsError, match="emotion_labels"):
-        explode_faces(classify_emotions(KINDS[kind][0](own), **options), labels_above=0.3)
+        explode_faces(classify_emotions(make_frame(kind, own), **options), labels_above=0.3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FRAMES)
 def test_each_face_has_the_labels_that_reach_the_thresholds(kind: str, options: dict[str, Any]) -> None:
-    frame = classify_emotions(KINDS[kind][0](TABLE), **options, labels_above=ABOVE)
+    frame = classify_emotions(make_frame(kind, TABLE), **options, labels=ABOVE)
     if kind == "Polars":  # which keeps no lineage
-        with pytest.raises(OptionError, match="no longer says which thresholds 'emotion_labels' has"):
+        with pytest.raises(OptionError, match="does not say which thresholds 'emotion_labels' has"):
             explode_faces(frame)
         out = explode_faces(frame, labels_above=ABOVE)
     else:
@@ -180,18 +179,18 @@ def test_each_face_has_the_labels_that_reach_the_thresholds(kind: str, options: 
         assert list(row["emotion_labels"]) == sorted(reached, key=lambda name: -numbers[name])
 
 
-def test_thresholds_may_be_given_anew_and_are_those_of_the_frame_else(labelled: pa.Table, found: pa.Table) -> None:
+def test_thresholds_may_be_given_and_else_are_those_of_the_frame(labelled: pa.Table, found: pa.Table) -> None:
     assert explode_faces(labelled, labels_above={"sad": 0.0}).column("emotion_labels").to_pylist() == [["sad"]] * 6
     assert explode_faces(found, labels_above=ABOVE).equals(explode_faces(labelled))
     with pytest.raises(OptionError, match="the model has no 'bored'"):
         explode_faces(found, labels_above={"bored": 0.5})
 
 
-def test_pandas_uses_no_thresholds_of_a_run_under_another_prefix(options: dict[str, Any]) -> None:
-    frame = classify_emotions(TABLE.to_pandas(), **options, labels_above=ABOVE)
-    frame = classify_emotions(frame, **options, labels_above=0.9, prefix="second")
+def test_pandas_does_not_use_the_thresholds_of_another_prefix(options: dict[str, Any]) -> None:
+    frame = classify_emotions(TABLE.to_pandas(), **options, labels=ABOVE)
+    frame = classify_emotions(frame, **options, labels=0.9, prefix="second")
     assert explode_faces(frame, "second")["second_labels"].tolist() == [["fear"]] * 6
-    with pytest.raises(OptionError, match="no longer says"):
+    with pytest.raises(OptionError, match="does not say"):
         explode_faces(frame)
 
 
@@ -240,7 +239,7 @@ def test_two_columns_of_one_name_are_both_repeated(found: pa.Table) -> None:
     assert explode_faces(frame).iloc[:, 2].tolist() == list("aaceee")
 
 
-def test_columns_that_were_taken_away_before_are_not_needed(found: pa.Table) -> None:
+def test_columns_that_were_removed_are_not_needed(found: pa.Table) -> None:
     whole = explode_faces(found)
     for gone in (["emotion_error", "emotion_face"], ["emotion", "emotion_sad"]):
         assert explode_faces(found.drop_columns(gone)).equals(whole)
@@ -258,7 +257,7 @@ def test_the_lineage_and_metadata_stay(found: pa.Table) -> None:
         assert out.schema.metadata == {b"owner": b"someone"}
 
 
-def test_a_null_that_hides_faces_has_none(found: pa.Table) -> None:
+def test_a_null_over_faces_has_no_faces(found: pa.Table) -> None:
     lists = found.column("emotion_faces").combine_chunks()
     mask = pa.array([True, False, False, True, False])
     hidden = pa.ListArray.from_arrays(lists.offsets, lists.values, type=lists.type, mask=mask)
@@ -266,8 +265,8 @@ def test_a_null_that_hides_faces_has_none(found: pa.Table) -> None:
     assert plain(out) == [row for row in expected(found) if row["id"] != 0]
 
 
-def test_no_image_of_a_table_is_copied_however_many_faces_it_has(found: pa.Table) -> None:
-    """24 faces of an image of 100 MiB, thrice: 7 GB if they were."""
+def test_no_image_is_copied_however_many_faces_it_has(found: pa.Table) -> None:
+    """Three images of 100 MiB with 24 faces each: copies would take 7 GB."""
     faces = found.column("emotion_faces")[0].as_py() * 12
     one = pa.Table.from_arrays(
         [pa.array([b"x" * 100 * 2**20]), pa.array([faces], found.schema.field("emotion_faces").type)],
@@ -283,7 +282,7 @@ def test_no_image_of_a_table_is_copied_however_many_faces_it_has(found: pa.Table
     assert sizes == [1] * 24
 
 
-def test_pandas_on_arrow_copies_no_image_either(found: pa.Table) -> None:
+def test_pandas_on_arrow_copies_no_image(found: pa.Table) -> None:
     faces = found.column("emotion_faces")[0].as_py() * 12
     kind = found.schema.field("emotion_faces").type
     one = pa.Table.from_arrays(
@@ -296,18 +295,18 @@ def test_pandas_on_arrow_copies_no_image_either(found: pa.Table) -> None:
 
 
 def test_batches_of_a_reader_are_bounded_by_bytes_and_made_as_it_is_read(found: pa.Table) -> None:
-    pulled = 0
+    read_batches = 0
 
     def batches() -> Any:
-        nonlocal pulled
+        nonlocal read_batches
         for _ in range(100):
-            pulled += 1
+            read_batches += 1
             yield found.to_batches()[0]
 
     out = explode_faces(pa.RecordBatchReader.from_batches(found.schema, batches()))
-    assert pulled == 0
+    assert read_batches == 0
     assert out.read_next_batch().num_rows == 6
-    assert pulled == 1
+    assert read_batches == 1
     assert sum(batch.num_rows for batch in out) == 99 * 6
     table = explode_faces(found)
     sizes = [batch.num_rows for batch in compact(table, most_bytes=table.nbytes // 2 + 1)]
@@ -317,16 +316,16 @@ def test_batches_of_a_reader_are_bounded_by_bytes_and_made_as_it_is_read(found: 
     assert [batch.num_rows for batch in compact(shared, most_bytes=1000)] == [9]
 
 
-def test_small_cells_are_not_left_in_a_chunk_for_each_face() -> None:
+def test_small_cells_do_not_get_a_chunk_for_each_face() -> None:
     rows = np.repeat(np.arange(5), 2)
     for name, array in COLUMNS.items():
         is_wide = name in ("images", "lists of images", "large tensor")
         assert repeat(array, rows).num_chunks == (6 if is_wide else 1), name
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_frame_without_a_list_of_faces_is_refused_with_its_cure(kind: str, found: pa.Table) -> None:
-    make, _ = KINDS[kind]
+@pytest.mark.parametrize("kind", FRAMES)
+def test_a_frame_without_a_list_of_faces_is_refused_with_a_hint(kind: str, found: pa.Table) -> None:
+    make = FRAMES[kind].make
     for wrong in (found.drop_columns(["emotion_faces"]), explode_faces(found)):
         with pytest.raises(ColumnNotFoundError, match=r"'emotion_faces' in .* faces='all' and this prefix") as raised:
             explode_faces(make(wrong.combine_chunks()))
@@ -334,12 +333,12 @@ def test_a_frame_without_a_list_of_faces_is_refused_with_its_cure(kind: str, fou
     with pytest.raises(ColumnNotFoundError, match="'e_faces'"):
         explode_faces(make(found), "e")
     for values in ([1] * 5, [[1]] * 5, [[{"x": 1.0}]] * 5):
-        with pytest.raises(ColumnTypeError, match="which is no list of faces: explode once") as told:
+        with pytest.raises(ColumnTypeError, match="which is not a list of faces: give a table") as raised:
             explode_faces(make(replaced(found, values)))
-        assert str(pickle.loads(pickle.dumps(told.value))) == str(told.value)
+        assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
 
 
-def test_what_is_no_frame_and_what_is_there_twice_is_refused(found: pa.Table) -> None:
+def test_other_objects_and_columns_of_one_name_are_refused(found: pa.Table) -> None:
     for wrong in ({"emotion_faces": []}, pl.DataFrame(found).lazy(), pd.Series([1], name="emotion_faces")):
         with pytest.raises(FrameTypeError):
             explode_faces(wrong)
@@ -347,7 +346,7 @@ def test_what_is_no_frame_and_what_is_there_twice_is_refused(found: pa.Table) ->
         explode_faces(found.append_column("emotion_faces", found.column("emotion_faces")))
 
 
-def test_pandas_keeps_index_objects_and_attrs_and_the_frame_itself(options: dict[str, Any]) -> None:
+def test_pandas_keeps_index_objects_and_attrs_and_the_frame_is_not_changed(options: dict[str, Any]) -> None:
     marker = object()
     frame = pd.DataFrame({"image": CELLS, "thing": [marker] * 5, 7: [1, 2, 3, 4, 5]}, index=list("vwxyz"))
     frame.attrs["owner"] = "someone"
@@ -386,3 +385,14 @@ def test_a_dataset_is_exploded_batch_by_batch_with_its_lineage(labelled: pa.Tabl
     assert written.column("id").to_pylist() == ROWS * 3
     assert written.slice(0, 6).equals(explode_faces(labelled).drop_columns(["image"]))
     assert written.schema.field("emotion").metadata == labelled.schema.field("emotion").metadata
+
+
+@pytest.mark.parametrize("on_arrow", [False, True])
+def test_a_pandas_frame_that_forbids_duplicate_labels_is_exploded_if_there_are_none(
+    on_arrow: bool, options: dict[str, Any]
+) -> None:
+    table = TABLE.slice(2, 1)
+    frame = table.to_pandas(types_mapper=pd.ArrowDtype if on_arrow else None).set_flags(allows_duplicate_labels=False)
+    out = frame.pipe(classify_emotions, **options).pipe(explode_faces)
+    assert out["id"].tolist() == [2]
+    assert not out.flags.allows_duplicate_labels
