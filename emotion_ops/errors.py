@@ -284,7 +284,7 @@ class OperatorError(EmotionOpsError, TypeError):
     """An operator breaks the contract of ``TableOperator``.
 
     Args:
-        operator: The operator's name.
+        operator: The operator's name; empty if it is not known.
         what: What happened.
     """
 
@@ -293,7 +293,8 @@ class OperatorError(EmotionOpsError, TypeError):
         self.operator, self.what = operator, what
 
     def __str__(self) -> str:
-        return f"operator {self.operator!r}: {self.what}; correct the operator (docs/your-own-operator.md)"
+        name = f"operator {self.operator!r}" if self.operator else "an operator"
+        return f"{name}: {self.what}; correct the operator (docs/your-own-operator.md)"
 
 
 class MissingDependencyError(EmotionOpsError, ImportError):

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
-import numpy as np
 import pyarrow as pa
 
 from emotion_ops.errors import (
@@ -35,11 +34,11 @@ from emotion_ops.io.access import Access
 from emotion_ops.operators import hooks, registry
 from emotion_ops.operators.resources import Resources
 from emotion_ops.operators.result_cache import ResultCache, cache_of
-from emotion_ops.operators.rows import ObjectColumn, PartResults, Row, RowBatch
+from emotion_ops.operators.rows import ObjectColumn, Row, RowBatch, columns_from_values
 from emotion_ops.operators.run import Run
 from emotion_ops.operators.session import BATCH_SIZE, Session
 from emotion_ops.operators.stream import RowStream
-from emotion_ops.operators.take_rows import drop_failed, find_column
+from emotion_ops.operators.take_rows import drop_failed, find_column, slices
 from emotion_ops.options import Checked, OptionGroup, as_json, one_of, option, optional, whole_number
 from emotion_ops.version import __version__
 
@@ -70,6 +69,9 @@ class TableOperator(Checked, ABC):
 
     error_codes: ClassVar[frozenset[str]] = frozenset(RowErrorCode)
     """The codes that errors of its rows may have."""
+
+    max_rows: ClassVar[int] = 4096
+    """Rows that ``finish`` gets at most. Their results are in memory together, so large results need fewer rows."""
 
     _: dataclasses.KW_ONLY
     on_error: OnError = option(one_of("null", "raise", "drop"), "null")
@@ -110,9 +112,7 @@ class TableOperator(Checked, ABC):
             An array for each output field but the error column, one value for each row. By default, a result is a
             tuple of one value for each of these fields, or the value itself where there is one field.
         """
-        fields = self.output_fields()[:-1]
-        rows = [self._values(result, len(fields)) for result in results]
-        return [pa.array([row[place] for row in rows], field.type) for place, field in enumerate(fields)]
+        return columns_from_values(results, self.output_fields()[:-1])
 
     def start(self, run: Run) -> Session:
         """What a stream calls. An operator with a model loads it here, once for the process, and returns its session.
@@ -284,10 +284,13 @@ class TableOperator(Checked, ABC):
         """
         if isinstance(inputs, pa.Table):
             self.check_schema(inputs.schema)
-            source = (RowBatch.from_arrow(None, batch) for batch in inputs.to_batches() or [])
+            source = (RowBatch.from_arrow(None, batch) for batch in inputs.to_batches(self.max_rows))
         else:
-            columns = {name: ObjectColumn(values) for name, values in inputs.items()}
-            source = iter([RowBatch(None, len(next(iter(inputs.values()), ())), columns)])
+            rows = len(next(iter(inputs.values()), ()))
+            source = (
+                RowBatch(None, min(self.max_rows, rows - start), {n: ObjectColumn(v, start) for n, v in inputs.items()})
+                for start in range(0, rows, self.max_rows)
+            )
         return pa.Table.from_batches([batch for _, batch in self._stream(source)], self.appended_schema())
 
     def run(
@@ -311,7 +314,18 @@ class TableOperator(Checked, ABC):
         Raises:
             RowFailedError: A row failed, with ``on_error="raise"``; its number counts from the first batch.
         """
-        return self._stream((RowBatch.from_arrow(item, batch) for item, batch in inputs), meter, read_ahead=read_ahead)
+        source = (
+            RowBatch.from_arrow((item, is_last), part)
+            for item, batch in inputs
+            for part, is_last in slices(batch, self.max_rows)
+        )
+        parts = list[pa.RecordBatch]()
+        for (item, is_last), appended in self._stream(source, meter, read_ahead=read_ahead):
+            parts.append(appended)
+            if is_last:
+                whole = parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+                parts.clear()
+                yield item, whole
 
     def stream(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Append the columns to each record batch, while rows of later ones are prepared.
@@ -333,11 +347,13 @@ class TableOperator(Checked, ABC):
             return
         if not isinstance(first, pa.RecordBatch):
             raise FrameTypeError(type(first).__name__, "give record batches here, for example table.to_batches()")
-        self.output_schema(first.schema)  # a wrong column is found before the network loads
+        given, schema = first.schema, self.output_schema(first.schema)  # a wrong column is found before the model loads
         inputs = ((batch, self._inputs_of(batch)) for batch in itertools.chain([first], batches))
         for batch, appended in self.run(inputs):
+            if not batch.schema.equals(given, check_metadata=True):
+                given, schema = batch.schema, self.append_to(batch.schema)
             arrays = [*batch.columns, *appended.columns]
-            yield self._without_failed(pa.RecordBatch.from_arrays(arrays, schema=self.append_to(batch.schema)))
+            yield self._without_failed(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
     def _stream(
         self, source: Iterable[RowBatch[T]], meter: Meter | None = None, *, read_ahead: bool = False
@@ -379,13 +395,3 @@ class TableOperator(Checked, ABC):
 
     def _raise_row(self, row: int, error: RowError) -> None:
         raise RowFailedError(error.code, error.detail, self.inputs[0] if self.inputs else "", row) from None
-
-    @staticmethod
-    def _values(result: Any, count: int) -> Sequence[Any]:
-        if isinstance(result, RowError):
-            return [None] * count
-        if count == 1 and not isinstance(result, tuple):
-            return [result]
-        if isinstance(result, PartResults) or not isinstance(result, Sequence | np.ndarray) or len(result) != count:
-            raise TypeError(f"compute gave {result!r:.80}, which is not a tuple of {count} values: define finish")
-        return result

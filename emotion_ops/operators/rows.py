@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from emotion_ops.errors import RowError
+from emotion_ops.errors import OperatorError, RowError
 from emotion_ops.images.cells import Cell, CellGetter, cell_of, cells_of, size_of
 from emotion_ops.images.decoder import Transform
 from emotion_ops.images.loader import ImageLoader
@@ -42,24 +42,29 @@ class ArrowColumn:
 
 
 class ObjectColumn:
-    """An input column of Python objects: a pandas object column, or a list."""
+    """An input column of Python objects: a pandas object column, or a list.
 
-    def __init__(self, values: Sequence[Any]) -> None:
-        self._values = values
+    Args:
+        values: The objects.
+        start: The position of the first row.
+    """
+
+    def __init__(self, values: Sequence[Any], start: int = 0) -> None:
+        self._values, self._start = values, start
 
     def value(self, row: int) -> Any:
         """The object of a row; None where pandas has a missing value."""
-        value = self._values[row]
+        value = self._values[self._start + row]
         is_missing = type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
         return None if is_missing else value
 
     def cell(self, row: int) -> Cell:
         """The image cell of a row; see ``emotion_ops.images.cells``."""
-        return cell_of(self._values[row])
+        return cell_of(self._values[self._start + row])
 
     def nbytes(self, row: int) -> int:
         """Bytes that the row keeps in memory, as far as is known without asking the object."""
-        value = self._values[row]
+        value = self._values[self._start + row]
         return size_of(value) if isinstance(value, bytes | memoryview | np.ndarray) else 0
 
 
@@ -180,6 +185,30 @@ class PartResults:
 
     results: Sequence[Any]
     context: Any = None
+
+
+def columns_from_values(results: Sequence[Any], fields: Sequence[pa.Field]) -> list[pa.Array]:
+    """Columns of results that are values: a tuple of one for each field, or the value itself where there is one field.
+
+    Args:
+        results: For each row its result, or the ``RowError`` that it failed with.
+        fields: The fields.
+
+    Raises:
+        OperatorError: A result is something else.
+    """
+    count, rows = len(fields), list[Sequence[Any]]()
+    for result in results:
+        if isinstance(result, RowError):
+            rows.append([None] * count)
+        elif count == 1 and not isinstance(result, tuple):
+            rows.append([result])
+        elif isinstance(result, Sequence | np.ndarray) and not isinstance(result, str) and len(result) == count:
+            rows.append(result)
+        else:
+            what = f"compute gave {result!r:.80}, which is not a tuple of {count} values: define finish"
+            raise OperatorError("", what)
+    return [pa.array([row[place] for row in rows], field.type) for place, field in enumerate(fields)]
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,12 @@ def rows_at(table: ArrowTable, rows: NDArray[np.integer[Any]]) -> ArrowTable:
     return pa.concat_batches(slices) if isinstance(table, pa.RecordBatch) else pa.concat_tables(slices)
 
 
+def slices(batch: pa.RecordBatch, max_rows: int) -> Iterator[tuple[pa.RecordBatch, bool]]:
+    """A batch in slices of at most so many rows, at least one slice, each with whether it is the last."""
+    for start in range(0, max(1, batch.num_rows), max_rows):
+        yield batch.slice(start, max_rows), start + max_rows >= batch.num_rows
+
+
 def drop_failed(table: ArrowTable) -> ArrowTable:
     """The rows of an enriched table whose error column, the last one, is null; in their order."""
     good = np.flatnonzero(pc.is_null(table.column(table.num_columns - 1)).to_numpy(zero_copy_only=False))

@@ -527,3 +527,18 @@ def test_an_operator_that_gives_too_few_results_is_named(tiny_model: str) -> Non
     operator = ClassifyEmotions(model=tiny_model)
     with pytest.raises(OperatorError, match=r"classify.*compute gave 1 results for 2 items"):
         list(stream(operator, lambda items: [items[0]], [rows(None, GOOD[:2])]))
+
+
+def test_large_batches_are_finished_in_parts_and_come_out_whole(
+    tiny_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pa.table({"image": pa.array([GOOD[row % 4] if row % 9 else None for row in range(50)], pa.binary())})
+    operator = ClassifyEmotions(model=tiny_model)
+    whole, (batch,) = operator(table), table.to_batches()
+    monkeypatch.setattr(ClassifyEmotions, "max_rows", 7)
+    assert operator(batch).equals(whole.combine_chunks().to_batches()[0])
+    assert operator(table).equals(whole)
+    assert operator.append_columns({"image": table["image"].to_pylist()}).equals(whole.drop(["image"]))
+    with pytest.raises(RowFailedError) as caught:
+        dataclasses.replace(operator, on_error="raise")(table.slice(1))
+    assert caught.value.row == 8
