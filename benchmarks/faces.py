@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 import pyarrow as pa
-from comparison.pictures import VIT_B16
+from comparison.images import VIT_B16
 from PIL import Image, ImageEnhance
 from skimage import data
 
