@@ -24,7 +24,6 @@ from comparison.end_to_end import decode_rate, pipeline_rate, stream_rate
 from comparison.images import VIT_B16, jpegs, write_table
 
 from emotion_ops import ClassifyEmotions
-from emotion_ops.operators.classify.session import engine_of
 from emotion_ops.testing import save_tiny_model
 
 MODES = ("eager", "graph", "compile", "max-autotune", "reduce-overhead", "engine")
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _ceiling(operator: ClassifyEmotions, options: argparse.Namespace) -> dict[str, Any]:
     """The network alone, by batch size and mode."""
-    engine = engine_of(operator)
+    engine = operator.load_engine()
     rate, gigaflop = matrix_rate(options.device, options.matrix, options.rounds), count_gigaflops(engine)
     title = (
         f"The network alone in {engine.precision}, {gigaflop:.1f} GFLOP an image; matrix products in bf16 run at"
@@ -93,7 +92,7 @@ def _decoding(operator: ClassifyEmotions, options: argparse.Namespace, cores: in
 
 def _from_parquet(operator: ClassifyEmotions, options: argparse.Namespace, cores: int, folder: Path) -> dict[str, Any]:
     """This project and the pipeline, from Parquet with JPEG bytes."""
-    engine = engine_of(operator)
+    engine = operator.load_engine()
     alone = engine_rate(engine, engine.batch_size, "engine", options.seconds, options.rounds)
     rows = []
     for size in options.sizes:

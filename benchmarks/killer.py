@@ -41,12 +41,17 @@ SYSTEM = {"fsync", "replace", "rename", "link"}
 """System calls that write, from any function."""
 
 
+def function_name(frame: FrameType) -> str:
+    """Return module.function."""
+    return f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_name}"
+
+
 def step_name(frame: FrameType, event: str, function: Any) -> str | None:
     """Return the name of the step that this event of the profiler is; None if it is not a step."""
     if event in ("c_call", "c_return"):
         is_step = function.__name__ in SYSTEM and getattr(function, "__module__", "") == "posix"
         return f"{function.__name__} {event.removeprefix('c_')}" if is_step else None
-    name = f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_name}"
+    name = function_name(frame)
     if event not in ("call", "return") or name not in WRITING:
         return None
     key = frame.f_locals.get("key", "")
@@ -63,16 +68,15 @@ def run(source: str, model: str, request: dict[str, Any], shared_rows: mmap.mmap
         request: As above.
         shared_rows: For the number of rows that the network has computed, which the parent reads.
     """
-    from emotion_ops import ClassifyEmotions
-    from emotion_ops.lake.enrich import enrich_dataset
+    from emotion_ops import ClassifyEmotions, Resources, enrich_dataset
 
     steps: list[str] = []
     rows, last = 0, request.get("step")
 
     def profile(frame: FrameType, event: str, function: Any) -> None:
         nonlocal rows
-        if event == "return" and frame.f_code.co_name == "_predict":
-            rows += len(frame.f_locals["batch"])
+        if event == "return" and function_name(frame) == "stream._send_batch":
+            rows += frame.f_locals["count"]
             shared_rows[:8] = struct.pack("q", rows)
         step = step_name(frame, event, function)
         if step is not None:
@@ -80,8 +84,8 @@ def run(source: str, model: str, request: dict[str, Any], shared_rows: mmap.mmap
             if len(steps) == last:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    operator = ClassifyEmotions(model=model, batch_size=4, threads=2)
-    operator.columns_for([])  # loads the network first, so that the kill hits the job
+    operator = ClassifyEmotions(model=model, batch_size=4, resources=Resources(threads=2))
+    operator.load_engine()  # before the job, so that the kill hits the job
     if "seconds" in request:
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         signal.setitimer(signal.ITIMER_REAL, request["seconds"])

@@ -24,7 +24,7 @@ import pyarrow as pa
 from PIL import Image
 from resident import PeakMemory
 
-from emotion_ops import ClassifyEmotions
+from emotion_ops import ClassifyEmotions, Decoding, Faces, Resources
 
 
 def encode(size: tuple[int, int] = (640, 480), form: str = "JPEG") -> bytes:
@@ -80,10 +80,9 @@ def main() -> None:
 
     operator = ClassifyEmotions(
         model=options.model,
-        isolation=options.isolation,
-        memory=options.memory * 2**20,
-        threads=options.threads or "auto",
-        **({"faces": "all", "detector": whole_image, "face_margin": options.margin} if options.faces else {}),
+        decoding=Decoding(isolation=options.isolation),
+        resources=Resources(options.memory * 2**20, options.threads or "auto"),
+        faces=Faces("all", whole_image, margin=options.margin) if options.faces else None,
     )
     # loads the network and the libraries, and starts the threads
     operator(build_table(make_cells(64, (640, 480), options.format, options.kilobytes), None))

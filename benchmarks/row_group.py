@@ -24,8 +24,7 @@ import pyarrow.parquet as pq
 from memory import encode
 from resident import PeakMemory
 
-from emotion_ops import ClassifyEmotions
-from emotion_ops.lake.enrich import enrich_dataset
+from emotion_ops import ClassifyEmotions, enrich_dataset
 
 
 def write_source(path: Path, rows: int, kilobytes: int, page_rows: int) -> None:

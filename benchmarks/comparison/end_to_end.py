@@ -16,16 +16,16 @@ from PIL import Image
 
 from comparison.device import rate
 from comparison.images import batches
-from emotion_ops import ClassifyEmotions
-from emotion_ops.operators.classify.session import build_transform, engine_of, loader_of
+from emotion_ops import ClassifyEmotions, Row
 
 
 def decode_rate(operator: ClassifyEmotions, files: list[bytes], threads: int, seconds: float, rounds: int) -> float:
     """Return how many images/s a number of threads decode and resize, as the operator does."""
-    loader = loader_of(operator, build_transform(engine_of(operator).pixels))
+    run = operator.new_run()
+    prepare = operator.start(run).prepare
+    rows = [Row.from_values({operator.image: file}, run) for file in files] * max(1, 4 * threads // len(files))
     with ThreadPoolExecutor(threads) as pool:
-        several = files * max(1, 4 * threads // len(files))
-        return rate(lambda: sum(1 for _ in pool.map(loader.load, several)), "cpu", seconds, rounds)
+        return rate(lambda: sum(1 for _ in pool.map(prepare, rows)), "cpu", seconds, rounds)
 
 
 def stream_rate(operator: ClassifyEmotions, sources: Iterable[Path]) -> float:

@@ -13,20 +13,16 @@ from numpy.typing import NDArray
 
 from comparison.contenders import Job, Result, Run
 from comparison.images import batches
-from emotion_ops import ClassifyEmotions, enrich_dataset
-from emotion_ops.images.cells import cells_of
-from emotion_ops.operators.classify.session import build_transform, engine_of, loader_of
+from emotion_ops import ClassifyEmotions, Int8, Row, enrich_dataset
 
 
 def load(job: Job, mode: str, engine: Any, precision: Any) -> Run:
     """Load one of the three modes."""
-    calibration = job.calibration if precision == "int8" else None
     operator = ClassifyEmotions(
         model=str(job.model),
         device="cpu",
         engine=engine,
-        precision=precision,
-        calibration=calibration,
+        precision=Int8(job.calibration) if precision == "int8" else precision,
         on_error="raise",
     )
     return {"ours": _stream, "network": _network, "dataset": _dataset}[mode](job, operator)
@@ -56,17 +52,16 @@ def _dataset(job: Job, operator: ClassifyEmotions) -> Run:
 
 def _network(job: Job, operator: ClassifyEmotions) -> Run:
     """Batches as large as those of the stream; decoding is not timed."""
-    engine = engine_of(operator)
-    loader = loader_of(operator, build_transform(engine.pixels))
+    engine, context = operator.load_engine(), operator.new_run()
+    prepare = operator.start(context).prepare
 
     def run(source: Path) -> Result:
         pixels = []
         for batch in batches(source):
-            cell = cells_of(batch.column(0), "image")
-            pixels += [loader.load(cell(row)) for row in range(batch.num_rows)]
+            pixels += [prepare(Row.from_values({"image": cell}, context)) for cell in batch.column(0).to_pylist()]
         ready = [np.stack(pixels[row : row + engine.batch_size]) for row in range(0, len(pixels), engine.batch_size)]
         started = time.time()
-        answers = [engine.predict(batch) for batch in ready]
-        return Result(np.concatenate(answers), started)
+        probabilities = [engine.predict(batch) for batch in ready]
+        return Result(np.concatenate(probabilities), started)
 
     return run
