@@ -27,7 +27,7 @@ import pyarrow.dataset as ds
 from comparison.machine import machine, versions
 from numpy.typing import NDArray
 
-from emotion_ops import EMOTIONS, ClassifyEmotions
+from emotion_ops import EMOTIONS, Cache, ClassifyEmotions, Int8
 from emotion_ops.models.choice import goes_together
 from emotion_ops.models.engine import ENGINES, PRECISIONS
 
@@ -68,7 +68,7 @@ def measure(reference: ClassifyEmotions, other: ClassifyEmotions, images: Sequen
     Args:
         reference: What is held to be right.
         other: What is measured.
-        images: Encoded images, paths, or whatever else ``ClassifyEmotions.columns_for`` takes.
+        images: Encoded images, paths, or whatever else ``ClassifyEmotions.predict`` takes.
 
     Raises:
         ValueError: No image was answered by both.
@@ -78,9 +78,7 @@ def measure(reference: ClassifyEmotions, other: ClassifyEmotions, images: Sequen
 
 def probabilities(operator: ClassifyEmotions, images: Sequence[Any]) -> NDArray[np.float64]:
     """The answers to images, (images, labels); NaN for an image that failed."""
-    columns = dataclasses.replace(operator, on_error="null", answer_cache=0, answer_cache_dir=None).columns_for(images)
-    names = operator.output_columns().probabilities
-    return np.stack([columns.column(name).to_numpy() for name in names], axis=1).astype(np.float64)
+    return dataclasses.replace(operator, on_error="null", cache=Cache(0)).predict(images).astype(np.float64)
 
 
 def drift_of(reference: NDArray[np.float64], other: NDArray[np.float64]) -> Drift:
@@ -108,7 +106,7 @@ def others(device: str) -> list[dict[str, Any]]:
         for precision in PRECISIONS
         if goes_together(engine, device, precision)
     ]
-    return [{"decode": "fast"}, *(one for one in found if one != REFERENCE)]
+    return [{"decoding": "fast"}, *(one for one in found if one != REFERENCE)]
 
 
 def images_of(where: Path, column: str, count: int) -> list[Any]:
@@ -191,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     print("left out: int8: give --calibration, other images than those that are measured on")
                     continue
                 calibration = _calibration(Path(folder), (size[0], size[1]))
-            given = {"calibration": calibration} if changed.get("precision") == "int8" else {}
+            given = {"precision": Int8(calibration)} if changed.get("precision") == "int8" else {}
             operator = ClassifyEmotions(**{**shared, **REFERENCE, **changed, **given})
             name = ", ".join(f"{option}={value}" for option, value in changed.items())
             drifts[name] = drift_of(right, probabilities(operator, images))

@@ -17,11 +17,11 @@ import time
 
 import numpy as np
 import pyarrow as pa
-from comparison.pictures import VIT_B16
+from comparison.images import VIT_B16
 from PIL import Image, ImageEnhance
 from skimage import data
 
-from emotion_ops import ClassifyEmotions
+from emotion_ops import Cache, ClassifyEmotions, Faces
 from emotion_ops.testing import save_tiny_model
 
 
@@ -50,10 +50,10 @@ def main() -> None:
     table = pa.table({"image": pa.array(photographs(options.images), pa.binary())})
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or str(save_tiny_model(folder, **VIT_B16))
-        same = {"model": model, "engine": options.engine, "answer_cache": 0}
+        same = {"model": model, "engine": options.engine, "cache": Cache(0)}
         ways = {
             "none": ClassifyEmotions(**same),
-            "all": ClassifyEmotions(**same, faces="all", detector=options.detector),
+            "all": ClassifyEmotions(**same, faces=Faces("all", options.detector)),
         }
         seconds: dict[str, list[float]] = {faces: [] for faces in ways}
         for operator in ways.values():

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from comparison import machine
-from comparison.device import compiled_rate, device_name, engine_rate, gigaflop_of, matrix_rate
-from comparison.pictures import VIT_B16, jpegs, write_table
-from comparison.whole import decode_rate, pipeline_rate, stream_rate
+from comparison.device import compiled_rate, count_gigaflops, device_name, engine_rate, matrix_rate
+from comparison.end_to_end import decode_rate, pipeline_rate, stream_rate
+from comparison.images import VIT_B16, jpegs, write_table
 
 from emotion_ops import ClassifyEmotions
-from emotion_ops.operators.classify.session import engine_of
 from emotion_ops.testing import save_tiny_model
 
 MODES = ("eager", "graph", "compile", "max-autotune", "reduce-overhead", "engine")
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about, packages = machine.machine(), machine.versions()
     device = device_name(options.device)
     results: dict[str, Any] = {"device": device, "machine": about, "versions": packages, "tables": []}
-    print("\n".join([device, *machine.lines(about, packages)]), flush=True)
+    print("\n".join([device, *machine.as_lines(about, packages)]), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = options.model or save_tiny_model(folder / "vit-b16", **VIT_B16)
@@ -62,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _ceiling(operator: ClassifyEmotions, options: argparse.Namespace) -> dict[str, Any]:
     """The network alone, by batch size and mode."""
-    engine = engine_of(operator)
-    rate, gigaflop = matrix_rate(options.device, options.matrix, options.rounds), gigaflop_of(engine)
+    engine = operator.load_engine()
+    rate, gigaflop = matrix_rate(options.device, options.matrix, options.rounds), count_gigaflops(engine)
     title = (
         f"The network alone in {engine.precision}, {gigaflop:.1f} GFLOP an image; matrix products in bf16 run at"
         f" {rate:.2f} TFLOP/s, {1000 * rate / gigaflop:,.0f} images/s"
@@ -93,7 +92,7 @@ def _decoding(operator: ClassifyEmotions, options: argparse.Namespace, cores: in
 
 def _from_parquet(operator: ClassifyEmotions, options: argparse.Namespace, cores: int, folder: Path) -> dict[str, Any]:
     """This project and the pipeline, from Parquet with JPEG bytes."""
-    engine = engine_of(operator)
+    engine = operator.load_engine()
     alone = engine_rate(engine, engine.batch_size, "engine", options.seconds, options.rounds)
     rows = []
     for size in options.sizes:

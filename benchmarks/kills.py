@@ -1,12 +1,13 @@
-"""Kills a job at every step of its writing and at random instants, and runs it again after each kill.
+"""Kill a job at every step that writes and at random times, and run it again after each kill.
 
-    python benchmarks/kills.py --random 200
+    python benchmarks/kills.py --random 200               # all steps
+    python benchmarks/kills.py --random 3 --every 20      # a first impression
 
-A step is the entry or exit of a function or system call that writes: journal, composing, verifying, fsync, rename,
-removal, lease, report. After each kill and rerun the output is held against that of a run that nobody disturbed: all
-bit for bit, but probabilities within 1e-6. What was computed twice is counted: the row groups of which rows had gone
-through the network when the job died, although neither journal nor output held them. In flight are the row groups
-that the batches with the network can touch, here three; any more would be work lost.
+A step is the entry or the exit of a function or system call that writes: journal, output file, verification, fsync,
+rename, deletion, lease, report. After each kill and rerun the output is compared with that of an undisturbed run: all
+values must be equal bit for bit, probabilities within 1e-6. Row groups that were computed twice are counted: at the
+kill the network had computed some of their rows, and neither the journal nor an output had them. At most three may be:
+those that the batches in the network can contain.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from killer import WRITING
 from PIL import Image
 
 from emotion_ops.lake.journal import Journal
@@ -40,11 +42,11 @@ FILES = {"day=1/rows.parquet": (21, 6), "day=2/rows.parquet": (10, 5)}
 """The source: rows and the rows of a row group, by file."""
 
 IN_FLIGHT = 3
-"""Row groups in flight here: the network's batch and the next, 8 rows, lie in 3 of them at the most."""
+"""Maximum of row groups in the network: its batch and the next one have 8 rows, which lie in at most 3 row groups."""
 
 
 class Killer:
-    """The process that forks the children; see killer.py.
+    """The process of killer.py, which forks the jobs.
 
     Args:
         source: The dataset.
@@ -58,13 +60,13 @@ class Killer:
         )
 
     def __call__(self, destination: Path, **request: Any) -> dict[str, Any]:
-        """Run one job, to its end or its death."""
+        """Run one job until it ends or is killed."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"destination": str(destination), **request}) + "\n")
         self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
+        result: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return result
 
     def close(self) -> None:
         """End the process."""
@@ -73,48 +75,48 @@ class Killer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a kill and its rerun came to.
+    """The outcome of a kill and a rerun.
 
     Attributes:
-        killed: Whether the job died, rather than ended before.
-        again: Row groups of which rows went through the network in both runs.
-        wrong: What differs from an undisturbed run, or stands half at its final name; nothing, if all is well.
-        leftovers: Files that should not be there after the rerun.
+        killed: Whether the job was killed; False if it ended before.
+        recomputed: Number of row groups with rows that the network computed in both runs.
+        wrong: Differences from an undisturbed run, and incomplete files at their final names.
+        leftovers: Files that should not exist after the rerun.
     """
 
     killed: bool
-    again: int
+    recomputed: int
     wrong: tuple[str, ...]
     leftovers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A source, its undisturbed output, and what kills jobs over it."""
+    """A source, the output of an undisturbed run, and the process that kills jobs."""
 
     source: Path
     undisturbed: Path
     killer: Killer
 
     def __call__(self, destination: Path, **request: Any) -> Outcome:
-        """Kill a job as requested and run it again."""
+        """Kill a job as the request says, and run it again."""
         first = self.killer(destination, **request)
-        torn = self.torn(destination)
+        incomplete = self.incomplete_files(destination)
         unfinished = self.unfinished(destination)
-        rows, touched = first["rows"], set()
-        for group, good in self._groups.items():  # a run goes through them in order
+        rows, started = first["rows"], set()
+        for group, good in self._groups.items():  # a run processes them in order
             if rows > 0 and good:
-                touched.add(group)
+                started.add(group)
             rows -= good
         second = self.killer(destination)
-        wrong = [*torn, *self.differences(destination)]
+        wrong = [*incomplete, *self.differences(destination)]
         expected = sum(self._groups[group] for group in unfinished)
         if second["rows"] != expected:
-            wrong.append(f"the rerun put {second['rows']} rows through the network instead of {expected}")
-        return Outcome(first["killed"], len(touched & unfinished), tuple(wrong), leftovers(destination))
+            wrong.append(f"the network computed {second['rows']} rows in the rerun instead of {expected}")
+        return Outcome(first["killed"], len(started & unfinished), tuple(wrong), leftovers(destination))
 
     def unfinished(self, destination: Path) -> set[tuple[str, int]]:
-        """The row groups that neither an output nor a journal holds."""
+        """Return the row groups that neither an output nor the journal has."""
         missing = set()
         for key, number in self._groups:
             home = destination / HOME / "journal" / Journal(Folder(str(destination)), key, "", "").file_home
@@ -123,38 +125,40 @@ class Trial:
                 missing.add((key, number))
         return missing
 
-    def torn(self, destination: Path) -> list[str]:
-        """Files at their final names that are not whole: what a reader may meet before the rerun."""
+    def incomplete_files(self, destination: Path) -> list[str]:
+        """Return what is wrong with the files that a reader can find before the rerun."""
         wrong = []
         for path in destination.rglob("*.parquet"):
             key = path.relative_to(destination).as_posix()
             if is_hidden(key):
                 wrong.append(f"{key} is a Parquet file in a hidden folder")
             elif pq.read_table(path).num_rows != FILES[key][0]:
-                wrong.append(f"{key} is half")
+                wrong.append(f"{key} is incomplete")
         return wrong
 
     def differences(self, destination: Path) -> list[str]:
-        """Where an output is not what an undisturbed run gives."""
+        """Return the differences from the output of an undisturbed run."""
         wrong = []
         for key in FILES:
             if not (destination / key).exists():
                 wrong.append(f"{key} is missing")
                 continue
-            ours, right = (pq.read_table(folder / key) for folder in (destination, self.undisturbed))
-            exact = [name for name in right.column_names if not pa.types.is_floating(right.schema.field(name).type)]
-            if not ours.select(exact).equals(right.select(exact), check_metadata=True):
+            ours, expected = (pq.read_table(folder / key) for folder in (destination, self.undisturbed))
+            exact = [
+                name for name in expected.column_names if not pa.types.is_floating(expected.schema.field(name).type)
+            ]
+            if not ours.select(exact).equals(expected.select(exact), check_metadata=True):
                 wrong.append(f"{key} has other values")
             wrong += [
                 f"{key} has other probabilities in {name}"
-                for name in set(right.column_names) - set(exact)
-                if not np.allclose(ours[name].to_numpy(), right[name].to_numpy(), rtol=0, atol=1e-6, equal_nan=True)
+                for name in set(expected.column_names) - set(exact)
+                if not np.allclose(ours[name].to_numpy(), expected[name].to_numpy(), rtol=0, atol=1e-6, equal_nan=True)
             ]
         return wrong
 
     @functools.cached_property
     def _groups(self) -> dict[tuple[str, int], int]:
-        """Each row group in order, and how many of its rows go through the network."""
+        """Return how many rows of each row group the network computes; the row groups are in order."""
         groups = {}
         for key in FILES:
             errors = pq.read_table(self.undisturbed / key).column("emotion_error")
@@ -167,13 +171,13 @@ class Trial:
 
 
 def leftovers(destination: Path) -> tuple[str, ...]:
-    """What no finished job leaves behind."""
+    """Return the files that a finished job should have deleted."""
     files = (path.relative_to(destination).as_posix() for path in destination.rglob("*") if path.is_file())
     return tuple(key for key in sorted(files) if key not in FILES and not key.startswith(f"{HOME}/report"))
 
 
 def write_source(folder: Path) -> Path:
-    """Two partitions: 21 rows in 4 row groups, 10 rows in 2, with failing rows in both."""
+    """Write two partitions, 21 rows in 4 row groups and 10 rows in 2; each has a row that fails."""
     rng = np.random.default_rng(0)
     cells: list[bytes | None] = []
     for _ in range(31):
@@ -192,21 +196,24 @@ def write_source(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def trial(folder: Path, model: str) -> Iterator[tuple[Trial, dict[str, Any]]]:
-    """A trial, and what its undisturbed run told: its steps and seconds."""
+    """Yield a trial and the result of its undisturbed run, which has the steps and the seconds."""
     source = write_source(folder / "source")
     killer = Killer(source, model)
     try:
         whole = killer(folder / "undisturbed")
         if whole["status"]:
             raise RuntimeError(f"the undisturbed run ended with {whole['status']}")
+        if missing := WRITING - {step.split()[0] for step in whole["steps"]}:
+            raise RuntimeError(f"the undisturbed run has no steps {sorted(missing)}: update WRITING in killer.py")
         yield Trial(source, folder / "undisturbed", killer), whole
     finally:
         killer.close()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--random", type=int, default=200, help="kills at random instants")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--every", type=int, default=1, help="kill at every n-th step only")
+    parser.add_argument("--random", type=int, default=200, help="number of kills at random times")
     parser.add_argument("--model", default="demo")
     options = parser.parse_args()
     started = time.perf_counter()
@@ -214,37 +221,37 @@ def main() -> None:
         rng = random.Random(0)
         out = Path(name) / "out"
         outcomes: list[tuple[dict[str, Any], Outcome]] = []
-        for step in range(1, len(whole["steps"]) + 1):
+        for step in range(1, len(whole["steps"]) + 1, options.every):
             request: dict[str, Any] = {"step": step}
             outcomes.append((request, attempt(out, **request)))
             shutil.rmtree(out)
-        instants = 0
-        while instants < options.random:
+        random_kills = 0
+        while random_kills < options.random:
             request = {"seconds": rng.uniform(0, whole["seconds"])}
             outcome = attempt(out, **request)
-            if outcome.killed:  # else it had ended before that
-                instants += 1
+            if outcome.killed:  # else it ended before that time
+                random_kills += 1
                 outcomes.append((request, outcome))
             shutil.rmtree(out)
-        again = collections.Counter(outcome.again for _, outcome in outcomes)
+        recomputed = collections.Counter(outcome.recomputed for _, outcome in outcomes)
         bad = [(request, outcome) for request, outcome in outcomes if outcome.wrong or outcome.leftovers]
         print(
             json.dumps(
                 {
                     "steps": len(whole["steps"]),
                     "kinds_of_step": len(set(whole["steps"])),
-                    "random_instants": instants,
+                    "random_kills": random_kills,
                     "killed": sum(outcome.killed for _, outcome in outcomes),
                     "wrong": sum(bool(outcome.wrong) for _, outcome in outcomes),
                     "leftovers": sum(bool(outcome.leftovers) for _, outcome in outcomes),
-                    "row_groups_computed_again": dict(sorted(again.items())),
+                    "row_groups_recomputed": dict(sorted(recomputed.items())),
                     "seconds": round(time.perf_counter() - started),
                 }
             )
         )
     for request, outcome in bad:
         print(request, outcome, file=sys.stderr)
-    sys.exit(bool(bad) or max(again) > IN_FLIGHT)
+    sys.exit(bool(bad) or max(recomputed) > IN_FLIGHT)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def vit_b16(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A ViT-B/16 of 224 px: the default model's architecture and labels, with weights from a seed."""
-    from comparison.pictures import VIT_B16
+    from comparison.images import VIT_B16
 
     from emotion_ops.testing import save_tiny_model
 

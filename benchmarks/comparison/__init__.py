@@ -1,1 +1,1 @@
-"""What `benchmarks/compare.py` and `benchmarks/gpu.py` are made of."""
+"""The parts of `benchmarks/compare.py` and `benchmarks/gpu.py`."""

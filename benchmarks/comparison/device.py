@@ -1,4 +1,4 @@
-"""What a device computes: matrix products, and the network on batches that are ready."""
+"""The speed of a device: matrix products, and the network on batches that are ready."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COMPILE = {"compile": "default", "max-autotune": "max-autotune", "reduce-overhe
 
 
 def device_name(device: str) -> str:
-    """What the device calls itself, with its memory."""
+    """Return the name of the device, with its memory."""
     found = torch.device(device)
     if found.type != "cuda":
         return found.type
@@ -26,20 +26,15 @@ def device_name(device: str) -> str:
     return f"{about.name}, {about.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
 
 
-def matrix_rate(device: str, side: int, rounds: int, precision: str = "bf16") -> float:
-    """10^12 multiplications and additions a second of a square matrix product in fp32, bf16 or int8, at best."""
-    if precision == "int8":
-        left, right = (torch.randint(-128, 128, (side, side), device=device, dtype=torch.int8) for _ in range(2))
-        product = torch._int_mm  # the one product of int8 matrices that torch has; to int32
-    else:
-        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-        left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-        product = torch.mm
-    return max(rate(lambda: (product(left, right), 1)[1], device, 0.5, 1) for _ in range(rounds)) * 2 * side**3 / 1e12
+def matrix_rate(device: str, side: int, rounds: int) -> float:
+    """Return the TFLOP/s of a square matrix product in bf16, the best of some rounds."""
+    left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    best = max(rate(lambda: (torch.mm(left, right), 1)[1], device, 0.5, 1) for _ in range(rounds))
+    return best * 2 * side**3 / 1e12
 
 
-def gigaflop_of(engine: Any) -> float:
-    """Multiplications and additions of one image, in 10^9."""
+def count_gigaflops(engine: Any) -> float:
+    """Return the multiplications and additions for one image, in 10^9."""
     blank = torch.zeros((1, engine.pixels.height, engine.pixels.width, 3), dtype=torch.uint8, device=engine.device)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         engine.network(blank)
@@ -47,13 +42,13 @@ def gigaflop_of(engine: Any) -> float:
 
 
 def compiled_rate(engine: Any, batch: int, mode: str, seconds: float, rounds: int) -> float | str:
-    """Images a second of the torch network on a batch that is on the device; why there are none where it fails."""
+    """Return the images/s of the torch network on a batch that is on the device, or why it fails."""
     pixels = torch.from_numpy(_noise(engine, batch)).to(engine.device)
     try:
         with torch.inference_mode():
-            run = _recorded(engine.network, pixels) if mode == "graph" else _network(engine.network, pixels, mode)
+            run = _record(engine.network, pixels) if mode == "graph" else _network(engine.network, pixels, mode)
             return rate(lambda: (run(), batch)[1], engine.device, seconds, rounds)
-    except Exception as error:  # a compiler or a capture may fail in any way; the other modes are measured still
+    except Exception as error:  # a compiler or a capture may fail in any way; the other modes are measured
         return f"failed: {(str(error).splitlines() or [type(error).__name__])[0][:80]}"
     finally:
         torch._dynamo.reset()
@@ -62,19 +57,19 @@ def compiled_rate(engine: Any, batch: int, mode: str, seconds: float, rounds: in
 
 
 def engine_rate(engine: Engine, batch: int, mode: str, seconds: float, rounds: int) -> float:
-    """Images a second through ``Engine.predict``, from arrays and to arrays of the host, as many at once as it runs."""
+    """Return the images/s of ``Engine.predict`` on arrays of the host, with as many parallel calls as it takes."""
     pixels = _noise(engine, batch)
     with ThreadPoolExecutor(engine.at_once) as pool:
 
-        def some() -> int:
-            return sum(len(answer) for answer in pool.map(engine.predict, [pixels] * 4 * engine.at_once))
+        def predict() -> int:
+            return sum(len(result) for result in pool.map(engine.predict, [pixels] * 4 * engine.at_once))
 
-        return rate(some, engine.device, seconds, rounds)
+        return rate(predict, engine.device, seconds, rounds)
 
 
 def rate(work: Callable[[], int], device: str, seconds: float, rounds: int) -> float:
-    """How many a second of what work returns, the median of some rounds of about so many seconds, once warm."""
-    at_once = 1 if torch.device(device).type == "cpu" else 8  # a GPU is kept busy while the next kernels are launched
+    """Return the work per second: the median of some rounds of about so many seconds, after a warm-up."""
+    at_once = 1 if torch.device(device).type == "cpu" else 8  # a GPU works while the next kernels are launched
     for _ in range(3):
         work()
     rates = []
@@ -93,8 +88,8 @@ def _network(network: torch.nn.Module, pixels: torch.Tensor, mode: str) -> Calla
     return lambda: run(pixels)
 
 
-def _recorded(network: torch.nn.Module, pixels: torch.Tensor) -> Callable[[], Any]:
-    """The same by a CUDA graph of one stream."""
+def _record(network: torch.nn.Module, pixels: torch.Tensor) -> Callable[[], Any]:
+    """Record the network as a CUDA graph."""
     stream = torch.cuda.Stream(pixels.device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     stream.wait_stream(torch.cuda.current_stream(pixels.device))
     with torch.cuda.stream(stream):

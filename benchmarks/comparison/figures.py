@@ -1,4 +1,4 @@
-"""Turns → medians and ratios, as a table for terminals and for Markdown, and as a chart."""
+"""Rates of turns → medians and ratios, as text, Markdown, JSON and a chart."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from comparison.contenders import Contender, network_of
+from comparison.contenders import Contender, network_name
 
-_HEAD = ("", "batch", "images/s", "least–most", "× pipeline", "of network only", "differs by")
+_HEADER = ("", "batch", "images/s", "min–max", "× pipeline", "of network only", "differs by")
 _COLOURS = {"pipeline": "#9aa0a6", "other": "#c58b5a", "ours": "#1f6feb", "network": "#a8c7fa"}
-_MEANING = {
+_LEGEND = {
     "pipeline": "transformers.pipeline, fp32",
     "other": "other frameworks, fp32",
     "ours": "emotion_ops, from Parquet",
@@ -25,17 +25,17 @@ _MEANING = {
 
 @dataclass(frozen=True)
 class Figure:
-    """What a contender reached.
+    """The figures of one contender.
 
     Attributes:
         name: Of the contender.
         group: Of the contender.
-        batch_size: Rows in one forward pass; None where it is the engine's own choice.
-        rates: Images a second, turn by turn.
-        median: Of these.
-        of_pipeline: By how much that is more than the pipeline's median at its best batch size.
-        of_network: Which part of the median of the same network alone; None where that was not run.
-        difference: The largest difference of a probability from the pipeline's; None where none was run.
+        batch_size: Rows in one forward pass; None if the engine chooses.
+        rates: Images/s of each turn.
+        median: Of the rates.
+        of_pipeline: The median divided by that of the pipeline at its best batch size; None if no pipeline ran.
+        of_network: The median divided by that of the network alone; None if the network alone did not run.
+        difference: The largest difference of a probability from the pipeline's; None if no pipeline ran.
     """
 
     name: str
@@ -49,19 +49,19 @@ class Figure:
 
 
 def figures(
-    contenders: Iterable[Contender], rates: dict[str, list[float]], answers: dict[str, NDArray[np.float64]]
+    contenders: Iterable[Contender], rates: dict[str, list[float]], probabilities: dict[str, NDArray[np.float64]]
 ) -> list[Figure]:
-    """The figures of the contenders that ran, in their order; a ratio is one of medians."""
+    """Return the figures of the contenders that ran, in their order."""
     ran = [one for one in contenders if rates.get(one.name)]
     medians = {one.name: statistics.median(rates[one.name]) for one in ran}
     pipelines = [one.name for one in ran if one.group == "pipeline"]
     best = max((medians[name] for name in pipelines), default=None)
-    right = answers[pipelines[0]] if pipelines else None
+    expected = probabilities[pipelines[0]] if pipelines else None
     found = []
     for one in ran:
-        median, alone = medians[one.name], medians.get(network_of(one.name))
-        of_network = median / alone if alone and one.group == "ours" else None
-        difference = None if right is None else float(np.abs(answers[one.name] - right).max())
+        median, network = medians[one.name], medians.get(network_name(one.name))
+        of_network = median / network if network and one.group == "ours" else None
+        difference = None if expected is None else float(np.abs(probabilities[one.name] - expected).max())
         of_pipeline = None if best is None else median / best
         found.append(
             Figure(one.name, one.group, one.batch_size, rates[one.name], median, of_pipeline, of_network, difference)
@@ -70,9 +70,9 @@ def figures(
 
 
 def as_text(found: Sequence[Figure]) -> str:
-    """The table with columns of even width."""
-    rows = [_HEAD, *map(_cells, found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    """Return a table with aligned columns."""
+    rows = [_HEADER, *map(_cells, found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     return "\n".join(
         "  ".join(
             [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
@@ -81,19 +81,19 @@ def as_text(found: Sequence[Figure]) -> str:
     )
 
 
-def as_markdown(written: list[dict[str, Any]]) -> str:
-    """The table that stands in docs/performance.md, from what was written as JSON."""
-    rows = [_HEAD, ("---", *("---:" for _ in _HEAD[1:])), *(_cells(Figure(**one)) for one in written)]
+def as_markdown(saved: list[dict[str, Any]]) -> str:
+    """Return the table of docs/performance.md from the figures of a JSON file."""
+    rows = [_HEADER, ("---", *("---:" for _ in _HEADER[1:])), *(_cells(Figure(**one)) for one in saved)]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def as_json(found: Iterable[Figure]) -> list[dict[str, Any]]:
-    """The figures as what JSON knows."""
+    """Return the figures as JSON values."""
     return [asdict(one) for one in found]
 
 
 def draw(found: Sequence[Figure], title: str, path: Path) -> None:
-    """A bar for each contender, with its least and most; needs matplotlib."""
+    """Draw a bar for each contender, with its minimum and maximum; needs matplotlib."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -111,19 +111,19 @@ def draw(found: Sequence[Figure], title: str, path: Path) -> None:
         ecolor="#444444",
         capsize=2,
     )
-    widest = max(max(one.rates) for one in found)
+    longest = max(max(one.rates) for one in found)
     for row, one in enumerate(found):
         text = f"{one.median:.1f}" + ("" if one.of_pipeline is None else f"  ({one.of_pipeline:.1f} ×)")
-        axes.text(max(one.rates) + 0.012 * widest, row, text, va="center", fontsize=8)
+        axes.text(max(one.rates) + 0.012 * longest, row, text, va="center", fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.18 * widest)
-    axes.set_xlabel("images a second: median, least and most (× transformers.pipeline at its best batch size)")
+    axes.set_xlim(0, 1.18 * longest)
+    axes.set_xlabel("images/s: median, minimum and maximum (× transformers.pipeline at its best batch size)")
     axes.set_title(title, fontsize=9, loc="left")
     axes.tick_params(axis="y", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    shown = [group for group in _COLOURS if any(one.group == group for one in found)]
-    handles, meanings = [Patch(color=_COLOURS[group]) for group in shown], [_MEANING[group] for group in shown]
-    fig.legend(handles, meanings, fontsize=8, loc="outside lower center", ncols=2, frameon=False)
+    groups = [group for group in _COLOURS if any(one.group == group for one in found)]
+    handles, labels = [Patch(color=_COLOURS[group]) for group in groups], [_LEGEND[group] for group in groups]
+    fig.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=2, frameon=False)
     fig.savefig(path, dpi=130)
     plt.close(fig)
 

@@ -1,4 +1,4 @@
-"""Which machine and which versions gave a figure."""
+"""The machine and the versions of the packages."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from emotion_ops.version import __version__
 
 _INSTRUCTIONS = re.compile(r"(avx2|avx512f|avx512_bf16|avx512_fp16|avx512_vnni|avx_vnni|amx_\w+|asimd|bf16|i8mm|sve)")
-_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")  # what slows torch down unseen
+_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")  # these may slow torch down
 PACKAGES = (
     "torch", "transformers", "openvino", "nncf", "numpy", "pillow", "pyarrow", "datasets", "ray", "daft",
 )  # fmt: skip
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, instruction sets, memory, system, load, and settings of the environment."""
+    """Return processor, cores, instruction sets, memory, system, load, and settings of the environment."""
     about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     fields = dict(re.findall(r"^([\w ]+?)\s*: (.*)$", about, re.MULTILINE))
     flags = (fields.get("flags") or fields.get("Features") or "").split()
@@ -35,12 +35,12 @@ def machine() -> dict[str, Any]:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def versions() -> dict[str, str]:
-    """Python, this project, and the packages that are installed."""
+    """Return the versions of Python, this project and the packages that are installed."""
     found = {"python": platform.python_version(), "emotion-ops": __version__}
     for name in PACKAGES:
         try:
@@ -50,13 +50,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def lines(about: dict[str, Any], packages: dict[str, str]) -> list[str]:
-    """Both as text."""
-    instructions = ", ".join(about["instructions"]) or "no instruction sets known"
-    told = [
+def as_lines(about: dict[str, Any], packages: dict[str, str]) -> list[str]:
+    """Return both as lines of text."""
+    instructions = ", ".join(about["instructions"]) or "unknown instruction sets"
+    lines = [
         f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB, {instructions}",
         ", ".join(f"{name} {version}" for name, version in packages.items()),
     ]
     if about["environment"]:
-        told.append("set: " + ", ".join(f"{name}={value}" for name, value in about["environment"].items()))
-    return told
+        lines.append("set: " + ", ".join(f"{name}={value}" for name, value in about["environment"].items()))
+    return lines

@@ -1,4 +1,4 @@
-"""This project: the stream from Parquet, a dataset into a dataset, and the network on ready pixels."""
+"""This project: the stream from Parquet, enrich_dataset, and the network on decoded images."""
 
 from __future__ import annotations
 
@@ -11,25 +11,21 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from comparison.contenders import Answer, Job, Run
-from comparison.pictures import batches
-from emotion_ops import ClassifyEmotions, enrich_dataset
-from emotion_ops.images.cells import cells_of
-from emotion_ops.operators.classify.session import build_transform, engine_of, loader_of
+from comparison.contenders import Job, Result, Run
+from comparison.images import batches
+from emotion_ops import ClassifyEmotions, Int8, Row, enrich_dataset
 
 
-def prepare(job: Job, way: str, engine: Any, precision: Any) -> Run:
-    """One of the three ways, loaded."""
-    calibration = job.calibration if precision == "int8" else None
+def load(job: Job, mode: str, engine: Any, precision: Any) -> Run:
+    """Load one of the three modes."""
     operator = ClassifyEmotions(
         model=str(job.model),
         device="cpu",
         engine=engine,
-        precision=precision,
-        calibration=calibration,
+        precision=Int8(job.calibration) if precision == "int8" else precision,
         on_error="raise",
     )
-    return {"ours": _stream, "network": _network, "dataset": _dataset}[way](job, operator)
+    return {"ours": _stream, "network": _network, "dataset": _dataset}[mode](job, operator)
 
 
 def _probabilities(operator: ClassifyEmotions, table: pa.Table) -> NDArray[np.float32]:
@@ -37,36 +33,35 @@ def _probabilities(operator: ClassifyEmotions, table: pa.Table) -> NDArray[np.fl
 
 
 def _stream(job: Job, operator: ClassifyEmotions) -> Run:
-    def run(source: Path) -> Answer:
-        return Answer(_probabilities(operator, pa.Table.from_batches(operator.stream(batches(source)))))
+    def run(source: Path) -> Result:
+        return Result(_probabilities(operator, pa.Table.from_batches(operator.stream(batches(source)))))
 
     return run
 
 
 def _dataset(job: Job, operator: ClassifyEmotions) -> Run:
-    def run(source: Path) -> Answer:
+    def run(source: Path) -> Result:
         destination = job.scratch / source.name
         enrich_dataset(source, destination, operator)
         files = sorted(str(path) for path in destination.glob("*.parquet"))
         names = list(operator.output_columns().probabilities)
-        return Answer(_probabilities(operator, ds.dataset(files).to_table(columns=names)))
+        return Result(_probabilities(operator, ds.dataset(files).to_table(columns=names)))
 
     return run
 
 
 def _network(job: Job, operator: ClassifyEmotions) -> Run:
-    """Batches of the size that the stream makes; what they are made of is decoded before the clock starts."""
-    engine = engine_of(operator)
-    loader = loader_of(operator, build_transform(engine.pixels))
+    """Batches as large as those of the stream; decoding is not timed."""
+    engine, context = operator.load_engine(), operator.new_run()
+    prepare = operator.start(context).prepare
 
-    def run(source: Path) -> Answer:
+    def run(source: Path) -> Result:
         pixels = []
         for batch in batches(source):
-            cell = cells_of(batch.column(0), "image")
-            pixels += [loader.load(cell(row)) for row in range(batch.num_rows)]
+            pixels += [prepare(Row.from_values({"image": cell}, context)) for cell in batch.column(0).to_pylist()]
         ready = [np.stack(pixels[row : row + engine.batch_size]) for row in range(0, len(pixels), engine.batch_size)]
         started = time.time()
-        answers = [engine.predict(batch) for batch in ready]
-        return Answer(np.concatenate(answers), started)
+        probabilities = [engine.predict(batch) for batch in ready]
+        return Result(np.concatenate(probabilities), started)
 
     return run

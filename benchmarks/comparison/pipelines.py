@@ -1,4 +1,4 @@
-"""transformers.pipeline in fp32, fed by a generator over the same Parquet files."""
+"""transformers.pipeline in fp32, with a generator over the same Parquet files."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from comparison.contenders import Answer, Job, Run
-from comparison.pictures import batches
+from comparison.contenders import Job, Result, Run
+from comparison.images import batches
 
 
-def images(source: Path) -> Iterator[Image.Image]:
-    """The pictures of a folder, opened as the pipeline takes them."""
+def read_images(source: Path) -> Iterator[Image.Image]:
+    """Open the images of a folder, as the pipeline expects them."""
     for batch in batches(source):
         for cell in batch.column(0):
             yield Image.open(io.BytesIO(cell.as_py()))
 
 
-def in_order(answers: Iterable[list[dict[str, Any]]], names: dict[int, str]) -> NDArray[np.float32]:
-    """What a pipeline says, as (rows, labels)."""
-    rows = [{one["label"]: one["score"] for one in answer} for answer in answers]
-    return np.array([[row[names[index]] for index in sorted(names)] for row in rows], np.float32)
+def to_probabilities(results: Iterable[list[dict[str, Any]]], labels: dict[int, str]) -> NDArray[np.float32]:
+    """Return the results of a pipeline as an array (rows, labels)."""
+    rows = [{one["label"]: one["score"] for one in result} for result in results]
+    return np.array([[row[labels[index]] for index in sorted(labels)] for row in rows], np.float32)
 
 
-def prepare(job: Job, batch_size: int) -> Run:
+def load(job: Job, batch_size: int) -> Run:
     """https://huggingface.co/docs/transformers/pipeline_tutorial, for large data: a generator and a batch size."""
     from transformers import pipeline
 
     classify: Any = pipeline("image-classification", model=str(job.model), device="cpu")
-    names = classify.model.config.id2label
+    labels = classify.model.config.id2label
 
-    def run(source: Path) -> Answer:
-        answers = classify(images(source), batch_size=batch_size, top_k=len(names))
-        return Answer(in_order(answers, names))
+    def run(source: Path) -> Result:
+        results = classify(read_images(source), batch_size=batch_size, top_k=len(labels))
+        return Result(to_probabilities(results, labels))
 
     return run

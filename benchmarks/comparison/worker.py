@@ -1,4 +1,4 @@
-"""One turn of one contender, in a process of its own: load, warm up, run, and print what it took.
+"""One turn of one contender in its own process: load, warm up, run, print the time.
 
 python -m comparison.worker '{"contender": "torch fp32, stream", "model": …, "warm_up": …, "source": …}'
 """
@@ -15,31 +15,29 @@ from typing import Any
 from comparison.contenders import Contender, Job, Run, contenders
 
 
-def prepared(contender: Contender, job: Job) -> Run:
-    """A contender, loaded."""
-    room = importlib.import_module(f"comparison.{contender.room}")
-    options = (
-        contender.options if contender.batch_size is None else {**contender.options, "batch_size": contender.batch_size}
-    )
-    run: Run = room.prepare(job, **options)
+def load(contender: Contender, job: Job) -> Run:
+    """Load a contender."""
+    module = importlib.import_module(f"comparison.{contender.module}")
+    batch_size = {} if contender.batch_size is None else {"batch_size": contender.batch_size}
+    run: Run = module.load(job, **contender.options, **batch_size)
     return run
 
 
-def turn(contender: Contender, job: Job, warm_up: Path, source: Path) -> dict[str, Any]:
-    """Seconds and probabilities of one turn; start-up and a first small run are not in it."""
-    run = prepared(contender, job)
+def run_turn(contender: Contender, job: Job, warm_up: Path, source: Path) -> dict[str, Any]:
+    """Return seconds and probabilities of one turn; loading and a first small run are not timed."""
+    run = load(contender, job)
     run(warm_up)
     began = time.time()
-    answer = run(source)
-    seconds = time.time() - max(began, answer.ready)
-    return {"seconds": seconds, "probabilities": answer.probabilities.tolist()}
+    result = run(source)
+    seconds = time.time() - max(began, result.ready)
+    return {"seconds": seconds, "probabilities": result.probabilities.tolist()}
 
 
 def main() -> None:
-    told = json.loads(sys.argv[1])
-    (contender,) = [one for one in contenders() if one.name == told["contender"]]
-    job = Job(Path(told["model"]), Path(told["calibration"]), Path(told["scratch"]), told["cores"])
-    print(json.dumps(turn(contender, job, Path(told["warm_up"]), Path(told["source"]))))
+    request = json.loads(sys.argv[1])
+    (contender,) = [one for one in contenders() if one.name == request["contender"]]
+    job = Job(Path(request["model"]), Path(request["calibration"]), Path(request["scratch"]), request["cores"])
+    print(json.dumps(run_turn(contender, job, Path(request["warm_up"]), Path(request["source"]))))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ The faces train the demo model and are the images of benchmarks and tests. The w
 it contains 21 of the faces (`emotion_ops.demo`).
 """
 
-from drawn_faces.faces import draw_face, encode_face, find_pose
+from drawn_faces.faces import draw_face, encode_face
 from drawn_faces.table import faces_table
 
-__all__ = ["draw_face", "encode_face", "faces_table", "find_pose"]
+__all__ = ["draw_face", "encode_face", "faces_table"]

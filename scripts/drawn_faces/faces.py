@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from drawn_faces.action_units import Expression, express, sample_units
-from drawn_faces.drawing import Canvas, Pose, alpha, ellipse, mirrored, mix, spline
+from drawn_faces.drawing import Canvas, alpha, ellipse, mirrored, mix, spline
 from drawn_faces.features import draw_brows, draw_eyes, draw_lines, draw_nose
 from drawn_faces.hair import (
     covers_ears,
@@ -63,13 +63,6 @@ def draw_face(emotion: str, seed: int, *, size: int = 224) -> Image.Image:
     _draw_body(canvas, person, face, Shading(scene, size))
     _draw_head(canvas, person, face, Shading(scene, size), scene)
     return _photograph(canvas.finish(), scene, expression_rng)
-
-
-def find_pose(seed: int) -> Pose:
-    """Return the position of the head in the images of a seed."""
-    rng = np.random.default_rng(seed)
-    sample_person(rng)
-    return sample_scene(rng).pose
 
 
 def encode_face(

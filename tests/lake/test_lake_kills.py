@@ -25,7 +25,7 @@ def attempt(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def assert_mended(outcome: Outcome) -> None:
     """The rerun gave what an undisturbed run gives, left nothing, and lost what one batch can touch at the most."""
     assert (outcome.wrong, outcome.leftovers) == ((), ())
-    assert outcome.again <= IN_FLIGHT
+    assert outcome.recomputed <= IN_FLIGHT
 
 
 WRITES = (
@@ -74,7 +74,7 @@ def test_killed_again_and_again_at_random_instants_a_job_keeps_what_it_finished(
     missing = jobs.unfinished(tmp_path)
     for _ in range(8):
         jobs.killer(tmp_path, seconds=rng.uniform(0, whole["seconds"] / 2))
-        assert not jobs.torn(tmp_path)
+        assert not jobs.incomplete_files(tmp_path)
         still = jobs.unfinished(tmp_path)
         assert still <= missing
         missing = still

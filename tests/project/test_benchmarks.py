@@ -1,4 +1,4 @@
-"""The benchmarks run, at tiny sizes, and give whole figures."""
+"""The benchmarks run with tiny sizes and give all figures."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 from comparison import startup
 from comparison.contenders import contenders
 from comparison.figures import figures
-from comparison.frameworks import Gate
-from comparison.pictures import batches, jpegs, write_table
+from comparison.frameworks import Barrier
+from comparison.images import batches, jpegs, write_table
 
 
-def test_the_comparison_runs_and_writes_what_its_markdown_is_made_of(
+def test_the_comparison_runs_and_prints_its_table_again_from_the_json(
     tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results, chosen = tmp_path / "compare.json", ["pipeline, batch 8", "torch fp32"]
@@ -52,13 +52,13 @@ def test_the_comparison_runs_and_writes_what_its_markdown_is_made_of(
     assert capsys.readouterr().out.count("| torch fp32, ") == 2
 
 
-def test_contenders_that_are_not_installed_are_left_out_with_the_command_that_adds_them(
+def test_contenders_that_are_not_installed_are_left_out_with_the_command_that_installs_them(
     tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for package in ("ray", "daft", "datasets"):
         monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in {"ray", "daft", "datasets"} else name)
-    chosen, left_out = compare._chosen(["Ray", "Daft", "datasets", "batch 1"])
+    chosen, left_out = compare._choose(["Ray", "Daft", "datasets", "batch 1"])
     assert [one.name for one in chosen] == ["transformers.pipeline, batch 1"]
     assert left_out["Ray Data map_batches"] == (
         "ray not installed; pip install --constraint constraints.txt --group bench"
@@ -66,14 +66,14 @@ def test_contenders_that_are_not_installed_are_left_out_with_the_command_that_ad
     assert len(left_out) == 3
 
 
-def test_ratios_are_of_medians_and_of_the_pipeline_at_its_best() -> None:
+def test_ratios_are_of_medians_and_of_the_pipelines_best_batch_size() -> None:
     chosen = [one for one in contenders() if one.name.startswith(("transformers", "openvino int8"))]
     rates = {one.name: [10.0, 1.0, 4.0] for one in chosen} | {
         "transformers.pipeline, batch 8": [5.0, 5.0, 5.0], "openvino int8, network only": [40.0, 50.0, 60.0],
         "openvino int8, stream": [45.0, 44.0, 46.0],
     }  # fmt: skip
-    answers = {one.name: np.full((2, 7), 0.1 if one.group == "pipeline" else 0.3) for one in chosen}
-    found = {one.name: one for one in figures(chosen, rates, answers)}
+    probabilities = {one.name: np.full((2, 7), 0.1 if one.group == "pipeline" else 0.3) for one in chosen}
+    found = {one.name: one for one in figures(chosen, rates, probabilities)}
     ours = found["openvino int8, stream"]
     assert (ours.median, ours.of_pipeline, ours.of_network) == (45, 9, 0.9)
     assert ours.difference == pytest.approx(0.2)
@@ -88,15 +88,15 @@ def test_no_two_rows_are_equal_within_a_round_or_between_rounds(tmp_path: Path) 
     assert len(set(cells)) == len(cells) == 80
 
 
-def test_workers_pass_the_gate_together(tmp_path: Path) -> None:
-    Gate(tmp_path / "alone", 1).pass_through()
+def test_workers_wait_for_each_other_and_not_without_end(tmp_path: Path) -> None:
+    Barrier(tmp_path / "alone", 1).wait()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("comparison.frameworks._PATIENCE", 0.05)
+        patch.setattr("comparison.frameworks._TIMEOUT", 0.05)
         with pytest.raises(TimeoutError, match="fewer than 2 workers started"):
-            Gate(tmp_path / "two", 2).pass_through()
+            Barrier(tmp_path / "two", 2).wait()
 
 
-def test_a_start_is_timed_to_its_first_answer_and_one_that_fails_says_why(tiny_model: str, tmp_path: Path) -> None:
+def test_a_start_is_timed_until_its_first_result_and_a_failure_says_why(tiny_model: str, tmp_path: Path) -> None:
     source = write_table(tmp_path / "source", jpegs(1, (64, 48)), 1, "start")
     assert startup._start(startup._OURS.format(model=tiny_model, source=str(source), engine="torch"), tmp_path) > 0
     with pytest.raises(RuntimeError, match="because of this"):
@@ -112,12 +112,12 @@ def test_the_device_benchmark_runs_without_a_gpu(
     also = "--pipeline-batches 2 --pipeline-images 4 --rounds 1 --rows-of-a-file 4 --device cpu"
     gpu.main([*tiny.split(), *also.split(), "--model", tiny_model, "--json", str(results)])
     written = json.loads(results.read_text())
-    ceiling, decoding, whole = written["tables"]
+    network, decoding, whole = written["tables"]
     assert written["device"] == "cpu"
-    assert ceiling["teraflops"] > 0
-    assert ceiling["rows"][0]["eager"] > 0
-    assert ceiling["rows"][0]["engine"] > 0
-    assert ceiling["rows"][0]["graph"].startswith("failed: ")  # there are none on a CPU, and the others ran
+    assert network["teraflops"] > 0
+    assert network["rows"][0]["eager"] > 0
+    assert network["rows"][0]["engine"] > 0
+    assert network["rows"][0]["graph"].startswith("failed: ")  # a CPU has none, and the others ran
     assert decoding["rows"][0]["1 threads"] > 0
     assert whole["rows"][0]["emotion_ops"] > 0
     assert whole["rows"][0]["pipeline"] == max(whole["rows"][0]["pipeline rates"].values())
@@ -126,7 +126,7 @@ def test_the_device_benchmark_runs_without_a_gpu(
     assert "| 64x48 | " in capsys.readouterr().out
 
 
-def test_drift_is_told_for_each_engine_and_precision_and_for_images_of_ones_own(
+def test_drift_is_measured_for_each_engine_and_precision_and_for_your_own_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number, face in enumerate(drift.drawn(6, (64, 64))):
@@ -143,7 +143,7 @@ def test_drift_is_told_for_each_engine_and_precision_and_for_images_of_ones_own(
     assert "| engine=openvino, precision=bf16 | " in capsys.readouterr().out
 
 
-def test_drift_counts_what_one_alone_answered_and_normalises() -> None:
+def test_drift_counts_rows_that_only_one_classified_and_normalises() -> None:
     right = np.array([[0.5, 0.5], [0.9, 0.1], [np.nan, np.nan]])
     found = np.array([[0.25, 0.75], [0.9, 0.1], [0.5, 0.5]])
     one = drift.drift_of(right, found)

@@ -1,4 +1,4 @@
-"""Pictures, tables of them and a network, all from seeds: the same on every machine."""
+"""Images, tables of images and the size of a network: the same on every machine."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ VIT_B16: dict[str, Any] = {
     "image_size": 224,
     "patch_size": 16,
 }
-"""The default model's architecture."""
+"""The architecture of the default model."""
 
-ROWS_OF_A_FILE = 16
-QUALITY = 97  # 640 × 480 of these take some 99 KB, as photographs do at 90
+ROWS_PER_FILE = 16
+QUALITY = 97  # 640 × 480 pixels take about 99 kB, as photographs do at quality 90
 
 
-def picture(width: int, height: int, seed: int) -> Image.Image:
-    """Noise of all scales, the coarser the stronger, as in photographs."""
+def noise_image(width: int, height: int, seed: int) -> Image.Image:
+    """Return noise of all scales; coarse noise is stronger, as in photographs."""
     rng = np.random.default_rng((seed, width, height))
     pixels = np.full((height, width, 3), 128, np.float32)
     cells, strength = 3, 50.0
@@ -40,31 +40,31 @@ def picture(width: int, height: int, seed: int) -> Image.Image:
 
 
 def jpegs(count: int, size: tuple[int, int], seed: int = 0) -> list[bytes]:
-    """Pictures of one size as JPEG files."""
+    """Return images of one size as JPEG files."""
     files = []
     for number in range(count):
         stream = io.BytesIO()
-        picture(*size, seed + number).save(stream, "JPEG", quality=QUALITY)
+        noise_image(*size, seed + number).save(stream, "JPEG", quality=QUALITY)
         files.append(stream.getvalue())
     return files
 
 
-def write_table(folder: Path, files: list[bytes], rows: int, mark: str, rows_of_a_file: int = ROWS_OF_A_FILE) -> Path:
-    """A folder of Parquet files with the column ``image``, the JPEG files in turn.
+def write_table(folder: Path, files: list[bytes], rows: int, mark: str, rows_per_file: int = ROWS_PER_FILE) -> Path:
+    """Write a folder of Parquet files with the columns ``id`` and ``image``; the rows use the JPEG files in turn.
 
-    Behind each JPEG's end stand its row and the mark, which decoders pass over: no two rows are equal, and no row
-    equals one of a table with another mark, so that nothing which was remembered can serve twice.
+    Each JPEG is followed by the mark and the number of its row, which decoders ignore. So no two rows are equal, and
+    no row equals one of a table with another mark: no result can come from a cache.
     """
     folder.mkdir(parents=True)
-    for start in range(0, rows, rows_of_a_file):
-        some = range(start, min(rows, start + rows_of_a_file))
-        images = [files[row % len(files)] + f"{mark}-{row}".encode() for row in some]
-        table = pa.table({"id": pa.array(some, pa.int64()), "image": pa.array(images, pa.binary())})
+    for start in range(0, rows, rows_per_file):
+        part = range(start, min(rows, start + rows_per_file))
+        images = [files[row % len(files)] + f"{mark}-{row}".encode() for row in part]
+        table = pa.table({"id": pa.array(part, pa.int64()), "image": pa.array(images, pa.binary())})
         pq.write_table(table, folder / f"{start:08}.parquet")
     return folder
 
 
-def batches(folder: Path, rows: int = ROWS_OF_A_FILE) -> Iterator[pa.RecordBatch]:
-    """The images of a folder, batch by batch, in order."""
+def batches(folder: Path, rows: int = ROWS_PER_FILE) -> Iterator[pa.RecordBatch]:
+    """Read the images of a folder in batches, in order."""
     for file in sorted(folder.glob("*.parquet")):
         yield from pq.ParquetFile(file).iter_batches(rows, columns=["image"])

@@ -1,4 +1,4 @@
-"""Decoding alone, the stream from Parquet, and the pipeline on any device."""
+"""The speed of decoding, of the stream from Parquet, and of the pipeline on any device."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ import torch
 from PIL import Image
 
 from comparison.device import rate
-from comparison.pictures import batches
-from emotion_ops import ClassifyEmotions
-from emotion_ops.operators.classify.session import build_transform, engine_of, loader_of
+from comparison.images import batches
+from emotion_ops import ClassifyEmotions, Row
 
 
 def decode_rate(operator: ClassifyEmotions, files: list[bytes], threads: int, seconds: float, rounds: int) -> float:
-    """Images a second that so many threads decode and resize as the operator does."""
-    loader = loader_of(operator, build_transform(engine_of(operator).pixels))
+    """Return how many images/s a number of threads decode and resize, as the operator does."""
+    run = operator.new_run()
+    prepare = operator.start(run).prepare
+    rows = [Row.from_values({operator.image: file}, run) for file in files] * max(1, 4 * threads // len(files))
     with ThreadPoolExecutor(threads) as pool:
-        several = files * max(1, 4 * threads // len(files))
-        return rate(lambda: sum(1 for _ in pool.map(loader.load, several)), "cpu", seconds, rounds)
+        return rate(lambda: sum(1 for _ in pool.map(prepare, rows)), "cpu", seconds, rounds)
 
 
 def stream_rate(operator: ClassifyEmotions, sources: Iterable[Path]) -> float:
-    """Images a second of the stream, the median of all sources but the first, which warms up; each is removed."""
+    """Return the images/s of the stream: the median of all sources but the first. Deletes each source after use."""
     rates: list[float] = []
     for source in sources:
         started = time.perf_counter()
@@ -39,8 +39,8 @@ def stream_rate(operator: ClassifyEmotions, sources: Iterable[Path]) -> float:
     return statistics.median(rates[1:])
 
 
-class Pictures(torch.utils.data.Dataset[Image.Image]):
-    """A folder's pictures by their number, so that the pipeline's workers may share them."""
+class Images(torch.utils.data.Dataset[Image.Image]):
+    """The images of a folder by number, so that the pipeline's workers can share them."""
 
     def __init__(self, source: Path) -> None:
         self._cells = [cell.as_py() for batch in batches(source) for cell in batch.column(0)]
@@ -53,14 +53,14 @@ class Pictures(torch.utils.data.Dataset[Image.Image]):
 
 
 def pipeline_rate(model: str, source: Path, device: str, batch: int, workers: int) -> float:
-    """Images a second of transformers.pipeline, in fp16 on a GPU, with loading processes of its own or without."""
+    """Return the images/s of transformers.pipeline (fp16 on a GPU) with a number of loading processes, 0 or more."""
     from transformers import pipeline
 
     dtype = torch.float32 if torch.device(device).type == "cpu" else torch.float16
     classify: Any = pipeline("image-classification", model=model, device=device, dtype=dtype)
-    pictures = Pictures(source)
-    for _ in classify(torch.utils.data.Subset(pictures, range(min(2 * batch, len(pictures)))), batch_size=batch):
+    images = Images(source)
+    for _ in classify(torch.utils.data.Subset(images, range(min(2 * batch, len(images)))), batch_size=batch):
         pass
     started = time.perf_counter()
-    rows = sum(1 for _ in classify(pictures, batch_size=batch, num_workers=workers))
+    rows = sum(1 for _ in classify(images, batch_size=batch, num_workers=workers))
     return rows / (time.perf_counter() - started)
