@@ -25,6 +25,7 @@ class ArrowColumn:
     def __init__(self, name: str, array: pa.Array) -> None:
         self._name, self._array = name, array
         self._cells: CellGetter | None = None
+        self._mean: int | None = None
 
     def value(self, row: int) -> Any:
         """The value of a row as a Python object; None where it is null."""
@@ -38,7 +39,9 @@ class ArrowColumn:
 
     def nbytes(self, row: int) -> int:
         """Bytes that the row keeps in memory: the mean of the batch, since a batch is kept whole."""
-        return int(self._array.nbytes) // max(1, len(self._array))
+        if self._mean is None:
+            self._mean = _count_bytes(self._array) // max(1, len(self._array))
+        return self._mean
 
 
 class ObjectColumn:
@@ -69,6 +72,16 @@ class ObjectColumn:
 
 
 InputColumn = ArrowColumn | ObjectColumn
+
+
+def _count_bytes(array: pa.Array) -> int:
+    """Bytes of the values of an array. For a slice of views Arrow itself counts all of their buffers."""
+    if pa.types.is_string_view(array.type) or pa.types.is_binary_view(array.type):
+        views = np.frombuffer(array.buffers()[1] or b"", np.int32).reshape(-1, 4)
+        return int(views[array.offset : array.offset + len(array), 0].sum(dtype=np.int64))
+    if pa.types.is_struct(array.type):
+        return sum(map(_count_bytes, array.flatten()))
+    return int(array.nbytes)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from emotion_ops import (
 from emotion_ops.images.memory import ByteBudget
 from emotion_ops.images.meter import Meter
 from emotion_ops.operators.result_cache import ResultCache
-from emotion_ops.operators.rows import Flow, ObjectColumn, Parts, Row, RowBatch
+from emotion_ops.operators.rows import ArrowColumn, Flow, ObjectColumn, Parts, Row, RowBatch
 from emotion_ops.operators.session import Session
 from emotion_ops.operators.stream import RowStream
 
@@ -542,3 +542,10 @@ def test_large_batches_are_finished_in_parts_and_come_out_whole(
     with pytest.raises(RowFailedError) as caught:
         dataclasses.replace(operator, on_error="raise")(table.slice(1))
     assert caught.value.row == 8
+
+
+def test_a_slice_of_views_counts_the_bytes_of_its_own_rows() -> None:
+    cells = pa.array([bytes(1000)] * 100, pa.binary_view())
+    for array in (cells[10:20], pa.StructArray.from_arrays([cells], ["bytes"])[10:20], pa.array([bytes(1000)] * 10)):
+        assert 1000 <= ArrowColumn("image", array).nbytes(0) < 1100
+    assert ArrowColumn("image", cells[:0]).nbytes(0) == 0
