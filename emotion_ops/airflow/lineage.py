@@ -43,7 +43,7 @@ def lineage_of(manifest: Mapping[str, Any], source: Sequence[str], image: str) -
         column: Fields(
             inputFields=made_of,
             transformationType="TRANSFORMATION",
-            transformationDescription=f"{manifest['model']} at {manifest['revision']}",
+            transformationDescription=", ".join(f"{name} {value}" for name, value in manifest["lineage"].items()),
         )
         for column in manifest["columns"]
     }

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from PIL import Image
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +15,8 @@ from emotion_ops.demo import FACES_FILE
 from emotion_ops.lake.enrich import enrich_dataset
 from emotion_ops.models.weights import DEMO_MODEL
 from emotion_ops.operators.classify.operator import ClassifyEmotions
-from emotion_ops.reports.cards import Picture, contact_sheet
+from emotion_ops.reports.cards import DrawnCard, draw_sheet
+from emotion_ops.reports.preview import read_cards
 
 
 def demo(folder: Path) -> None:
@@ -40,17 +39,11 @@ def demo(folder: Path) -> None:
     out.print(_table(rows, columns.labels, columns.probabilities))
     right = sum(row["drawn"] == row["emotion"] for row in rows)
     out.print(f"{right} of {len(rows)} faces got the emotion that was drawn.\n")
-    pictures = [
-        Picture(
-            image=Image.open(io.BytesIO(row["image"]["bytes"])),
-            title=f"{row['id']}, drawn {row['drawn']}",
-            label=row["emotion"],
-            probabilities={label: row[name] for label, name in zip(columns.labels, columns.probabilities, strict=True)},
-            error=row[columns.error],
-        )
-        for row in rows
-    ]
-    contact_sheet(pictures).save(sheet)
+    table = pq.read_table(enriched)
+    cards = zip(rows, read_cards(operator, table, table.select(columns.names)), strict=True)
+    draw_sheet([DrawnCard(f"{row['id']}, drawn {row['drawn']}", image, card) for row, (card, image) in cards]).save(
+        sheet
+    )
     grid = two_columns()
     for name, path in (("dataset", faces), ("enriched", enriched), ("contact sheet", sheet), ("report", report.page)):
         grid.add_row(name, str(path))

@@ -12,13 +12,14 @@ from rich.text import Text
 
 from emotion_ops.cli.output import duration, out, print_json, progress_of_rows, two_columns
 from emotion_ops.lake.enrich import enrich_dataset
-from emotion_ops.lake.manifest import manifest_of
+from emotion_ops.lake.manifest import build_manifest
 from emotion_ops.operators.classify.operator import ClassifyEmotions
+from emotion_ops.operators.hooks import Measure
 from emotion_ops.reports.page import in_bytes, in_percent, in_time
 from emotion_ops.reports.report import EnrichReport
 
 _FILES_SHOWN = 40
-_LABELS_SHOWN = 10
+_BARS_SHOWN = 10
 _BAR = 24
 
 
@@ -42,7 +43,7 @@ def enrich(
             sources, destination, operator, **job, on_progress=lambda p: show(p.rows_done, p.rows_total, p.errors)
         )
     if manifest is not None:
-        told = manifest_of(report, operator, columns=job["columns"], shard=job["shard"])
+        told = build_manifest(report, operator, columns=job["columns"], shard=job["shard"])
         manifest.write_text(json.dumps(told, indent=1) + "\n")
     if as_json:
         print_json(report.to_dict())
@@ -55,9 +56,10 @@ def enrich(
 
 def _print_summary(report: EnrichReport) -> None:
     out.print(_facts(report))
-    if report.images:
-        out.print()
-        out.print(_labels(report))
+    for measure in report.summary if report.good_rows else ():
+        if not measure.per_row and not measure.ordered:
+            out.print()
+            out.print(_measure(measure, report.good_rows))
     if report.errors:
         out.print()
         out.print(_errors(report))
@@ -68,50 +70,50 @@ def _print_summary(report: EnrichReport) -> None:
 
 def _facts(report: EnrichReport) -> Table:
     table = two_columns()
-    stages = report.stages
-    at_least = "" if report.duplicates_complete else "at least "
-    notes = ((report.rows_from_journal, "from the journal"), (report.rows_retried, "tried again"))
-    recalled = f", {report.rows_recalled:,} rows recalled" if report.rows_recalled else ""
+    stages, dataset = report.stages, report.dataset
+    notes = (
+        (report.rows_from_journal, "from the journal"),
+        (report.rows_retried, "retried"),
+        (report.rows_cached, "from the cache"),
+    )
     rows = ", ".join([f"{report.rows:,}", *(f"{count:,} {what}" for count, what in notes if count)])
     share = f" ({in_percent(report.failed / report.rows)} of the rows)" if report.failed else ""
+    total = f"{dataset.rows:,} rows in {dataset.files:,} files, {dataset.failed:,} failed"
     for name, value in (
         ("destination", report.destination),
         ("files", f"{report.files:,} written, {report.skipped:,} skipped"),
         ("rows", rows),
-        ("with probabilities", f"{report.images:,}"),
+        ("good rows", f"{report.good_rows:,}"),
         ("failed", f"{report.failed:,}{share}"),
-        ("duplicates", f"{at_least}{report.duplicates:,}{recalled}"),
+        *([("whole dataset", total)] if dataset.rows != report.rows else []),
         ("bytes", f"{in_bytes(report.bytes_read)} read, {in_bytes(report.bytes_written)} written"),
-        ("images/s", f"{report.images_per_second_running:,.1f} running, {report.images_per_second:,.1f} in all"),
+        ("rows/s", f"{report.rows_per_second_running:,.1f} running, {report.rows_per_second:,.1f} in all"),
         ("time", f"{in_time(report.seconds)}: planning {in_time(stages.planning)}, "
-                 f"model {in_time(stages.model_loading)}, running {in_time(stages.running)}"),
-        ("running", f"waiting for images {in_time(stages.waiting)}, network {in_time(stages.network)}, "
+                 f"loading {in_time(stages.loading)}, running {in_time(stages.running)}"),
+        ("running", f"waiting for rows {in_time(stages.waiting)}, computing {in_time(stages.computing)}, "
                     f"reading {in_time(stages.reading)}, writing {in_time(stages.journalling + stages.writing)}"),
-        ("model", report.model),
-        ("revision", report.revision),
+        *((name.replace("_", " "), value) for name, value in report.lineage.items()),
         *([("report", report.page)] if report.page else []),
     ):  # fmt: skip
         table.add_row(name, Text(value))
     if report.orphaned:
-        what = "removed" if report.pruned else "kept (--prune removes them)"
+        what = "removed" if report.pruned else "not removed (--prune removes them)"
         table.add_row("without a source", f"{len(report.orphaned):,} outputs, {what}")
     return table
 
 
-def _labels(report: EnrichReport) -> Table:
+def _measure(measure: Measure, good_rows: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("label", "rows", "share", ""):
-        table.add_column(name, justify="left" if name in ("label", "") else "right", overflow="fold")
-    most = max(1, *report.labels.values())
-    ranked = sorted(report.labels.items(), key=lambda item: -item[1])
-    for label, rows in ranked[:_LABELS_SHOWN]:
-        bar = "█" * round(_BAR * rows / most)
-        table.add_row(Text(label), f"{rows:,}", in_percent(rows / report.images), bar)
-    if len(ranked) > _LABELS_SHOWN:
-        rest = sum(rows for _, rows in ranked[_LABELS_SHOWN:])
-        table.add_row(f"{len(ranked) - _LABELS_SHOWN} more", f"{rest:,}", in_percent(rest / report.images), "")
-    if report.unsure:
-        table.add_row("unsure", f"{report.unsure:,}", in_percent(report.unsure / report.images), "")
+    for name in (measure.title.lower(), "rows", "share", ""):
+        table.add_column(name, justify="right" if name in ("rows", "share") else "left", overflow="fold")
+    ranked = sorted(measure.values.items(), key=lambda item: -item[1])
+    longest = max([1, *measure.values.values()])
+    for name, rows in ranked[:_BARS_SHOWN]:
+        bar = "█" * round(_BAR * rows / longest)
+        table.add_row(Text(name), f"{rows:,}", in_percent(rows / good_rows), bar)
+    if len(ranked) > _BARS_SHOWN:
+        rest = sum(rows for _, rows in ranked[_BARS_SHOWN:])
+        table.add_row(f"{len(ranked) - _BARS_SHOWN} more", f"{rest:,}", in_percent(rest / good_rows), "")
     return table
 
 
@@ -141,11 +143,17 @@ def _plan_tables(report: EnrichReport) -> list[Table]:
         for name, value in (
             ("to do", f"{guess.rows:,} rows, {guess.bytes / 1e6:,.1f} MB"),
             ("sample", f"{guess.sampled:,} rows, failed: {failed} ({guess.error_rate:.1%})"),
-            ("storage", f"{guess.storage_rows_per_second:,.0f} rows/s"),
-            ("decode", f"{guess.decode_rows_per_second:,.0f} rows/s"),
-            ("network", f"{guess.network_rows_per_second:,.0f} rows/s"),
-            ("limit", f"the {guess.limit}; all together {guess.rows_per_second:,.0f} rows/s"),
-            ("time", f"about {duration(guess.seconds)}"),
+            *(
+                (name, f"{rate:,.0f} rows/s")
+                for name, rate in (
+                    ("reading", guess.reading_rows_per_second),
+                    ("preparing", guess.preparing_rows_per_second),
+                    ("computing", guess.computing_rows_per_second),
+                )
+                if rate is not None
+            ),
+            ("limit", f"{guess.limit}; all together {guess.rows_per_second:,.0f} rows/s"),
+            ("time", f"about {duration(guess.seconds)}, {duration(guess.loading_seconds)} of it loading"),
             ("memory", f"at the most about {guess.memory_bytes / 1e9:,.1f} GB"),
         ):
             grid.add_row(name, value)

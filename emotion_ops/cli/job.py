@@ -27,7 +27,7 @@ from emotion_ops.errors import EmotionOpsError, OptionError
 from emotion_ops.version import __version__
 
 if TYPE_CHECKING:
-    from emotion_ops.lake.audit.diff import DiffReport
+    from emotion_ops.reports.comparison import DiffReport
 
 _GRACE = 4.0  # seconds from the end of stdin to the end of this process, whatever a thread hangs in
 _LEAST_PAUSE = 0.5  # seconds between two events of progress
@@ -88,7 +88,7 @@ def _enrich(
 ) -> dict[str, Any]:
     from emotion_ops.lake.enrich import enrich_dataset
     from emotion_ops.lake.gate import Gate, enrich_with_gate
-    from emotion_ops.lake.manifest import manifest_of
+    from emotion_ops.lake.manifest import build_manifest
     from emotion_ops.lake.targets.folder import Folder
     from emotion_ops.operators.classify.operator import ClassifyEmotions
 
@@ -100,7 +100,7 @@ def _enrich(
         report, difference = enrich_dataset(source, destination, table_operator, **options), None
     else:
         report, difference = enrich_with_gate(Gate(**gate), source, destination, table_operator, **options)
-    manifest = manifest_of(report, table_operator, columns=options.get("columns", "all"), shard=options.get("shard"))
+    manifest = build_manifest(report, table_operator, columns=options.get("columns", "all"), shard=options.get("shard"))
     if report.estimate is not None:
         manifest["estimate"] = report.to_dict()["estimate"]
     if gate is not None:
@@ -122,8 +122,9 @@ def _check(*, gate: dict[str, Any] | None, **shards: Any) -> dict[str, Any]:
 
 def _compared(difference: DiffReport) -> dict[str, Any]:
     return {
-        "to": difference.a, "rows": difference.rows, "flips": difference.flips, "flip_rate": difference.flip_rate,
-        "max_drift": difference.drift.largest, "mean_drift": difference.drift.mean, "coverage": difference.coverage,
+        "to": difference.a, "rows": difference.rows, "coverage": difference.coverage,
+        "changes": difference.changes, "change_rate": difference.change_rate,
+        "max_drift": difference.drift.largest, "mean_drift": difference.drift.mean,
     }  # fmt: skip
 
 

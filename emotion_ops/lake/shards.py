@@ -9,7 +9,7 @@ from typing import Any
 from emotion_ops.errors import DatasetError, OptionError
 from emotion_ops.lake.audit.status import State, dataset_status
 from emotion_ops.lake.audit.verify import verify_dataset
-from emotion_ops.lake.manifest import Manifest, merged
+from emotion_ops.lake.manifest import Manifest, merge_manifests
 from emotion_ops.lake.plan import in_shard
 from emotion_ops.lake.sources.parquet_files import find_sources
 
@@ -65,7 +65,7 @@ def check_shards(
     Raises:
         DatasetError: The shards are not those of one job, or something is missing.
     """
-    whole = merged(manifests)
+    whole = merge_manifests(manifests)
     status = dataset_status(destination, source)
     awaited = [file for file in status.files if file.state not in (State.WITHOUT_SOURCE, State.NOT_ENRICHED)]
     open_ = [f"{file.file} ({file.state.value})" for file in awaited if file.state is not State.DONE]

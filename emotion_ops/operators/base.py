@@ -34,7 +34,7 @@ from emotion_ops.io.access import Access
 from emotion_ops.operators import hooks, registry
 from emotion_ops.operators.resources import Resources
 from emotion_ops.operators.result_cache import ResultCache, cache_of
-from emotion_ops.operators.rows import ObjectColumn, Row, RowBatch, columns_from_values
+from emotion_ops.operators.rows import Row, RowBatch, columns_from_values, row_batches
 from emotion_ops.operators.run import Run
 from emotion_ops.operators.session import BATCH_SIZE, Session
 from emotion_ops.operators.stream import RowStream
@@ -82,6 +82,11 @@ class TableOperator(Checked, ABC):
     @abstractmethod
     def inputs(self) -> tuple[str, ...]:
         """Names of the columns that it reads, and the only ones. A dataset reads no other column for it."""
+
+    @property
+    def image_inputs(self) -> tuple[str, ...]:
+        """The inputs that hold images; they may be shown in previews and reports."""
+        return ()
 
     @abstractmethod
     def output_fields(self) -> list[pa.Field]:
@@ -146,7 +151,7 @@ class TableOperator(Checked, ABC):
         """An operator for the columns that one of this identity appended.
 
         It can ``check``, ``compare`` and describe them, but need not be able to compute them again. No network is
-        loaded.
+        loaded. An option that the identity lacks has its default.
         """
         return cls(**{field.name: identity[field.name] for field in dataclasses.fields(cls) if field.name in identity})
 
@@ -200,9 +205,10 @@ class TableOperator(Checked, ABC):
         """How a row is drawn in previews and contact sheets.
 
         Args:
-            row: Inputs (image cells) and appended columns by name.
+            row: Inputs and appended columns by name, in the order of the columns; an image input is an image cell
+                (``emotion_ops.images.cells``).
         """
-        return hooks.make_card(row, self.inputs, self.output_fields())
+        return hooks.make_card(row, self.inputs, self.image_inputs)
 
     # What the base gives.
 
@@ -284,14 +290,8 @@ class TableOperator(Checked, ABC):
         """
         if isinstance(inputs, pa.Table):
             self.check_schema(inputs.schema)
-            source = (RowBatch.from_arrow(None, batch) for batch in inputs.to_batches(self.max_rows))
-        else:
-            rows = len(next(iter(inputs.values()), ()))
-            source = (
-                RowBatch(None, min(self.max_rows, rows - start), {n: ObjectColumn(v, start) for n, v in inputs.items()})
-                for start in range(0, rows, self.max_rows)
-            )
-        return pa.Table.from_batches([batch for _, batch in self._stream(source)], self.appended_schema())
+        appended = [batch for _, batch in self._stream(row_batches(inputs, self.max_rows))]
+        return pa.Table.from_batches(appended, self.appended_schema())
 
     def run(
         self, inputs: Iterable[tuple[T, pa.RecordBatch]], meter: Meter | None = None, *, read_ahead: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,8 @@ class Measure:
         title: Its title on a page.
         values: Numbers by key.
         per_row: Whether a reader wants them divided by the number of good rows: sums whose mean is shown.
-        ordered: Whether the keys have an order of their own; else the largest comes first.
+        ordered: Whether the keys come in their order; else the largest comes first.
+        note: What readers should know about it; may be empty.
     """
 
     name: str
@@ -35,6 +36,22 @@ class Measure:
     values: Mapping[str, float]
     per_row: bool = False
     ordered: bool = False
+    note: str = ""
+
+    def __add__(self, other: Measure) -> Measure:
+        """The same measure of both sets of rows; keys keep the order in which they came."""
+        values = {key: self.values.get(key, 0) + other.values.get(key, 0) for key in {**self.values, **other.values}}
+        return replace(self, values=values)
+
+    def shown(self, good_rows: int) -> dict[str, float]:
+        """The values for readers: means if it is ``per_row``, empty without good rows; else as they are.
+
+        Args:
+            good_rows: How many good rows were added up.
+        """
+        if not self.per_row:
+            return dict(self.values)
+        return {key: round(value / good_rows, 6) for key, value in self.values.items()} if good_rows else {}
 
 
 @dataclass(frozen=True)
@@ -46,11 +63,15 @@ class Differences:
         category_b: The same for B.
         drifts: For each numeric value that both have, the absolute difference in each row (float64). Where one side
             alone has a number, the difference is ``inf``, or the largest that is possible.
+        only_in_a: Names of numeric values that B does not have.
+        only_in_b: The same for A.
     """
 
     category_a: pa.Array
     category_b: pa.Array
     drifts: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    only_in_a: tuple[str, ...] = ()
+    only_in_b: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,21 +128,23 @@ def summarise(columns: pa.RecordBatch) -> tuple[Measure, ...]:
     """
     error = columns.column(columns.num_columns - 1)
     good = columns.filter(pc.is_null(error))
-    filled, sums = dict[str, float](), dict[str, float]()
+    filled, sums = dict[str, int](), dict[str, float]()
     for field_, column in zip(list(columns.schema)[:-1], good.columns, strict=False):
-        filled[field_.name] = float(len(column) - column.null_count)
+        filled[field_.name] = len(column) - column.null_count
         if _is_number(field_.type):
-            sums[field_.name] = float(np.nansum(as_floats(column)))
-    measures = [Measure("values", "Rows with a value", filled, ordered=True)]
-    return (*measures, *([Measure("means", "Means", sums, per_row=True, ordered=True)] if sums else []))
+            numbers = as_floats(column)
+            sums[field_.name] = float(numbers[np.isfinite(numbers)].sum())
+    title = "Means of good rows (null and infinite values count as 0)"
+    means = [Measure("means", title, sums, per_row=True, ordered=True)] if sums else []
+    return (Measure("values", "Rows with a value", filled, ordered=True), *means)
 
 
-def check_failed(columns: pa.RecordBatch, codes: frozenset[str]) -> Iterator[tuple[int, str]]:
+def check_failed(columns: pa.RecordBatch, codes: frozenset[str] | None) -> Iterator[tuple[int, str]]:
     """The default check: a failed row has a known error code and is null in all other columns.
 
     Args:
         columns: The appended columns, the error column last.
-        codes: The codes that errors may have.
+        codes: The codes that errors may have; None if they are not known.
 
     Yields:
         The number of each wrong row, and what is wrong.
@@ -132,7 +155,7 @@ def check_failed(columns: pa.RecordBatch, codes: frozenset[str]) -> Iterator[tup
         filled |= ~is_null(column)
     for row in map(int, np.flatnonzero(~is_null(error))):
         code = str(error[row].as_py()).partition(":")[0]
-        if code not in codes:
+        if codes is not None and code not in codes:
             yield row, f"failed with the unknown code {code!r}"
         elif filled[row]:
             yield row, "failed, and has a value next to its error"
@@ -148,28 +171,30 @@ def compare_columns(a: pa.RecordBatch, b: pa.RecordBatch) -> Differences:
         a: The appended columns of some rows, the error column last.
         b: The same rows of another output.
     """
-    drifts = {}
-    for place, name in enumerate(a.schema.names[:-1]):
-        if b.schema.names[:-1].count(name) == 1:
-            other = b.column(b.schema.names.index(name))
-            if _is_number(a.schema.field(place).type) and _is_number(other.type):
-                drifts[name] = drift(a.column(place), other, lost=np.inf)
-    return Differences(_category(a), _category(b), drifts)
+    numbers_a, numbers_b = ({name: columns.column(name) for name in _number_names(columns)} for columns in (a, b))
+    both = [name for name in numbers_a if name in numbers_b]
+    return Differences(
+        _category(a),
+        _category(b),
+        {name: drift(numbers_a[name], numbers_b[name], lost=np.inf) for name in both},
+        tuple(name for name in numbers_a if name not in both),
+        tuple(name for name in numbers_b if name not in both),
+    )
 
 
-def make_card(row: Mapping[str, Any], inputs: Sequence[str], fields: Sequence[pa.Field]) -> Card:
-    """The default card: the first input as image, the first column as headline, the others as notes.
+def make_card(row: Mapping[str, Any], inputs: Sequence[str], images: Sequence[str]) -> Card:
+    """The default card: the first image input, the first appended column as headline, the others as notes.
 
     Args:
-        row: Inputs and appended columns by name.
+        row: Inputs and appended columns by name, the error column last.
         inputs: Names of the inputs.
-        fields: The appended fields, the error field last.
+        images: Those of them that hold images.
     """
-    *others, error = [field_.name for field_ in fields]
+    *others, error = [name for name in row if name not in inputs]
     first, *rest = others or [""]
-    notes = [f"{name}: {_short(row.get(name))}" for name in rest if row.get(name) is not None]
+    notes = [f"{name}: {_short(row[name])}" for name in rest if row[name] is not None]
     headline = "" if row.get(first) is None else f"{first}: {_short(row[first])}"
-    return Card(row.get(inputs[0]) if inputs else None, headline, notes=notes, error=row.get(error))
+    return Card(row.get(images[0]) if images else None, headline, notes=notes, error=row[error])
 
 
 def drift(a: pa.Array, b: pa.Array, lost: float) -> NDArray[np.float64]:
@@ -198,6 +223,14 @@ def _category(columns: pa.RecordBatch) -> pa.Array:
     is_word = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
     words = others[0].cast(pa.string()) if is_word else pa.array(["value"] * columns.num_rows, pa.string())
     return pc.if_else(pc.is_null(error), words.fill_null(NO_VALUE), FAILED)
+
+
+def _number_names(columns: pa.RecordBatch) -> list[str]:
+    """The numeric columns but the error column, without those that have a name twice."""
+    names = columns.schema.names[:-1]
+    return [
+        field_.name for field_ in list(columns.schema)[:-1] if _is_number(field_.type) and names.count(field_.name) == 1
+    ]
 
 
 def _is_number(kind: pa.DataType) -> bool:

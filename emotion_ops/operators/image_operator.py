@@ -38,7 +38,7 @@ class ImageOperator(TableOperator):
 
     @property
     def image_inputs(self) -> tuple[str, ...]:
-        """The inputs that hold images."""
+        """See ``TableOperator.image_inputs``; all of them, unless a subclass says otherwise."""
         return self.inputs
 
     @property

@@ -105,6 +105,25 @@ class RowBatch(Generic[T]):
         return cls(item, batch.num_rows, columns)
 
 
+def row_batches(
+    inputs: pa.Table | Mapping[str, Sequence[Any]], max_rows: int | None = None
+) -> Iterator[RowBatch[None]]:
+    """The rows of input columns.
+
+    Args:
+        inputs: An Arrow table, or Python objects by name, all of one length.
+        max_rows: Maximum rows of a batch; None for no limit.
+    """
+    if isinstance(inputs, pa.Table):
+        yield from (RowBatch.from_arrow(None, batch) for batch in inputs.to_batches(max_rows))
+        return
+    rows = len(next(iter(inputs.values()), ()))
+    step = max_rows or max(1, rows)
+    for start in range(0, rows, step):
+        columns = {name: ObjectColumn(values, start) for name, values in inputs.items()}
+        yield RowBatch(None, min(step, rows - start), columns)
+
+
 class ResultKnown(BaseException):
     """Ends ``prepare`` early: the result of an equal input is known, or is being computed.
 

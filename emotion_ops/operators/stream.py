@@ -341,7 +341,7 @@ class RowStream(Generic[T]):
         row.batch.results[row.row] = result
         row.settled = True
         self._free_inputs(row)
-        self._meter.recalled()
+        self._meter.add_cached()
         self._count_down(row.batch)
 
     def _fail(self, row: RowInFlight[T], error: RowError) -> None:

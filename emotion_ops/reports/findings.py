@@ -1,26 +1,26 @@
-"""What the answers of row groups say, counted so that it adds up: labels, probabilities, errors."""
+"""What the appended columns say, counted so that row groups add up: rows, errors, and the operator's summary."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emotion_ops.operators.classify.columns import OutputColumns
-
-BINS = 20
-"""Bins of the highest probabilities, each 1 / BINS wide, from 0 to 1."""
+from emotion_ops.operators.base import TableOperator
+from emotion_ops.operators.hooks import Measure
 
 SAMPLES = 5
-"""Failed rows of each code that are named."""
+"""Failed rows of each code that are listed."""
 
 
 @dataclass(frozen=True)
 class FailedRow:
-    """A row without an answer.
+    """A row that failed.
 
     Attributes:
         source: The source file.
@@ -42,71 +42,93 @@ class FailedRow:
 
 @dataclass
 class Findings:
-    """The answers of some row groups, counted; picklable, so that whoever answered them can count.
+    """What was counted in some rows; picklable, so that the process that computes them can count.
 
     Attributes:
-        labels: Rows by the label of the highest probability; labels that no row has are there with 0.
-        totals: The sum of each label's probabilities.
-        unsure: Rows with probabilities, none of which reaches ``min_probability``: they have no label.
-        winning: Rows by their highest probability, in ``BINS`` bins.
-        errors: Rows without an answer, by code.
-        failed: Of each code the first ``SAMPLES`` rows.
+        rows: How many rows.
+        errors: Failed rows by code.
+        failed_rows: Of each code the first ``SAMPLES`` rows.
+        measures: The operator's summary, by name.
     """
 
-    labels: Counter[str] = field(default_factory=Counter)
-    totals: dict[str, float] = field(default_factory=dict)
-    unsure: int = 0
-    winning: list[int] = field(default_factory=lambda: [0] * BINS)
+    rows: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    failed: list[FailedRow] = field(default_factory=list)
+    failed_rows: list[FailedRow] = field(default_factory=list)
+    measures: dict[str, Measure] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, answers: pa.Table, columns: OutputColumns, source: str, row_group: int, first_row: int) -> Findings:
-        """Count one row group.
+    def from_columns(
+        cls, columns: pa.Table, operator: TableOperator, source: str, row_group: int, first_row: int
+    ) -> Findings:
+        """Count the rows of one row group.
 
         Args:
-            answers: The appended columns.
-            columns: Their names.
+            columns: The appended columns, the error column last.
+            operator: What appended them.
             source: The source file, for failed rows.
             row_group: The row group's number in it.
             first_row: The row group's first row in it.
         """
-        names, errors = columns.labels, answers.column(columns.error)
-        good = answers.filter(pc.is_null(errors))
-        label = good.column(columns.label)
-        found = cls(labels=Counter(dict.fromkeys(names, 0)), unsure=label.null_count)
-        for one in pc.value_counts(label.drop_null()).to_pylist():
-            found.labels[one["values"]] += one["counts"]
-        if good.num_rows:
-            matrix = np.stack([good.column(name).to_numpy() for name in columns.probabilities], axis=1).astype(
-                np.float64
-            )
-            found.totals = dict(zip(names, matrix.sum(axis=0).tolist(), strict=True))
-            found.winning = np.histogram(matrix.max(axis=1), bins=BINS, range=(0.0, 1.0))[0].tolist()
-        for row in pc.indices_nonzero(pc.is_valid(errors)).to_pylist():
-            found._fail(FailedRow(source, row_group, first_row + row, errors[row].as_py()))
+        found = cls()
+        for batch in columns.to_batches():
+            errors = batch.column(batch.num_columns - 1)
+            for row in pc.indices_nonzero(pc.is_valid(errors)).to_pylist():
+                found._add_failed(FailedRow(source, row_group, first_row + found.rows + row, errors[row].as_py()))
+            found._add_measures(operator.summary(batch))
+            found.rows += batch.num_rows
         return found
 
+    @classmethod
+    def total(cls, parts: Iterable[Findings]) -> Findings:
+        """What was counted in all of several parts."""
+        total = cls()
+        for part in parts:
+            total.add(part)
+        return total
+
     def add(self, other: Findings) -> None:
-        """Add what another part of the rows says."""
-        self.labels.update(other.labels)
-        self.unsure += other.unsure
-        for label, total in other.totals.items():
-            self.totals[label] = self.totals.get(label, 0.0) + total
-        self.winning = [ours + theirs for ours, theirs in zip(self.winning, other.winning, strict=True)]
-        kept = Counter(row.code for row in self.failed)
-        for row in other.failed:
-            if kept[row.code] < SAMPLES:
-                self.failed.append(row)
-                kept[row.code] += 1
+        """Add what was counted in other rows."""
+        self.rows += other.rows
+        listed = Counter(row.code for row in self.failed_rows)
+        for row in other.failed_rows:
+            if listed[row.code] < SAMPLES:
+                self.failed_rows.append(row)
+                listed[row.code] += 1
         self.errors.update(other.errors)
+        self._add_measures(other.measures.values())
 
-    def mean_probabilities(self) -> dict[str, float]:
-        """Each label's probability, averaged over the rows with probabilities; empty where there are none."""
-        images = sum(self.winning)
-        return {label: total / images for label, total in self.totals.items()} if images else {}
+    @property
+    def good_rows(self) -> int:
+        """Rows that did not fail."""
+        return self.rows - self.errors.total()
 
-    def _fail(self, row: FailedRow) -> None:
+    def to_json(self) -> str:
+        """The numbers as one line of JSON; the failed rows are left out."""
+        measures = [dataclasses.asdict(measure) for measure in self.measures.values()]
+        return json.dumps({"rows": self.rows, "errors": dict(sorted(self.errors.items())), "measures": measures})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Findings:
+        """Read back what ``to_json`` wrote.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        try:
+            stored = json.loads(text)
+            measures = [Measure(**measure) for measure in stored["measures"]]
+            return cls(
+                stored["rows"], Counter(stored["errors"]), measures={measure.name: measure for measure in measures}
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not the numbers of findings: {error}") from error
+
+    def _add_failed(self, row: FailedRow) -> None:
         if self.errors[row.code] < SAMPLES:
-            self.failed.append(row)
+            self.failed_rows.append(row)
         self.errors[row.code] += 1
+
+    def _add_measures(self, measures: Iterable[Measure]) -> None:
+        for measure in measures:
+            known = self.measures.get(measure.name)
+            self.measures[measure.name] = measure if known is None else known + measure

@@ -356,7 +356,7 @@ def test_with_a_memory_of_any_size_answers_order_and_errors_are_those_of_a_plain
             if errors[start + row] is None:
                 np.testing.assert_allclose(found, numbers[start + row], atol=1e-6)
     computed = sum(map(len, compute.batches))
-    assert computed + meter.take().recalled + len(failed) == len(cells)
+    assert computed + meter.take().cached + len(failed) == len(cells)
 
 
 @given(st.lists(st.sampled_from([*GOOD, *BAD]), min_size=1, max_size=30), st.integers(1, 5))
@@ -401,7 +401,7 @@ def test_equal_images_are_sent_to_a_decoding_process_once(tiny_model: str) -> No
     )
     cells = pa.array([GOOD[0], GOOD[1], GOOD[0], GOOD[1], GOOD[0]], pa.binary())
     ((_, found),) = operator.run([(None, pa.record_batch({"image": cells}))], meter)
-    assert meter.take().recalled == 3
+    assert meter.take().cached == 3
     assert found.to_pylist() == [found.to_pylist()[row] for row in (0, 1, 0, 1, 0)]
 
 

@@ -1,9 +1,11 @@
-"""Seeing it: a sheet of the first images with what is said of them."""
+"""A preview shows the first rows as images, with what an operator appends to them."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,38 +17,82 @@ import pytest
 from faces_model import Marked
 from pictures import encode
 from PIL import Image
-from test_face_columns import CELLS, TABLE
 
-from emotion_ops import ClassifyEmotions, ColumnNotFoundError, FrameTypeError, ModelError, OptionError, preview
+from emotion_ops import (
+    ClassifyEmotions,
+    ColumnNotFoundError,
+    Faces,
+    FrameTypeError,
+    Labels,
+    Limits,
+    ModelError,
+    OptionError,
+    preview,
+)
 from emotion_ops.cli.preview import preview as command
-from emotion_ops.reports.preview import pictures_of
+from emotion_ops.operators.base import TableOperator
+from emotion_ops.operators.rows import Row
+from emotion_ops.reports.cards import DrawnCard
+from emotion_ops.reports.preview import preview_cards
+from emotion_ops.testing.operators import ImageStatistics
 
-INK = (0, 0, 0)  # what is drawn around the letters of a face's label, and is nowhere else on a sheet
+INK = (0, 0, 0)  # is drawn around the letters of a box's text, and nowhere else on a sheet
 
 
 def marked(*faces: tuple[int, int, int, int], size: tuple[int, int] = (400, 400)) -> bytes:
-    """A grey picture with marked faces: left, top, width, height."""
+    """A grey image with marked faces: left, top, width, height."""
     pixels = np.full((size[1], size[0], 3), 180, np.uint8)
     for number, (left, top, width, height) in enumerate(faces):
         pixels[top : top + height, left : left + width] = (77, 255, number)
     return encode(Image.fromarray(pixels))
 
 
-def inked(picture: Image.Image | None) -> np.ndarray:
-    assert picture is not None
-    return (np.asarray(picture) == INK).all(axis=-1)
+CELLS = [
+    *(
+        marked(*((5 + place % 6 * 65, 5 + place // 6 * 65, 50 - place, 50 - place) for place in range(count)))
+        for count in (1, 0, 3, 30, 1, 2, 1, 1)
+    ),
+    None,
+    b"text",
+]
+TABLE = pa.table({"id": range(10), "image": pa.array(CELLS, pa.binary())})
 
 
-@pytest.mark.parametrize("faces", ["none", "largest", "all"])
-def test_every_frame_gives_the_same_sheet_in_every_mode(tiny_model: str, faces: str) -> None:
-    options = {"n": 5, "model": tiny_model, "faces": faces, "detector": None if faces == "none" else Marked()}
+def inked(image: Image.Image | None) -> np.ndarray:
+    assert image is not None
+    return (np.asarray(image) == INK).all(axis=-1)
+
+
+def cards_of(operator: TableOperator, cells: list[object]) -> list[DrawnCard]:
+    return list(preview_cards(operator, "", {"image": cells}))
+
+
+@dataclass(frozen=True)
+class TextLength(TableOperator):
+    """The length of a text."""
+
+    inputs = ("text",)
+
+    def output_fields(self) -> list[pa.Field]:
+        return [pa.field("length", pa.int32()), pa.field("error", pa.string())]
+
+    def prepare(self, row: Row) -> int:
+        return len(row["text"])
+
+    def compute(self, items: Sequence[int]) -> Sequence[int]:
+        return items
+
+
+@pytest.mark.parametrize("faces", [None, Faces("largest", Marked()), Faces("all", Marked())])
+def test_every_frame_gives_the_same_sheet_in_every_mode(tiny_model: str, faces: Faces | None) -> None:
+    options = {"n": 5, "model": tiny_model, "faces": faces}
     sheets = [
         np.asarray(preview(frame, **options))
         for frame in (TABLE, TABLE.to_batches()[0], pl.from_arrow(TABLE), pd.DataFrame({"image": CELLS}))
     ]
     assert all(np.array_equal(sheets[0], sheet) for sheet in sheets)
     boxes = (sheets[0] == (255, 209, 102)).all(axis=2).sum()
-    assert (boxes > 0) == (faces != "none")
+    assert (boxes > 0) == (faces is not None)
 
 
 def test_rows_that_fail_are_shown_and_few_rows_make_a_small_sheet(tiny_model: str) -> None:
@@ -66,7 +112,7 @@ def test_the_command_writes_the_sheet_that_its_options_ask_for(tiny_model: str, 
     ]  # fmt: skip
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    options = {"labels_above": {"happy": 0.05, "sad": 0.1}, "min_probability": 0.9, "max_side": 200}
+    options = {"labels": Labels({"happy": 0.05, "sad": 0.1}, 0.9), "limits": Limits(max_side=200)}
     with Image.open(tmp_path / "s.png") as sheet:
         assert np.array_equal(np.asarray(sheet), np.asarray(preview(TABLE, n=5, model=tiny_model, **options)))
 
@@ -95,15 +141,14 @@ def test_rows_that_fail_are_shown_whatever_on_error_says(tiny_model: str) -> Non
         preview(TABLE, model=tiny_model, on_error="ignore")
 
 
-def test_labels_stand_in_their_boxes_and_never_on_faces_without_room_for_them(tiny_model: str) -> None:
-    operator = ClassifyEmotions(model=tiny_model, faces="all", detector=Marked())
+def test_labels_are_written_into_their_boxes_and_never_where_there_is_no_room(tiny_model: str) -> None:
+    operator = ClassifyEmotions(model=tiny_model, faces=Faces("all", Marked()))
     crowd = [(5 + place % 6 * 65, 5 + place // 6 * 65, 36, 36) for place in range(30)]
     edges = [(0, 0, 120, 120), (280, 280, 120, 120), (280, 0, 120, 120), (0, 280, 120, 120)]
-    cells = [marked(*crowd), marked(*edges), marked((0, 0, 400, 8), size=(400, 8))]
-    small, large, flat = pictures_of(operator, "", cells)
+    small, large, flat = cards_of(operator, [marked(*crowd), marked(*edges), marked((0, 0, 400, 8), size=(400, 8))])
     assert not inked(small.image).any()
-    assert small.notes[0].startswith("faces: ")
-    assert sum(int(word) for word in small.notes[0].split() if word.isdigit()) == 30
+    assert small.card.notes[0].startswith("faces: ")
+    assert sum(int(word) for word in small.card.notes[0].split() if word.isdigit()) == 30
     assert not inked(flat.image).any()
     ink = inked(large.image)
     for left, top, width, height in edges:
@@ -121,40 +166,56 @@ def test_two_faces_at_one_place_have_one_label(tiny_model: str) -> None:
         return twice(pixels)[:1]
 
     (one,), (two,) = (
-        pictures_of(ClassifyEmotions(model=tiny_model, faces="all", detector=detector), "", [marked()])
+        cards_of(ClassifyEmotions(model=tiny_model, faces=Faces("all", detector)), [marked()])
         for detector in (once, twice)
     )
     assert inked(one.image).sum() >= inked(two.image).sum() > 0
 
 
 def test_a_card_says_why_there_is_no_label_and_which_labels_are_listed(tiny_model: str) -> None:
-    operator = ClassifyEmotions(model=tiny_model, min_probability=1.0, labels_above=0.05)
-    answered = operator(TABLE)
-    for number, card in enumerate(pictures_of(operator, "", TABLE.column("image"))[:8]):
-        best = max(card.probabilities.values())
-        listed = answered.column("emotion_labels")[number].as_py()
-        assert card.label is None
-        assert list(card.listed) == listed
+    operator = ClassifyEmotions(model=tiny_model, labels=Labels(0.05, 1.0))
+    enriched = operator(TABLE)
+    for number, drawn in enumerate(cards_of(operator, TABLE.column("image").to_pylist())[:8]):
+        card = drawn.card
+        best = max(card.bars.values())
+        listed = enriched.column("emotion_labels")[number].as_py()
+        assert (card.headline, card.value) == ("unsure", None)
+        assert list(card.marked) == listed
         why, which = card.notes
         assert why.endswith("is below 1")
         assert float(why.split()[1]) < 1.0
         assert abs(float(why.split()[1]) - best) < 0.005
         assert which == f"listed: {', '.join(listed)}"
-    nothing = ClassifyEmotions(model=tiny_model, labels_above={"happy": 1.0})
-    assert pictures_of(nothing, "", [CELLS[0]])[0].notes == ["listed: none"]
-    sure = pictures_of(ClassifyEmotions(model=tiny_model), "", [CELLS[0]])[0]
-    assert (sure.notes, list(sure.listed)) == ([], [])
+    nothing = ClassifyEmotions(model=tiny_model, labels={"happy": 1.0})
+    assert cards_of(nothing, [CELLS[0]])[0].card.notes == ["listed: none"]
+    sure = cards_of(ClassifyEmotions(model=tiny_model), [CELLS[0]])[0].card
+    assert (sure.notes, list(sure.marked)) == ([], [])
 
 
-def test_what_is_just_below_its_threshold_is_never_told_as_equal(tiny_model: str) -> None:
-    best = max(pictures_of(ClassifyEmotions(model=tiny_model), "", [CELLS[0]])[0].probabilities.values())
-    least = float(np.nextafter(np.float32(best), np.float32(2)))
-    (card,) = pictures_of(ClassifyEmotions(model=tiny_model, min_probability=least), "", [CELLS[0]])
-    assert card.label is None
-    assert float(card.notes[0].split()[1]) < least
+def test_a_value_just_below_its_threshold_is_never_shown_as_equal_to_it(tiny_model: str) -> None:
+    best = max(cards_of(ClassifyEmotions(model=tiny_model), [CELLS[0]])[0].card.bars.values())
+    threshold = float(np.nextafter(np.float32(best), np.float32(2)))
+    (drawn,) = cards_of(ClassifyEmotions(model=tiny_model, labels=Labels(min_probability=threshold)), [CELLS[0]])
+    assert drawn.card.value is None
+    assert float(drawn.card.notes[0].split()[1]) < threshold
 
 
-def test_the_command_goes_on_through_the_files_until_there_are_rows_enough(tiny_model: str, tmp_path: Path) -> None:
+def test_any_operator_has_a_preview() -> None:
+    good, failed = cards_of(ImageStatistics(), [marked(), None])
+    assert good.card.headline.startswith("brightness: 0.7")
+    assert list(good.card.notes) == ["width: 400", "height: 400"]
+    assert good.image is not None
+    assert (failed.card.error, failed.image) == ("missing: the cell is null", None)
+
+
+def test_an_input_that_is_not_an_image_is_never_opened_as_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "face.png"
+    path.write_bytes(marked())
+    (drawn,) = preview_cards(TextLength(), "", {"text": [str(path)]})
+    assert (drawn.image, drawn.card.headline) == (None, f"length: {len(str(path))}")
+
+
+def test_the_command_reads_files_until_there_are_enough_rows(tiny_model: str, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     pq.write_table(TABLE.slice(0, 0), folder / "a.parquet")
@@ -178,9 +239,7 @@ def test_the_command_goes_on_through_the_files_until_there_are_rows_enough(tiny_
         ("no/where/a.png", "there is no folder"),
     ],
 )
-def test_a_picture_that_could_not_be_written_is_refused_before_any_work(
-    output: str, words: str, tmp_path: Path
-) -> None:
+def test_an_image_that_could_not_be_written_is_refused_before_any_work(output: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     pq.write_table(TABLE, tmp_path / "in.parquet")
     with pytest.raises(OptionError, match=words):

@@ -20,13 +20,15 @@ UNSURE = "unsure"
 """What stands for the label of a row whose probabilities are all below ``min_probability``."""
 
 _BINS = 20
+_LABELS_NOTE = "An expression is not a feeling: a label is what an observer might say about the face."
+_PROBABILITY_NOTE = "A probability says how the network divides its answer between the labels, not how often it is right."
 
 
 def summarise(columns: pa.RecordBatch, names: OutputColumns) -> tuple[Measure, ...]:
     """Rows by label, mean probabilities, and rows by their highest probability in 20 bins from 0 to 1."""
     good = columns.filter(pc.is_null(columns.column(names.error)))
     label = good.column(names.label)
-    labels: dict[str, float] = dict.fromkeys((*names.labels, UNSURE), 0)
+    labels: dict[str, int] = dict.fromkeys((*names.labels, UNSURE), 0)
     labels[UNSURE] += label.null_count
     for found in pc.value_counts(label.drop_null()).to_pylist():
         labels[found["values"]] += found["counts"]
@@ -38,9 +40,15 @@ def summarise(columns: pa.RecordBatch, names: OutputColumns) -> tuple[Measure, .
     ranges = [f"{place / _BINS:.2f} to {(place + 1) / _BINS:.2f}" for place in range(_BINS)]
     sums = dict(zip(names.labels, matrix.sum(axis=0).tolist(), strict=True))
     return (
-        Measure("labels", "Labels", labels),
+        Measure("labels", "Labels", labels, note=_LABELS_NOTE),
         Measure("mean_probabilities", "Mean probabilities", sums, per_row=True),
-        Measure("highest_probability", "Highest probability", dict(zip(ranges, bins, strict=True)), ordered=True),
+        Measure(
+            "highest_probability",
+            "Highest probability",
+            dict(zip(ranges, bins, strict=True)),
+            ordered=True,
+            note=_PROBABILITY_NOTE,
+        ),
     )
 
 
@@ -55,7 +63,8 @@ def compare(a: pa.RecordBatch, b: pa.RecordBatch) -> Differences:
         for label in labels_a
         if label in labels_b
     }
-    return Differences(category_a, category_b, drifts)
+    only_in_a, only_in_b = (tuple(label for label in labels if label not in drifts) for labels in (labels_a, labels_b))
+    return Differences(category_a, category_b, drifts, only_in_a, only_in_b)
 
 
 def make_card(row: Mapping[str, Any], image: str, names: OutputColumns, min_probability: float | None) -> Card:

@@ -192,18 +192,14 @@ class ClassifyEmotions(ImageOperator):
     @classmethod
     def from_identity(cls, identity: Mapping[str, Any]) -> Self:
         """See ``TableOperator.from_identity``; the model is not part of an identity, its labels are."""
-        faces = None
-        if (which := identity.get("faces")) is not None:
-            values = (identity[name] for name in ("face_threshold", "min_face_size", "face_margin"))
-            limit = identity["max_faces"] if which == "all" else None
-            faces = Faces(which, None, *values, limit)
-        return cls(
-            identity["image"],
-            prefix=identity["prefix"],
-            on_error=identity["on_error"],
-            labels=Labels(identity["labels_above"], identity["min_probability"]),
-            faces=faces,
-        )
+        known = {name: identity[name] for name in ("image", "prefix", "on_error") if name in identity}
+        labels = Labels(identity.get("labels_above"), identity.get("min_probability"))
+        which, faces = identity.get("faces"), None
+        if which is not None:
+            names = {"threshold": "face_threshold", "min_size": "min_face_size", "margin": "face_margin"}
+            limit = {"max_faces": "max_faces"} if which == "all" else {}
+            faces = Faces(which, **{name: identity[key] for name, key in {**names, **limit}.items() if key in identity})
+        return cls(**known, labels=labels, faces=faces)
 
     def lineage(self) -> dict[str, str]:
         """See ``TableOperator.lineage``: the model, its revision, and the options of labels and faces."""
