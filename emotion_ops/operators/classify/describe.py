@@ -21,7 +21,7 @@ UNSURE = "unsure"
 
 _BINS = 20
 _LABELS_NOTE = "An expression is not a feeling: a label is what an observer might say about the face."
-_PROBABILITY_NOTE = "A probability says how the network divides its answer between the labels, not how often it is right."
+_PROBABILITY_NOTE = "A probability says how the network divides its answer between labels, not how often it is right."
 
 
 def summarise(columns: pa.RecordBatch, names: OutputColumns) -> tuple[Measure, ...]:
