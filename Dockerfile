@@ -1,8 +1,8 @@
-# The command line in a container, for a shell, Kubernetes or Airflow's pods; docs/docker.md says how to build it.
+# The command line in a container, for a shell, Kubernetes or pods of Airflow. docs/docker.md describes the arguments.
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 
-# A base of CUDA's, or any other of Debian's family, may lack Python.
+# Install Python if the base image, for example one with CUDA, does not have it.
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN if ! python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))'; then \
@@ -17,7 +17,7 @@ ENV PATH=/opt/emotion-ops/bin:$PATH \
     HF_HOME=/cache/huggingface \
     EMOTION_OPS_CACHE=/cache/emotion-ops
 
-# torch comes first, and in a layer of its own: it is gigabytes, and changes least.
+# torch has its own layer, before the others: it is the largest and changes least often.
 WORKDIR /src
 COPY constraints.txt ./
 ARG TORCH_INDEX=
@@ -31,7 +31,7 @@ RUN pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]"
 USER 10001
 WORKDIR /data
 
-# What a start needs of the model: its weights, and OpenVINO's graph of them. MODEL=none leaves that to the first start.
+# Download the weights and prepare OpenVINO's graph, so that a container starts quickly. MODEL=none skips this.
 ARG MODEL=demo
 ARG REVISION=
 RUN if [ "${MODEL}" != none ]; then emotion-ops doctor --model "${MODEL}" ${REVISION:+--revision "${REVISION}"}; fi

@@ -1,4 +1,4 @@
-"""Checkpoints with weights from a seed, saved as anyone saves theirs."""
+"""Checkpoints with random weights from a seed."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _TINY = {
 def save_tiny_model(
     folder: str | os.PathLike[str], labels: Sequence[str] = EMOTIONS, *, seed: int = 0, **config: Any
 ) -> Path:
-    """Save a Vision Transformer and its image processor by ``save_pretrained``.
+    """Save a tiny Vision Transformer and its image processor with ``save_pretrained``.
 
     Args:
-        folder: Where to; made where it is not there.
-        labels: Its ``id2label``, in order.
-        seed: Of the weights: equal seeds give equal weights.
-        **config: What differs from the tiny network of 32 px, by the names of transformers' ``ViTConfig``.
+        folder: The checkpoint's folder; it is created if it does not exist.
+        labels: The labels in the order of ``id2label``.
+        seed: Of the weights. Equal seeds give equal weights; the global seed of torch does not change.
+        **config: Options of transformers' ``ViTConfig`` that differ from those of the tiny network of 32 px.
 
     Returns:
-        The folder, to be given as ``model``.
+        The folder, for the option ``model``.
     """
     import torch
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
@@ -44,7 +44,7 @@ def save_tiny_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network: Any = ViTForImageClassification(ViTConfig(**settings, **names))
-    with torch.no_grad():  # random weights say the same of every picture; these tell pictures apart
+    with torch.no_grad():  # larger weights, so that the probabilities differ from image to image
         network.classifier.weight.mul_(40)
         network.vit.embeddings.patch_embeddings.projection.weight.mul_(6)
     network.save_pretrained(folder)

@@ -90,8 +90,8 @@ def draw_nose(canvas: Canvas, person: Person, face: Expression, shadow: Colour) 
     for y, half in ((-0.10, 0.055), (-0.045, 0.075), (0.015, 0.07)):
         canvas.stroke([(-half, y - 0.012), (0, y + 0.016), (half, y - 0.012)], 0.02, wrinkle)
     for s in (-1, 1):
-        beside = np.array([(0.075, 0.09), (0.12, 0.03), (0.17, 0.055)]) * (s, 1)
-        canvas.stroke(beside, 0.018, wrinkle)
+        wrinkle_line = np.array([(0.075, 0.09), (0.12, 0.03), (0.17, 0.055)]) * (s, 1)
+        canvas.stroke(wrinkle_line, 0.018, wrinkle)
 
 
 def draw_lines(canvas: Canvas, person: Person, face: Expression, shadow: Colour) -> None:

@@ -98,7 +98,7 @@ class Scene:
         tint: Colour of the light, as one factor near 1 for each of red, green and blue.
         backdrop: "plain", "gradient" or "blobs".
         colours: The two colours of the backdrop.
-        blur: Radius of the lens blur, as a share of the picture.
+        blur: Radius of the lens blur, as a share of the image.
         noise: Standard deviation of the sensor noise, in levels of 255.
     """
 

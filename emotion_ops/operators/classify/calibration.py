@@ -52,7 +52,7 @@ def load_calibration(source: str, image: str, prepare: Callable[[Row], Any], run
     if len(images) < _MIN_IMAGES:
         hint = f"it holds {len(images)} {what} that can be read, at least {_MIN_IMAGES} are needed: give a few hundred"
         raise OptionError("Int8.calibration", source, hint)
-    return Calibration.of(np.stack(images))
+    return Calibration.from_pixels(np.stack(images))
 
 
 def calibration_stamp(source: str) -> str:
