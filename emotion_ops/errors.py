@@ -1,27 +1,28 @@
-"""Every error that this package raises, and the codes of the errors that stay in a row.
+"""Every error that this package raises, and the codes of the errors of single rows.
 
     EmotionOpsError
-    ├── OptionError                an option has a value that cannot work
-    ├── ColumnError                the table does not fit the options
+    ├── OptionError                    an option has a value that cannot be used
+    ├── ColumnError                    the table does not fit the options
     │   ├── ColumnNotFoundError
     │   ├── ColumnTypeError
     │   └── ColumnExistsError
-    ├── FrameTypeError             the object is no table that we know
-    ├── ModelError                 the model, or the detector of faces, cannot be used
+    ├── FrameTypeError                 the object is not a table
+    ├── ModelError                     the model, or the detector of faces, cannot be used
     │   ├── ModelNotFoundError
     │   ├── UnsafeWeightsError
     │   └── UnsupportedModelError
-    ├── DatasetError               a source or a destination cannot be used
-    │   ├── DestinationConflictError   the output was made otherwise
+    ├── DatasetError                   a source or a destination cannot be used
+    │   ├── DestinationConflictError   the output was made from something else
     │   │   └── DestinationBusyError   another run is writing there
     │   ├── ErrorBudgetExceededError   more rows failed than were allowed
     │   └── GateClosedError            the output differs too much from a previous one
-    ├── RowError                 one image cannot be used: a code and what happened
-    │   └── RowFailedError         the same, raised with its row under ``on_error="raise"``
-    └── MissingDependencyError     an optional package is not installed
+    ├── RowError                       one row cannot be used: a code and what happened
+    │   └── RowFailedError             the same, raised with its row by ``on_error="raise"``
+    ├── OperatorError                  an operator breaks the contract of ``TableOperator``
+    └── MissingDependencyError         an optional package is not installed
 
-Each message says what happened with the values, where, and what to do. Each class keeps its
-arguments, so that an error survives pickling between processes.
+Each message says what happened with the values, where, and what to do. Each class keeps its arguments, so that an error
+can be pickled between processes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import Self
 
 
 class RowErrorCode(enum.StrEnum):
-    """Why one row has no emotion: the stable word before the colon in the error column."""
+    """Why a row failed: the stable word before the colon in the error column."""
 
     MISSING = "missing"
     NOT_FOUND = "not_found"
@@ -48,15 +49,15 @@ class EmotionOpsError(Exception):
     """Root of every error that this package raises on purpose.
 
     Attributes:
-        retryable: Whether it may go well when tried again, though nobody mends anything: a store or a hub that did not
-            answer, another run in the way, a file that changed meanwhile.
+        retryable: Whether the same call may succeed later without any change: a store or a hub did not answer,
+            another run is in the way, or a file changed while it was read.
     """
 
     retryable = False
 
 
 class OptionError(EmotionOpsError, ValueError):
-    """An option has a value that cannot work.
+    """An option has a value that cannot be used.
 
     Args:
         option: The option's name.
@@ -76,13 +77,13 @@ class ColumnError(EmotionOpsError):
     """The table does not fit the options.
 
     Attributes:
-        where: The file of a dataset that it was met in; empty for a table.
+        where: The file of a dataset in which it happened; empty for a table.
     """
 
     where = ""
 
     def at(self, where: str) -> Self:
-        """The same error, met in a file of a dataset."""
+        """The same error, in a file of a dataset."""
         error = type(self)(*self.args)
         error.where = where
         return error
@@ -95,32 +96,35 @@ class ColumnError(EmotionOpsError):
 
 
 class ColumnNotFoundError(ColumnError, LookupError):
-    """The image column, or another that is needed, is not in the table.
+    """A column that is needed is not in the table.
 
     Args:
         column: The name that was asked for.
         columns: The names that the table has.
-        hint: What to do about it.
+        hint: What to do.
     """
 
     def __init__(
-        self, column: str, columns: Sequence[str], hint: str = "name the column of images with image=…"
+        self,
+        column: str,
+        columns: Sequence[str],
+        hint: str = "name the column that the operator reads, for example image=…",
     ) -> None:
         super().__init__(column, columns, hint)
         self.column, self.columns, self.hint = column, list(columns), hint
 
     def _what(self) -> str:
-        have = ", ".join(repr(name) for name in self.columns) or "none at all"
+        have = ", ".join(repr(name) for name in self.columns) or "no columns"
         return f"no column {self.column!r} in the table (it has {have}): {self.hint}"
 
 
 class ColumnTypeError(ColumnError, TypeError):
-    """A column holds something that cannot be used: no image can be read from it, say.
+    """A column has a type that cannot be used; no image can be read from it, for example.
 
     Args:
         column: The column's name.
-        type_name: What it holds.
-        hint: What it is not, and what to do about it; None is that it is no image.
+        type_name: Its type.
+        hint: What it is not, and what to do; None: it does not hold images.
     """
 
     def __init__(self, column: str, type_name: str, hint: str | None = None) -> None:
@@ -131,17 +135,17 @@ class ColumnTypeError(ColumnError, TypeError):
         if self.hint is not None:
             return f"column {self.column!r} holds {self.type_name}, which is {self.hint}"
         return (
-            f"column {self.column!r} holds {self.type_name}, which is no image: give a column of paths (string), "
+            f"column {self.column!r} holds {self.type_name}, not images: give a column of paths (string), "
             "of encoded images (binary), of struct<bytes, path>, of Spark's image struct, or of uint8 tensors"
         )
 
 
 class ColumnExistsError(ColumnError, ValueError):
-    """A column that would be appended is there already.
+    """A column that would be appended exists.
 
     Args:
         columns: The names that collide.
-        prefix: The prefix in use.
+        prefix: The prefix of the appended columns.
     """
 
     def __init__(self, columns: Sequence[str], prefix: str) -> None:
@@ -154,7 +158,7 @@ class ColumnExistsError(ColumnError, ValueError):
 
 
 class FrameTypeError(EmotionOpsError, TypeError):
-    """The object is no table that we can append columns to.
+    """The object is not a table that columns can be appended to.
 
     Args:
         type_name: The type of the object.
@@ -166,7 +170,7 @@ class FrameTypeError(EmotionOpsError, TypeError):
         self.type_name, self.hint = type_name, hint
 
     def __str__(self) -> str:
-        return f"a {self.type_name} is no table that columns can be appended to: {self.hint}"
+        return f"a {self.type_name} is not a table that columns can be appended to: {self.hint}"
 
 
 class ModelError(EmotionOpsError):
@@ -175,8 +179,8 @@ class ModelError(EmotionOpsError):
     Args:
         model: The model's name or folder.
         what: What happened.
-        hint: What to do about it.
-        kind: What sort of model it is: ``model`` is the classifier, ``detector`` what looks for faces.
+        hint: What to do.
+        kind: ``model`` or ``detector`` (of faces).
         retryable: See ``EmotionOpsError``.
     """
 
@@ -195,11 +199,11 @@ class ModelNotFoundError(ModelError, LookupError):
 
 
 class UnsafeWeightsError(ModelError):
-    """The only weights are pickles, or the checkpoint wants its own code run."""
+    """The weights are pickle files only, or the checkpoint needs its own code."""
 
 
 class UnsupportedModelError(ModelError):
-    """The checkpoint loads, but is no classifier of images with labels that exclude each other."""
+    """The checkpoint loads, but is not an image classifier with labels that exclude each other."""
 
 
 class DatasetError(EmotionOpsError):
@@ -208,7 +212,7 @@ class DatasetError(EmotionOpsError):
     Args:
         path: The file or folder.
         what: What happened.
-        hint: What to do about it.
+        hint: What to do.
         retryable: See ``EmotionOpsError``.
     """
 
@@ -223,11 +227,11 @@ class DatasetError(EmotionOpsError):
 
 
 class DestinationConflictError(DatasetError):
-    """The destination's files were made of something else."""
+    """The destination has files that were made from something else."""
 
 
 class DestinationBusyError(DestinationConflictError):
-    """Another run is writing into the destination, or took this one's place while it gave no sign of life."""
+    """Another run is writing into the destination, or took over while this one was suspended."""
 
     retryable = True
 
@@ -257,14 +261,14 @@ class RowError(EmotionOpsError):
 
 
 class RowFailedError(RowError):
-    """A row failed under ``on_error="raise"``.
+    """A row failed, with ``on_error="raise"``.
 
     Args:
         code: The stable code of what went wrong.
         detail: What happened, with the values.
-        column: The image column.
+        column: The input column.
         row: The row's position, from 0, in the stream or table, or in ``where``.
-        where: The file and row group that the row counts in; empty for a stream or table.
+        where: The file and row group in which the row is counted; empty for a stream or table.
     """
 
     def __init__(self, code: str, detail: str, column: str, row: int, where: str = "") -> None:
@@ -275,8 +279,8 @@ class RowFailedError(RowError):
     def __str__(self) -> str:
         where = f"{self.where}, " if self.where else ""
         return (
-            f"{where}row {self.row} of column {self.column!r}: {self.code}: {self.detail}; mend the row, or give "
-            'on_error="null" (keep it, with the reason in the error column) or on_error="drop" (leave it out)'
+            f"{where}row {self.row} of column {self.column!r}: {self.code}: {self.detail}; correct the row, or give "
+            'on_error="null" (keep it, with the reason in the error column) or on_error="drop" (remove it)'
         )
 
 

@@ -20,6 +20,7 @@ from emotion_ops import (
     ColumnExistsError,
     ColumnNotFoundError,
     ColumnTypeError,
+    Decoding,
     EmotionOpsError,
     FrameTypeError,
     Limits,
@@ -100,8 +101,8 @@ def test_each_kind_of_path_that_cannot_be_read_costs_its_own_row_only(tiny_model
 
 def test_limits_are_the_callers_to_set(tiny_model: str) -> None:
     table = pa.table({"image": [jpeg(0, 100, 100), encode(Image.new("1", (1, 1)))]})
-    for options in ({"max_pixels": 9_999}, {"max_bytes": 500}):
-        errors = ClassifyEmotions(model=tiny_model, **options)(table).column("emotion_error").to_pylist()
+    for limits in (Limits(max_pixels=9_999), Limits(max_bytes=500)):
+        errors = ClassifyEmotions(model=tiny_model, limits=limits)(table).column("emotion_error").to_pylist()
         assert errors[0].startswith("too_large: ")
         assert errors[1] is None
     huge = pa.table(
@@ -185,20 +186,31 @@ def test_an_unknown_model_folder_is_one_clear_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [("batch_size", 0), ("batch_size", 2.5), ("batch_size", True), ("on_error", "ignore"), ("precision", "fp64"),
-     ("engine", "tensorflow"), ("threads", -1), ("prefix", ""), ("channels", "RGB"), ("max_pixels", 0), ("memory", "1GB"),
-     ("allow", None), ("allow", 5), ("allow_hosts", [1]), ("root", 5), ("root", ""), ("model", None), ("device", 0),
-     ("revision", 5)],
+     ("engine", "tensorflow"), ("prefix", ""), ("model", None), ("device", 0), ("revision", 5)],
 )  # fmt: skip
-def test_an_option_that_cannot_work_is_refused_at_once_with_its_cure(option: str, value: object) -> None:
+def test_an_option_that_cannot_be_used_is_refused_at_once_with_a_hint(option: str, value: object) -> None:
     with pytest.raises(OptionError, match=f"^{option}=.* cannot be used: give ") as caught:
         ClassifyEmotions(**{option: value})
     assert caught.value.option == option
 
 
+@pytest.mark.parametrize(
+    ("group", "option", "value"),
+    [(Resources, "threads", -1), (Resources, "memory", "1GB"), (Decoding, "channels", "RGB"), (Limits, "max_pixels", 0),
+     (Access, "allow", None), (Access, "allow", 5), (Access, "allow_hosts", [1]), (Access, "root", 5),
+     (Access, "root", "")],
+)  # fmt: skip
+def test_an_option_of_a_group_that_cannot_be_used_is_refused_with_the_groups_name(
+    group: Any, option: str, value: object
+) -> None:
+    with pytest.raises(OptionError, match=rf"^{group.__name__}\.{option}=.* cannot be used: give "):
+        group(**{option: value})
+
+
 def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
     operator = ClassifyEmotions(model="demo", batch_size=np.int64(4), resources=Resources(threads=np.int32(2)))  # type: ignore[arg-type]
     assert operator == ClassifyEmotions(model="demo", batch_size=4, resources=Resources(threads=2))
-    assert (type(operator.batch_size), type(operator.threads)) == (int, int)
+    assert (type(operator.batch_size), type(operator.resources.threads)) == (int, int)
 
 
 def test_a_device_that_is_not_there_is_a_clear_error(tiny_model: str) -> None:
@@ -210,7 +222,7 @@ def test_a_device_that_is_not_there_is_a_clear_error(tiny_model: str) -> None:
 
 
 def test_what_is_no_table_is_refused_with_its_cure() -> None:
-    with pytest.raises(FrameTypeError, match="a list is no table"):
+    with pytest.raises(FrameTypeError, match="a list is not a table"):
         classify_emotions([1, 2, 3], model="demo")
     with pytest.raises(FrameTypeError, match="give a pyarrow Table"):
         ClassifyEmotions(model="demo")("faces.parquet")
@@ -218,7 +230,7 @@ def test_what_is_no_table_is_refused_with_its_cure() -> None:
         with pytest.raises(FrameTypeError, match="put a single column into a table"):
             classify_emotions(column, model="demo")
     for batches in (pa.table({"image": ["a.jpg"]}), [pa.table({"image": ["a.jpg"]})]):
-        with pytest.raises(FrameTypeError, match=r"give record batches here, table.to_batches\(\) say"):
+        with pytest.raises(FrameTypeError, match=r"give record batches here, for example table.to_batches\(\)"):
             next(iter(ClassifyEmotions(model="demo").stream(batches)))  # type: ignore[arg-type]
 
 
@@ -239,7 +251,7 @@ def test_a_number_that_is_none_stops_the_run_rather_than_being_written(tmp_path:
     weights = load_file(folder / "model.safetensors")
     weights["classifier.bias"][0] = float("nan")
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(emotion_ops.ModelError, match="no number"):
+    with pytest.raises(emotion_ops.ModelError, match="not a number"):
         ClassifyEmotions(model=str(folder))(pa.table({"image": [jpeg()]}))
 
 

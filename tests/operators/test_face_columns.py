@@ -25,7 +25,8 @@ import pytest
 from emotion_ops.operators.throughput import measure
 from enriched import rewrite, with_cell
 from faces_model import YUNET, Marked, needs_yunet, other_network, photograph
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pictures import encode, photo
 from PIL import Image
 
