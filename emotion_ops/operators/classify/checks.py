@@ -52,7 +52,7 @@ def wrong_rows(
     rebuilt = build_columns(results, names, labeller)
     for field, stored, expected in zip(names.fields(), columns.columns, rebuilt, strict=False):
         for number in map(int, np.flatnonzero(~equal_rows(stored, expected.cast(stored.type)))):
-            what = f"{field.name} is {stored[number].as_py()!r}, but its result gives {expected[number].as_py()!r}"
+            what = _difference(field.name, stored[number].as_py(), expected[number].as_py())
             if isinstance(results[number], RowError):
                 what = f"failed, and {field.name} has a value next to its error"
             wrong.setdefault(number, what)
@@ -102,7 +102,10 @@ def _faces(row: dict[str, Any], probabilities: NDArray[np.float32], names: Outpu
     if len(found) != min(count, faces.limit):
         raise ValueError(f"{names.all_faces} has {len(found)} faces, of {count}")
     boxes = _boxes(found, names.all_faces, faces)
-    matrix = np.array([[np.nan if face[label] is None else face[label] for label in names.labels] for face in found])
+    for number, face in enumerate(found):
+        if None in [face[label] for label in names.labels]:
+            raise ValueError(f"face {number + 1} of {names.all_faces} has no whole result")
+    matrix = np.array([[face[label] for label in names.labels] for face in found], np.float64)
     for number in np.flatnonzero(_impossible(matrix)):
         what = _why_impossible(matrix[number], names.labels)
         raise ValueError(f"face {number + 1} of {names.all_faces}: {what}")
@@ -125,6 +128,18 @@ def _why_impossible(values: NDArray[np.float64], names: tuple[str, ...]) -> str:
     return f"the probabilities sum to {values.sum():.6f}"
 
 
+def _difference(name: str, stored: Any, expected: Any) -> str:
+    """In words, how a stored value differs from what its result gives; of faces the first that differs."""
+    if isinstance(stored, list) and isinstance(expected, list) and stored and isinstance(stored[0], dict):
+        for number, (one, other) in enumerate(zip(stored, expected, strict=False)):
+            if one != other:
+                return _difference(f"face {number + 1} of {name}", one, other)
+    if isinstance(stored, dict) and isinstance(expected, dict):
+        part = next((part for part in expected if stored.get(part) != expected[part]), "")
+        return _difference(f"{name}: {part}", stored.get(part), expected.get(part))
+    return f"{name} is {stored!r}, but its result gives {expected!r}"
+
+
 def _boxes(found: list[dict[str, Any] | None], column: str, faces: Faces) -> NDArray[np.float32]:
     boxes = np.array(
         [[np.nan if face is None or face[part] is None else face[part] for part in FACE] for face in found]
@@ -134,7 +149,8 @@ def _boxes(found: list[dict[str, Any] | None], column: str, faces: Faces) -> NDA
         is_box = np.isfinite(box).all() and (box[:2] >= 0).all() and sides > 0
         if not (is_box and sides >= np.float32(faces.min_size) and box[4] >= np.float32(faces.threshold)):
             values = ", ".join(f"{name} {value:g}" for name, value in zip(FACE, box, strict=True))
-            raise ValueError(f"face {number + 1} of {column} is not a face that was asked for: {values}")
+            which = f"face {number + 1} of {column}" if len(boxes) > 1 else column
+            raise ValueError(f"{which} is not a face that was asked for: {values}")
     if (np.lexsort(order_keys(boxes)) != np.arange(len(boxes))).any():
         raise ValueError(f"{column} is not ordered by size and probability")
     return boxes.astype(np.float32)

@@ -1,0 +1,237 @@
+"""A stream and a dataset have the faces of one detector, and say of which."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from faces_model import YUNET, Marked, needs_yunet, other_network, photograph
+from marked_faces import TABLE, failing_detector
+from pictures import encode
+
+from emotion_ops import (
+    ClassifyEmotions,
+    DestinationConflictError,
+    Faces,
+    ModelError,
+    OptionError,
+    Resources,
+    enrich_dataset,
+    find_faces,
+)
+from emotion_ops.faces.identity import identity_of
+from emotion_ops.faces.weights import SHA256
+from emotion_ops.operators.base import METADATA_KEY
+
+
+@pytest.fixture(scope="module")
+def operator(tiny_model: str) -> ClassifyEmotions:
+    return ClassifyEmotions(model=tiny_model, faces=Faces("all", detector=Marked()), batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def enriched(operator: ClassifyEmotions) -> pa.Table:
+    return operator(TABLE)
+
+
+def with_faces(operator: ClassifyEmotions, **options: Any) -> ClassifyEmotions:
+    """The operator with other options of its faces."""
+    return dataclasses.replace(operator, faces=dataclasses.replace(operator.faces, **options))
+
+
+@needs_yunet
+@pytest.mark.parametrize("change", ["replaced", "removed", "emptied"])
+def test_a_stream_keeps_the_detector_that_it_began_with(tiny_model: str, tmp_path: Path, change: str) -> None:
+    file = Path(shutil.copy(YUNET, tmp_path / "y.onnx"))
+    operator = ClassifyEmotions(
+        model=tiny_model, faces=Faces("largest", detector=file), resources=Resources(threads=1), batch_size=1, cache=0
+    )
+    batch = pa.record_batch({"image": [encode(photograph("astronaut").resize((500, 450)))] * 2})
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for number in range(6):  # a row is loaded after it was asked for
+            if number == 3:
+                file.unlink()
+                if change != "removed":
+                    file.write_bytes(other_network() if change == "replaced" else b"")
+            yield batch
+
+    boxes = [str(box) for out in operator.stream(batches()) for box in out.column("emotion_face").to_pylist()]
+    assert len(boxes) == 12
+    assert len(set(boxes)) == 1
+
+
+@needs_yunet
+def test_a_dataset_has_the_faces_of_one_detector_and_its_footer_says_of_which(tiny_model: str, tmp_path: Path) -> None:
+    file, other = Path(shutil.copy(YUNET, tmp_path / "y.onnx")), tmp_path / "other.onnx"
+    other.write_bytes(other_network())
+    assert find_faces(photograph("astronaut"), file)[0, 0] != find_faces(photograph("astronaut"), other)[0, 0]
+    table = pa.table({"image": [encode(photograph("astronaut").resize((500, 450)))] * 16})
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=1)
+    operator = ClassifyEmotions(
+        model=tiny_model, faces=Faces("largest", detector=file), resources=Resources(threads=1), batch_size=1, cache=0
+    )
+    enrich_dataset(
+        tmp_path / "in.parquet",
+        tmp_path / "out",
+        operator,
+        on_progress=lambda progress: os.replace(other, file) if progress.rows_done == 1 else None,  # noqa: PTH105
+    )
+    written = pq.ParquetFile(tmp_path / "out" / "in.parquet")
+    assert len({str(box) for box in written.read().column("emotion_face").to_pylist()}) == 1
+    assert SHA256 in written.metadata.metadata[b"emotion_ops.fingerprint"].decode()
+    with pytest.raises(DestinationConflictError, match="detector"):  # another one is there by now
+        enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", operator)
+
+
+@needs_yunet
+def test_who_meets_another_detector_than_the_one_that_was_pinned_refuses_it(tiny_model: str, tmp_path: Path) -> None:
+    file = Path(shutil.copy(YUNET, tmp_path / "y.onnx"))
+    pinned = ClassifyEmotions(model=tiny_model, faces=Faces("largest", detector=file)).pinned()
+    assert pinned == pinned.pinned() == pickle.loads(pickle.dumps(pinned))
+    assert pinned.identity() == with_faces(pinned, detector=file).identity()
+    assert pinned(TABLE).num_rows == 10
+    file.write_bytes(other_network())
+    with pytest.raises(ModelError, match="when the work was planned") as refused:
+        pinned(TABLE)
+    assert refused.value.retryable
+    travelled = pickle.loads(pickle.dumps(refused.value))
+    assert (str(travelled), travelled.retryable) == (str(refused.value), True)
+    assert str(travelled).startswith("detector ")
+
+
+@needs_yunet
+def test_a_network_that_cannot_take_a_picture_stops_the_job_before_any_row(tiny_model: str, tmp_path: Path) -> None:
+    of_one, of_four = (b"\x0a\x02\x08%c\x0a\x02\x08\x03" % number for number in (1, 4))  # the input's first sizes
+    (tmp_path / "four.onnx").write_bytes(YUNET.read_bytes().replace(of_one, of_four))
+    operator = ClassifyEmotions(model=tiny_model, faces=Faces("largest", detector=tmp_path / "four.onnx"))
+    with pytest.raises(ModelError, match="cannot look at a picture"):
+        next(operator.stream([TABLE.to_batches()[0]]))
+
+
+def given_more(pixels: np.ndarray, more: object = None) -> list[object]:
+    return []
+
+
+class Holding:
+    """A detector that is told from others by nothing."""
+
+    def __init__(self, held: object) -> None:
+        self.held = held
+
+    def __call__(self, pixels: np.ndarray) -> list[object]:
+        return []
+
+    @classmethod
+    def of_class(cls, pixels: np.ndarray) -> list[object]:
+        return []
+
+
+@dataclasses.dataclass(frozen=True)
+class Telling(Holding):
+    held: object
+
+    def find(self, pixels: np.ndarray) -> list[object]:
+        return []
+
+
+TOLD_APART = [
+    given_more,
+    failing_detector,
+    functools.partial(given_more, more=1),
+    functools.partial(given_more, more=2),
+    functools.partial(given_more, more=failing_detector),
+    functools.partial(functools.partial(given_more, more=given_more)),
+    Telling(1),
+    Telling(2),
+    Telling(1).find,
+    Telling(2).find,
+    Holding.of_class,
+    Telling.of_class,
+]
+
+
+def test_detectors_that_find_other_faces_have_other_fingerprints(operator: ClassifyEmotions, tmp_path: Path) -> None:
+    told = [identity_of(detector) for detector in TOLD_APART]
+    assert len(set(told)) == len(told)
+    assert [identity_of(pickle.loads(pickle.dumps(detector))) for detector in TOLD_APART] == told
+    pq.write_table(TABLE.slice(0, 1), tmp_path / "in.parquet")
+    first, second = (with_faces(operator, detector=detector) for detector in TOLD_APART[2:4])
+    enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", first)
+    assert enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", first).skipped == 1
+    with pytest.raises(DestinationConflictError, match=r"more=1.*more=2"):
+        enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", second)
+
+
+def test_a_dataset_is_not_made_with_a_detector_that_cannot_be_told_from_another(operator: ClassifyEmotions) -> None:
+    def within(pixels: np.ndarray) -> list[object]:
+        return []
+
+    for detector in (
+        within,
+        lambda pixels: [],
+        Holding(1),
+        Holding(1).__call__,
+        functools.partial(within),
+        functools.partial(given_more, more=Holding(1)),
+        functools.partial(given_more, more=[within]),
+        functools.partial(given_more, more=_Shortened()),
+    ):
+        unknown = with_faces(operator, detector=detector)
+        with pytest.raises(OptionError, match="could not be told from those of another"):
+            unknown.identity()
+        if detector is not within:
+            assert unknown(TABLE.slice(0, 1)).num_rows == 1  # a table has no fingerprint
+
+
+class _Shortened:
+    def __repr__(self) -> str:
+        return repr(np.arange(5000))
+
+
+def test_a_detector_that_cannot_be_hashed_is_refused_at_once() -> None:
+    class Unhashable(Holding):
+        __hash__ = None  # type: ignore[assignment]
+
+    with pytest.raises(OptionError, match="cannot be hashed"):
+        ClassifyEmotions(faces=Faces(detector=Unhashable(1)))
+
+
+def test_what_finds_the_faces_is_part_of_the_fingerprint(operator: ClassifyEmotions) -> None:
+    parts = [
+        with_faces(operator, **change).identity()
+        for change in ({}, {"which": "largest"}, {"margin": 0.1}, {"max_faces": 3}, {"detector": failing_detector})
+    ]
+    assert len({str(one) for one in parts}) == len(parts)
+
+
+def test_the_lineage_tells_of_the_search_and_nothing_is_fetched_for_it(operator: ClassifyEmotions) -> None:
+    def lineage(**options: object) -> dict[str, str]:
+        schema = with_faces(operator, **options).output_schema(TABLE.schema)
+        return json.loads(schema.field("emotion").metadata[METADATA_KEY])
+
+    told = lineage(margin=0.1)
+    assert {name: told[name] for name in ("faces", "face_threshold", "min_face_size", "face_margin", "max_faces")} == {
+        "faces": "all", "face_threshold": "0.7", "min_face_size": "0.0", "face_margin": "0.1", "max_faces": "64"
+    }  # fmt: skip
+    assert "Marked" in told["detector"]
+    assert lineage(detector=None)["detector"] == f"yunet sha256:{SHA256}"  # the hub's, which is not in the cache here
+    plain = dataclasses.replace(operator, faces=None).output_schema(TABLE.schema)
+    assert "faces" not in json.loads(plain.field("emotion").metadata[METADATA_KEY])
+
+
+def test_a_detector_without_a_name_will_do_for_a_table(operator: ClassifyEmotions) -> None:
+    out = with_faces(operator, detector=lambda pixels: [(0, 0, 9, 9, 1)])(TABLE.slice(0, 2))
+    assert out.column("emotion_face_count").to_pylist() == [1, 1]
+    assert json.loads(out.schema.field("emotion").metadata[METADATA_KEY])["detector"]
