@@ -28,8 +28,7 @@ from comparison.machine import machine, versions
 from numpy.typing import NDArray
 
 from emotion_ops import EMOTIONS, ClassifyEmotions
-from emotion_ops.models.choice import goes_together
-from emotion_ops.models.engine import ENGINES, PRECISIONS
+from emotion_ops.models.engines.choice import ENGINES, PRECISIONS, can_run
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 from drawn_faces import draw_face
@@ -106,7 +105,7 @@ def others(device: str) -> list[dict[str, Any]]:
         {"engine": engine, "precision": precision}
         for engine in ENGINES
         for precision in PRECISIONS
-        if goes_together(engine, device, precision)
+        if can_run(engine, device, precision)
     ]
     return [{"decode": "fast"}, *(one for one in found if one != REFERENCE)]
 

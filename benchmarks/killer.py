@@ -25,8 +25,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from emotion_ops.models.spec import pixels_of
-from emotion_ops.models.weights import locate
+from emotion_ops.models.pixel_spec import read_pixel_spec
+from emotion_ops.models.checkpoint import resolve_checkpoint
 from emotion_ops.reports import page
 
 WRITING = {
@@ -93,12 +93,18 @@ def run(source: str, model: str, request: dict[str, Any], answered: mmap.mmap) -
 
 def main() -> None:
     """Answer requests until stdin ends."""
-    for name in ("emotion_ops.lake.enrich", "emotion_ops.models.torch_engine", "transformers.models.vit.modeling_vit"):
+    for name in (
+        "emotion_ops.lake.enrich",
+        "emotion_ops.models.engines.torch_engine",
+        "transformers.models.vit.modeling_vit",
+    ):
         importlib.import_module(name)
     page._template()  # compiled once here, instead of in every child
 
     source, model = sys.argv[1:]
-    pixels_of(locate(model))  # imports what loading imports, so that no child does it under its profiler
+    read_pixel_spec(
+        resolve_checkpoint(model)
+    )  # imports what loading imports, so that no child does it under its profiler
     answered = mmap.mmap(-1, 8)
     for line in sys.stdin:
         answered[:8] = bytes(8)

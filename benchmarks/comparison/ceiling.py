@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from comparison.device import gigaflop_of, matrix_rate
-from emotion_ops.models.torch_engine import TorchEngine
-from emotion_ops.models.weights import locate
+from emotion_ops.models.engines.torch_engine import TorchEngine
+from emotion_ops.models.checkpoint import resolve_checkpoint
 
 _SIDE = 2048  # as large as the products of a ViT-B on a batch of 16 are wide
 
@@ -19,7 +19,7 @@ def measure(model: Path) -> dict[str, Any]:
         ``gigaflop_an_image`` of the network as it is run here, and by precision ``teraflops`` of a matrix product in
         torch at best, and ``images`` a second, were the network nothing but such products.
     """
-    gigaflop = gigaflop_of(TorchEngine(locate(str(model)), "cpu", "fp32"))
+    gigaflop = gigaflop_of(TorchEngine(resolve_checkpoint(str(model)), "cpu", "fp32"))
     rates = {precision: matrix_rate("cpu", _SIDE, 5, precision) for precision in ("fp32", "bf16", "int8")}
     images = {precision: 1000 * rate / gigaflop for precision, rate in rates.items()}
     return {"gigaflop_an_image": gigaflop, "teraflops": rates, "images": images}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from emotion_ops.models.engine import Engine
+from emotion_ops.models.engines.engine import Engine
 
 _COMPILE = {"compile": "default", "max-autotune": "max-autotune", "reduce-overhead": "reduce-overhead"}
 
@@ -64,10 +64,10 @@ def compiled_rate(engine: Any, batch: int, mode: str, seconds: float, rounds: in
 def engine_rate(engine: Engine, batch: int, mode: str, seconds: float, rounds: int) -> float:
     """Images a second through ``Engine.predict``, from arrays and to arrays of the host, as many at once as it runs."""
     pixels = _noise(engine, batch)
-    with ThreadPoolExecutor(engine.at_once) as pool:
+    with ThreadPoolExecutor(engine.concurrency) as pool:
 
         def some() -> int:
-            return sum(len(answer) for answer in pool.map(engine.predict, [pixels] * 4 * engine.at_once))
+            return sum(len(answer) for answer in pool.map(engine.predict, [pixels] * 4 * engine.concurrency))
 
         return rate(some, engine.device, seconds, rounds)
 

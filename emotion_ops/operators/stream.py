@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from emotion_ops.errors import ModelError, RowError
 from emotion_ops.images.cells import size_of
 from emotion_ops.images.loader import ImageLoader, Known
-from emotion_ops.models.engine import Engine
+from emotion_ops.models.engines.engine import Engine
 from emotion_ops.operators.classify.face_loader import Crops, FaceLoader
 from emotion_ops.operators.read_ahead import Reading
 from emotion_ops.operators.result_cache import Recall

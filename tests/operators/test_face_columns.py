@@ -41,8 +41,8 @@ from emotion_ops import (
     find_faces,
     verify_dataset,
 )
-from emotion_ops.faces.crops import crop
-from emotion_ops.faces.identity import identity_of
+from emotion_ops.faces.crops import crop_face
+from emotion_ops.faces.identity import detector_identity
 from emotion_ops.faces.weights import SHA256
 from emotion_ops.images.cells import Cell
 from emotion_ops.images.decode import upright_rgb
@@ -99,7 +99,7 @@ def test_every_face_has_the_answer_of_its_crop_alone_the_largest_first(
         if faces:
             picture = canvas(count, row)
             crops = [
-                crop(picture, np.array([face[n] for n in ("x", "y", "width", "height")], np.float32), 0.0)
+                crop_face(picture, np.array([face[n] for n in ("x", "y", "width", "height")], np.float32), 0.0)
                 for face in faces
             ]
             expected = alone.predict(crops)
@@ -515,9 +515,9 @@ TOLD_APART = [
 
 
 def test_detectors_that_find_other_faces_have_other_fingerprints(operator: ClassifyEmotions, tmp_path: Path) -> None:
-    told = [identity_of(detector) for detector in TOLD_APART]
+    told = [detector_identity(detector) for detector in TOLD_APART]
     assert len(set(told)) == len(told)
-    assert [identity_of(pickle.loads(pickle.dumps(detector))) for detector in TOLD_APART] == told
+    assert [detector_identity(pickle.loads(pickle.dumps(detector))) for detector in TOLD_APART] == told
     pq.write_table(TABLE.slice(0, 1), tmp_path / "in.parquet")
     first, second = (dataclasses.replace(operator, detector=detector) for detector in TOLD_APART[2:4])
     enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", first)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emotion_ops.errors import RowErrorCode
-from emotion_ops.faces.detector import order_keys
+from emotion_ops.faces.order import order_keys
 from emotion_ops.lake.audit.equality import Mask
 from emotion_ops.lake.audit.told import Told, floats
 from emotion_ops.operators.classify.columns import FACE, OutputColumns

@@ -8,8 +8,8 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from emotion_ops.models.engine import Engine
-from emotion_ops.models.weights import locate
+from emotion_ops.models.checkpoint import resolve_checkpoint
+from emotion_ops.models.engines.engine import Engine
 from emotion_ops.operators.answer_file import AnswerFile
 from emotion_ops.operators.classify.session import resolved_settings
 from emotion_ops.operators.result_cache import Recall, memory_of
@@ -48,7 +48,7 @@ def answers_digest(options: ClassifyEmotions, made: Mapping[str, Any]) -> bytes:
         options: The options.
         made: What ``auto`` stands for, and whatever else of the engine changes numbers; see ``resolved_settings``.
     """
-    checkpoint, limits = locate(options.model, options.revision), options.limits
+    checkpoint, limits = resolve_checkpoint(options.model, options.revision), options.limits
     parts = {
         **made,
         "weights_sha256": checkpoint.weights_sha256(),

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emotion_ops.errors import EmotionOpsError, OptionError, RowError, RowErrorCode
-from emotion_ops.faces.crops import crop, peak as peak_of_crop
-from emotion_ops.faces.detector import Detector, Faces, Find, in_order, opened
-from emotion_ops.faces.identity import identity_of
-from emotion_ops.faces.weights import SHA256, DetectorFile
+from emotion_ops.faces.crops import crop_face, crop_peak_bytes
+from emotion_ops.faces.detector import DetectorOption, LoadedDetector, open_detector
+from emotion_ops.faces.identity import detector_identity
+from emotion_ops.faces.order import FaceBoxes, sort_faces
+from emotion_ops.faces.weights import SHA256
 from emotion_ops.images.cells import Cell
 from emotion_ops.images.decoder import Transform, peak_beside
 from emotion_ops.images.loader import ImageLoader, Known
@@ -30,31 +31,31 @@ class FaceSearch:
     """Which faces of a picture are looked at.
 
     Attributes:
-        detector: As ``find_faces`` takes it; paths are text, or a ``DetectorFile``.
+        detector: As ``find_faces`` takes it; paths are text, or a pinned.
         threshold: The least probability of a face.
         min_size: The least length of a box's shorter side.
         margin: What is added around a box, as ``crop`` takes it.
         most: How many faces go to the network, the largest.
     """
 
-    detector: str | DetectorFile | Detector | None
+    detector: DetectorOption
     threshold: float
     min_size: float
     margin: float
     most: int
 
-    def prepare(self) -> Find:
+    def prepare(self) -> LoadedDetector:
         """Load the detector, once for all pictures of a stream; what cannot be used is told before any row.
 
         Raises:
             ModelError: It cannot be used.
             MissingDependencyError: No runtime for it is installed.
         """
-        return opened(self.detector, self.threshold)
+        return open_detector(self.detector, self.threshold)
 
     def identity(self) -> dict[str, object]:
         """All that decides which faces are found and cut out, as JSON values by the names of the options."""
-        return {**self._options(), "detector": identity_of(self.detector)}
+        return {**self._options(), "detector": detector_identity(self.detector)}
 
     def lineage(self) -> dict[str, str]:
         """The same as texts, for whoever wonders later; nothing is fetched for it.
@@ -63,7 +64,7 @@ class FaceSearch:
             ModelError: The detector's file is not there.
         """
         try:
-            detector = f"yunet sha256:{SHA256}" if self.detector is None else identity_of(self.detector)
+            detector = f"yunet sha256:{SHA256}" if self.detector is None else detector_identity(self.detector)
         except OptionError:  # one that only a dataset cannot do with
             detector = "a callable without a name"
         return {**{name: str(value) for name, value in self._options().items()}, "detector": detector}
@@ -88,7 +89,7 @@ class Crops:
     """
 
     pixels: NDArray[np.uint8]
-    boxes: Faces
+    boxes: FaceBoxes
     count: int
 
 
@@ -126,9 +127,9 @@ class FaceLoader:
 class _Cutting:
     """A transform for one picture, which remembers where the faces were."""
 
-    def __init__(self, search: FaceSearch, find: Find, resize: Transform) -> None:
+    def __init__(self, search: FaceSearch, find: LoadedDetector, resize: Transform) -> None:
         self._search, self._find, self._resize = search, find, resize
-        self.boxes: Faces = np.empty((0, 5), np.float32)
+        self.boxes: FaceBoxes = np.empty((0, 5), np.float32)
         self.count = 0
 
     def __call__(self, picture: Image.Image) -> NDArray[np.uint8]:
@@ -142,20 +143,20 @@ class _Cutting:
                 raise  # no memory for the picture
             what = f"the detector failed ({type(error).__name__}: {str(error)[:160]})"
             raise RowError(RowErrorCode.UNDECODABLE, what) from error
-        found = in_order(told, picture.size, search.threshold, 0, None)
+        found = sort_faces(told, picture.size, search.threshold, 0, None)
         faces = found[found[:, 2:4].min(axis=1, initial=np.inf) >= search.min_size]
         self.count, self.boxes = len(faces), faces[: search.most]
         if not self.count:
             raise RowError(RowErrorCode.NO_FACE, _why_none(picture, found, search))
-        return np.stack([self._resize(crop(picture, box, search.margin)) for box in self.boxes])
+        return np.stack([self._resize(crop_face(picture, box, search.margin)) for box in self.boxes])
 
     def peak(self, width: int, height: int) -> int:
         """See ``MeasuredTransform``; what a callable fills itself is not known."""
-        looked_at, cut = _LOOKED_AT * width * height, peak_of_crop(width, height, self._search.margin)
+        looked_at, cut = _LOOKED_AT * width * height, crop_peak_bytes(width, height, self._search.margin)
         return max(looked_at, cut) + peak_beside(self._resize, 1, 1)  # of squares
 
 
-def _why_none(picture: Image.Image, found: Faces, search: FaceSearch) -> str:
+def _why_none(picture: Image.Image, found: FaceBoxes, search: FaceSearch) -> str:
     pixels = f"{picture.width:,} x {picture.height:,} pixels"
     if not len(found):
         return f"no face of a probability of {search.threshold} or more was found in {pixels}"

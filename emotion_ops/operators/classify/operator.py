@@ -15,15 +15,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emotion_ops.errors import ColumnNotFoundError, FrameTypeError, OptionError, RowError, RowFailedError
-from emotion_ops.faces.detector import Detector, detector_of, settled
+from emotion_ops.faces.custom_detector import Detector
+from emotion_ops.faces.detector import check_detector, pin_detector
 from emotion_ops.images.cells import cells_of, getter_of, kind_of
 from emotion_ops.images.decode import Channels
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.location import Access
 from emotion_ops.images.meter import Meter
 from emotion_ops.images.scaled import Decode
-from emotion_ops.models.engine import EngineName, Precision
-from emotion_ops.models.weights import DEFAULT_MODEL
+from emotion_ops.models.checkpoint import DEFAULT_MODEL
+from emotion_ops.models.engines.choice import EngineName, Precision
 from emotion_ops.operators.classify.cached import recall_of
 from emotion_ops.operators.classify.columns import OutputColumns
 from emotion_ops.operators.classify.face_columns import face_columns
@@ -196,7 +197,7 @@ class ClassifyEmotions:
         """
         commit = self.output_columns().lineage["revision"]
         revision = self.revision if ":" in commit else commit
-        detector = self.detector if self.faces == "none" else settled(detector_of(self.detector))
+        detector = self.detector if self.faces == "none" else pin_detector(check_detector("detector", self.detector))
         if revision == self.revision and detector is self.detector:
             return self
         return dataclasses.replace(self, revision=revision, detector=detector)

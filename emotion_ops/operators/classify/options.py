@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from emotion_ops.errors import OptionError
-from emotion_ops.faces.detector import detector_of
-from emotion_ops.models.engine import ENGINES, PRECISIONS
+from emotion_ops.faces.detector import check_detector
+from emotion_ops.models.engines.choice import ENGINES, PRECISIONS
 from emotion_ops.operators.classify.labels import probability_of, thresholds_of
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ _FORMS: Mapping[str, _Form] = {
     "labels_above": thresholds_of,
     "min_probability": _or(None, probability_of),
     "faces": _one_of("none", "largest", "all"),
-    "detector": lambda option, value: detector_of(value),
+    "detector": check_detector,
     "face_threshold": probability_of,
     "min_face_size": _pixels,
     "face_margin": _margin,

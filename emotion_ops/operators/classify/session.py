@@ -13,16 +13,17 @@ from PIL import Image
 
 from emotion_ops.errors import UnsupportedModelError
 from emotion_ops.faces.crops import PassThrough
-from emotion_ops.faces.detector import detector_of
+from emotion_ops.faces.detector import check_detector
 from emotion_ops.images.loader import ImageLoader, pool_for
 from emotion_ops.images.memory import Memory
 from emotion_ops.images.meter import Meter
 from emotion_ops.images.preprocess import Resize
-from emotion_ops.models.choice import choose
-from emotion_ops.models.engine import Engine, load
+from emotion_ops.models.checkpoint import Checkpoint, resolve_checkpoint
+from emotion_ops.models.config import read_architecture, read_labels
+from emotion_ops.models.engines.choice import choose
+from emotion_ops.models.engines.engine import Engine, load_engine
 from emotion_ops.models.engines.int8 import Calibration
-from emotion_ops.models.spec import PixelSpec, architecture_of, labels_of, pixels_of, pixels_sha256, probe_pixels
-from emotion_ops.models.weights import Checkpoint, locate
+from emotion_ops.models.pixel_spec import PixelSpec, pixels_sha256, probe_pixels, read_pixel_spec
 from emotion_ops.operators.classify.calibration import calibration_of, calibration_stamp
 from emotion_ops.operators.classify.columns import FACE, Labels, OutputColumns
 from emotion_ops.operators.classify.face_loader import FaceLoader, FaceSearch, FacesMode
@@ -39,7 +40,7 @@ _log = logging.getLogger("emotion_ops")
 
 def columns_of(options: ClassifyEmotions) -> OutputColumns:
     """The columns that these options append; of a hub model only the small files are fetched."""
-    checkpoint = locate(options.model, options.revision, config_only=True)
+    checkpoint = resolve_checkpoint(options.model, options.revision, config_only=True)
     search = search_of(options)
     found_by = () if search is None else tuple(search.lineage().items())
     return _columns(
@@ -63,7 +64,7 @@ def _columns(
     faces: FacesMode,
     found_by: tuple[tuple[str, str], ...],
 ) -> OutputColumns:
-    labels = Labels.bind(labels_of(checkpoint))
+    labels = Labels.bind(read_labels(checkpoint))
     if labels.unknown:
         _log.warning(
             "model %r: the labels %s are none of the seven emotions or their aliases and keep their own names",
@@ -95,7 +96,7 @@ def _columns(
 
 def engine_of(options: ClassifyEmotions) -> Engine:
     """The engine of these options; loaded once a process."""
-    return load(
+    return load_engine(
         options.model,
         options.revision,
         options.device,
@@ -114,7 +115,7 @@ def _stamps(options: ClassifyEmotions, checkpoint: Checkpoint) -> object:
 
 @functools.lru_cache(maxsize=2)
 def _calibration(options: ClassifyEmotions, checkpoint: Checkpoint, stamp: object) -> Calibration:
-    return calibration_of(options, pictures_of(options, build_transform(pixels_of(checkpoint))))
+    return calibration_of(options, pictures_of(options, build_transform(read_pixel_spec(checkpoint))))
 
 
 def resolved_settings(options: ClassifyEmotions) -> dict[str, str | None]:
@@ -122,8 +123,8 @@ def resolved_settings(options: ClassifyEmotions) -> dict[str, str | None]:
 
     In fp32 that is the engine; the coarser precisions round as a kind of device does, and int8 as its quantiser.
     """
-    checkpoint = locate(options.model, options.revision)
-    chosen = choose(options.engine, options.device, options.precision, architecture_of(checkpoint))
+    checkpoint = resolve_checkpoint(options.model, options.revision)
+    chosen = choose(options.engine, options.device, options.precision, read_architecture(checkpoint))
     made: dict[str, str | None] = {"engine": chosen.engine, "precision": chosen.precision, "calibration": None}
     if chosen.precision != "fp32":
         made["device"] = chosen.device.partition(":")[0]
@@ -191,7 +192,9 @@ def search_of(options: ClassifyEmotions) -> FaceSearch | None:
     if options.faces == "none":
         return None
     size, margin = options.min_face_size, options.face_margin
-    return FaceSearch(detector_of(options.detector), options.face_threshold, size, margin, _most_pictures(options))
+    return FaceSearch(
+        check_detector("detector", options.detector), options.face_threshold, size, margin, _most_pictures(options)
+    )
 
 
 def _most_pictures(options: ClassifyEmotions) -> int:
@@ -206,7 +209,7 @@ def flow_of(options: ClassifyEmotions, engine: Engine) -> Flow:
     if batch_size == "auto":
         batch_size = engine.batch_size
         _tell_once("batch_size: %d, which suits %s on %s", batch_size, engine.name, engine.device)
-    return Flow(batch_size, threads, options.memory // 2, engine.at_once, _most_pictures(options))
+    return Flow(batch_size, threads, options.memory // 2, engine.concurrency, _most_pictures(options))
 
 
 @functools.lru_cache(maxsize=32)
