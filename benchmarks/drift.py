@@ -28,8 +28,8 @@ from comparison.machine import machine, versions
 from numpy.typing import NDArray
 
 from emotion_ops import EMOTIONS, Cache, ClassifyEmotions, Int8
-from emotion_ops.models.choice import goes_together
-from emotion_ops.models.engine import ENGINES, PRECISIONS
+from emotion_ops.models.engines.choice import can_run
+from emotion_ops.models.engines.engine import ENGINES, PRECISIONS
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 from drawn_faces import draw_face
@@ -104,7 +104,7 @@ def others(device: str) -> list[dict[str, Any]]:
         {"engine": engine, "precision": precision}
         for engine in ENGINES
         for precision in PRECISIONS
-        if goes_together(engine, device, precision)
+        if can_run(engine, device, precision)
     ]
     return [{"decoding": "fast"}, *(one for one in found if one != REFERENCE)]
 

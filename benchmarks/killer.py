@@ -26,8 +26,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from emotion_ops.models.spec import pixels_of
-from emotion_ops.models.weights import locate
+from emotion_ops.models.spec import read_pixel_spec
+
+from emotion_ops.models.checkpoint import resolve_checkpoint
 from emotion_ops.reports import page
 
 WRITING = {
@@ -100,12 +101,18 @@ def run(source: str, model: str, request: dict[str, Any], shared_rows: mmap.mmap
 
 def main() -> None:
     """Run requests until stdin ends."""
-    for name in ("emotion_ops.lake.enrich", "emotion_ops.models.torch_engine", "transformers.models.vit.modeling_vit"):
+    for name in (
+        "emotion_ops.lake.enrich",
+        "emotion_ops.models.engines.torch_engine",
+        "transformers.models.vit.modeling_vit",
+    ):
         importlib.import_module(name)
     page._template()  # compiles the template once instead of in every child
 
     source, model = sys.argv[1:]
-    pixels_of(locate(model))  # imports what loading a model imports, so that no child imports it under its profiler
+    read_pixel_spec(
+        resolve_checkpoint(model)
+    )  # imports what loading a model imports, so that no child imports it under its profiler
     shared_rows = mmap.mmap(-1, 8)
     for line in sys.stdin:
         shared_rows[:8] = bytes(8)

@@ -316,3 +316,8 @@ class MissingDependencyError(EmotionOpsError, ImportError):
 
     def __str__(self) -> str:
         return f"{self.purpose} needs the package {self.package}: pip install 'emotion-ops[{self.extra}]'"
+
+
+def first_line(error: BaseException, length: int = 200) -> str:
+    """The first line of an error's text, shortened for a message; its type if it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:length]

@@ -1,25 +1,25 @@
-"""What a process that was forked may not do: OpenVINO's threads stay behind in the parent, and its locks with them."""
+"""Whether OpenVINO ran before this process was forked: its threads and locks do not survive a fork."""
 
 from __future__ import annotations
 
 import os
 
-after_openvino = False
-"""Whether OpenVINO ran in this process's parent before the fork; here it could wait for ever."""
+forked_after_openvino = False
+"""Whether OpenVINO ran in a parent of this process before the fork; to use it here could block without end."""
 
-_is_running = False
+_is_used = False
 
 
-def openvino_runs() -> None:
+def mark_openvino_used() -> None:
     """Remember that OpenVINO runs in this process."""
-    global _is_running
-    _is_running = True
+    global _is_used
+    _is_used = True
 
 
-def _tell_child() -> None:
-    global after_openvino, _is_running
-    after_openvino, _is_running = after_openvino or _is_running, False
+def _inherit() -> None:
+    global forked_after_openvino, _is_used
+    forked_after_openvino, _is_used = forked_after_openvino or _is_used, False
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_tell_child)
+    os.register_at_fork(after_in_child=_inherit)

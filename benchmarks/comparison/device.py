@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from emotion_ops.models.engine import Engine
+from emotion_ops.models.engines.engine import Engine
 
 _COMPILE = {"compile": "default", "max-autotune": "max-autotune", "reduce-overhead": "reduce-overhead"}
 
@@ -59,10 +59,10 @@ def compiled_rate(engine: Any, batch: int, mode: str, seconds: float, rounds: in
 def engine_rate(engine: Engine, batch: int, mode: str, seconds: float, rounds: int) -> float:
     """Return the images/s of ``Engine.predict`` on arrays of the host, with as many parallel calls as it takes."""
     pixels = _noise(engine, batch)
-    with ThreadPoolExecutor(engine.at_once) as pool:
+    with ThreadPoolExecutor(engine.concurrency) as pool:
 
         def predict() -> int:
-            return sum(len(result) for result in pool.map(engine.predict, [pixels] * 4 * engine.at_once))
+            return sum(len(result) for result in pool.map(engine.predict, [pixels] * 4 * engine.concurrency))
 
         return rate(predict, engine.device, seconds, rounds)
 

@@ -2,4 +2,5 @@
 
 from .enrich import EmotionEnrichOperator as EmotionEnrichOperator
 from .links import EmotionReportLink as EmotionReportLink
-from .shards import EmotionCheckOperator as EmotionCheckOperator, EmotionPlanOperator as EmotionPlanOperator
+from .shards import EmotionCheckOperator as EmotionCheckOperator
+from .shards import EmotionPlanOperator as EmotionPlanOperator

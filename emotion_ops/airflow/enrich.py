@@ -13,7 +13,7 @@ from emotion_ops.airflow.links import EmotionReportLink
 from emotion_ops.airflow.options import Template, options_of
 from emotion_ops.airflow.stores import local_path, opened
 from emotion_ops.images.limits import Limits
-from emotion_ops.models.weights import DEFAULT_MODEL
+from emotion_ops.models.checkpoint import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -13,7 +13,7 @@ from rich.text import Text
 from emotion_ops.cli.output import out, progress_of_rows, two_columns
 from emotion_ops.demo import FACES_FILE
 from emotion_ops.lake.enrich import enrich_dataset
-from emotion_ops.models.weights import DEMO_MODEL
+from emotion_ops.models.checkpoint import DEMO_MODEL
 from emotion_ops.operators.classify.operator import ClassifyEmotions
 from emotion_ops.reports.cards import DrawnCard, draw_sheet
 from emotion_ops.reports.preview import read_cards

@@ -18,10 +18,9 @@ from rich.table import Table
 from emotion_ops.cli.output import ExitCode, out, print_json, two_columns
 from emotion_ops.demo import sample_faces
 from emotion_ops.errors import EmotionOpsError
-from emotion_ops.models.choice import goes_together
-from emotion_ops.models.engine import ENGINES, PRECISIONS
-from emotion_ops.models.reference import library_versions, reference_probabilities
-from emotion_ops.models.weights import locate
+from emotion_ops.models.checkpoint import resolve_checkpoint
+from emotion_ops.models.engines.choice import ENGINES, PRECISIONS, can_run
+from emotion_ops.models.engines.reference import library_versions, reference_probabilities
 from emotion_ops.operators.classify.operator import ClassifyEmotions
 from emotion_ops.operators.classify.session import engine_of
 from emotion_ops.operators.throughput import measure
@@ -49,7 +48,7 @@ def doctor(model: str, revision: str | None, device: str, calibration: str | Non
     Returns:
         ``OK`` where everything is as it should be, else ``FOUND_WRONG``.
     """
-    checkpoint = locate(model, revision)
+    checkpoint = resolve_checkpoint(model, revision)
     operator = ClassifyEmotions(model=model, revision=checkpoint.commit, device=device)
     golden = _golden_images()
     expected = reference_probabilities(checkpoint, [Image.open(io.BytesIO(data)) for data in golden.values()])
@@ -58,7 +57,7 @@ def doctor(model: str, revision: str | None, device: str, calibration: str | Non
         for engine in ENGINES
         for precision in PRECISIONS
         for given in [calibration if precision == "int8" else None]
-        if goes_together(engine, operator.device, precision) and (precision != "int8" or given)
+        if can_run(engine, operator.device, precision) and (precision != "int8" or given)
     ]
     throughput = _throughput(operator)
     healthy = all(engine["healthy"] for engine in engines)

@@ -14,8 +14,8 @@ from emotion_ops.images.cells import cells_of, kind_of
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.lake.runners.local import read_batches
 from emotion_ops.lake.sources.parquet_files import SourceFile, find_sources, open_parquet
-from emotion_ops.models.spec import labels_of
-from emotion_ops.models.weights import locate
+from emotion_ops.models.checkpoint import resolve_checkpoint
+from emotion_ops.models.config import read_labels
 from emotion_ops.operators.classify.labels import as_json
 from emotion_ops.operators.classify.operator import ClassifyEmotions
 from emotion_ops.operators.classify.session import loader_of, search_of
@@ -115,8 +115,8 @@ def _could_hold_images(data_type: pa.DataType) -> bool:
 
 
 def _model(operator: ClassifyEmotions) -> dict[str, Any]:
-    checkpoint = locate(operator.model, operator.revision)
-    own, names = labels_of(checkpoint), operator.output_columns().labels
+    checkpoint = resolve_checkpoint(operator.model, operator.revision)
+    own, names = read_labels(checkpoint), operator.output_columns().labels
     return {
         "name": operator.model,
         "revision": checkpoint.revision(),

@@ -13,7 +13,7 @@ import typer
 
 from emotion_ops.cli.audit import app as audit
 from emotion_ops.cli.output import ExitCode, guarded, leave, set_up_logging
-from emotion_ops.models.weights import DEFAULT_MODEL
+from emotion_ops.models.checkpoint import DEFAULT_MODEL
 from emotion_ops.operators.classify.columns import thresholds_in
 from emotion_ops.version import __version__
 

@@ -1,1 +1,1 @@
-"""An upright RGB picture → the faces in it → square crops for the network."""
+"""An upright RGB image → the faces in it → square crops for the network."""

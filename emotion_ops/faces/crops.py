@@ -1,4 +1,4 @@
-"""A picture and a box in it → the square that the network sees."""
+"""An image and a box in it → the square crop for the network."""
 
 from __future__ import annotations
 
@@ -10,83 +10,85 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-LONGEST = 1024
-"""Side of a square that reaches beyond the picture, at the most. It is for a network of some hundred pixels, and in
-full it might be many times the picture."""
+MAX_PADDED_SIDE = 1024
+"""Maximum side of a crop that reaches beyond the image. Networks take some hundred pixels, and the crop in full size
+could be many times as large as the image."""
 
-_AT_ONCE = 2**19  # pixels
+_BAND_PIXELS = 2**19  # that are padded at a time
 
 
-def crop(picture: Image.Image, box: NDArray[np.float32], margin: float) -> Image.Image:
-    """Cut out the square on a box's longer side, around its centre; edges are repeated beyond the picture.
+def crop_face(image: Image.Image, box: NDArray[np.float32], margin: float) -> Image.Image:
+    """Cut out the square with a box's longer side, around the box's centre. Beyond the image its edge is repeated.
 
     Args:
-        picture: An upright RGB picture.
-        box: x, y, width, height, in its pixels; not empty, and inside it.
+        image: An upright RGB image.
+        box: x, y, width, height, in pixels of the image; not empty, and inside the image.
         margin: What is added on each side, as a part of the longer side; 0 to 1.
 
     Returns:
-        A square RGB picture of at least one pixel, neither stretched nor levelled. One that reaches beyond the picture
-        and is longer than ``LONGEST`` is resized to that (bilinear), without ever being there in full.
+        A square RGB image of at least one pixel, not stretched and not rotated. A square that reaches beyond the image
+        and is longer than ``MAX_PADDED_SIDE`` is resized to that (bilinear); it is never in memory in full size.
     """
     x, y, width, height = (float(number) for number in box[:4])
     side = max(1, round(max(width, height) * (1 + 2 * margin)))
     left, top = math.floor(x + width / 2 - side / 2 + 0.5), math.floor(y + height / 2 - side / 2 + 0.5)
     right, bottom = left + side, top + side
-    within = max(0, left), max(0, top), min(picture.width, right), min(picture.height, bottom)
-    if within == (left, top, right, bottom):
-        return picture.crop(within)
-    across, down = (within[0] - left, right - within[2]), (within[1] - top, bottom - within[3])
-    if side <= LONGEST:
-        return Image.fromarray(np.pad(np.asarray(picture.crop(within)), (down, across, (0, 0)), mode="edge"))
+    inside = max(0, left), max(0, top), min(image.width, right), min(image.height, bottom)
+    if inside == (left, top, right, bottom):
+        return image.crop(inside)
+    pad_x, pad_y = (inside[0] - left, right - inside[2]), (inside[1] - top, bottom - inside[3])
+    if side <= MAX_PADDED_SIDE:
+        return Image.fromarray(np.pad(np.asarray(image.crop(inside)), (pad_y, pad_x, (0, 0)), mode="edge"))
 
     def rows(start: int, end: int) -> NDArray[np.uint8]:
-        return np.asarray(picture.crop((within[0], within[1] + start, within[2], within[1] + end)))
+        return np.asarray(image.crop((inside[0], inside[1] + start, inside[2], inside[1] + end)))
 
-    narrow = _resized(rows, within[3] - within[1], across)
-    turned = _resized(lambda start, end: narrow[:, start:end].swapaxes(0, 1), LONGEST, down)
+    narrow = _pad_and_resize(rows, inside[3] - inside[1], pad_x)
+    turned = _pad_and_resize(lambda start, end: narrow[:, start:end].swapaxes(0, 1), MAX_PADDED_SIDE, pad_y)
     return Image.fromarray(turned.swapaxes(0, 1))
 
 
-def peak(width: int, height: int, margin: float) -> int:
-    """Bytes that ``crop`` fills at the worst moment for any box in a picture of this size, as measured."""
+def crop_peak_bytes(width: int, height: int, margin: float) -> int:
+    """Largest memory that ``crop_face`` takes for any box in an image of this size, as measured."""
     side = math.ceil(max(width, height) * (1 + 2 * margin))
-    square = 14 * min(side, LONGEST) ** 2
-    return max(4 * width * height, square if side <= LONGEST else square + 3 * LONGEST * height)
+    square = 14 * min(side, MAX_PADDED_SIDE) ** 2
+    return max(4 * width * height, square if side <= MAX_PADDED_SIDE else square + 3 * MAX_PADDED_SIDE * height)
 
 
-def _resized(lines: Callable[[int, int], NDArray[np.uint8]], count: int, beyond: tuple[int, int]) -> NDArray[np.uint8]:
-    """Lines of pixels, their ends repeated so often, at a length of ``LONGEST``; few of them are there at once.
+def _pad_and_resize(
+    lines: Callable[[int, int], NDArray[np.uint8]], count: int, padding: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Lines of pixels, padded with their first and last pixel and resized to ``MAX_PADDED_SIDE``, a few at a time.
 
     Args:
-        lines: Those from one on up to another: (lines, length, 3).
-        count: How many there are.
-        beyond: How often the first and the last pixel are repeated.
+        lines: Those from one number up to another: (lines, length, 3).
+        count: Number of lines.
+        padding: How often the first and the last pixel are repeated.
     """
-    resized = np.empty((count, LONGEST, 3), np.uint8)
-    some = max(1, _AT_ONCE // (lines(0, 1).shape[1] + sum(beyond)))
-    for start in range(0, count, some):
-        band = np.pad(lines(start, min(start + some, count)), ((0, 0), beyond, (0, 0)), mode="edge")
-        resized[start : start + some] = np.asarray(
-            Image.fromarray(band).resize((LONGEST, len(band)), Image.Resampling.BILINEAR)
+    resized = np.empty((count, MAX_PADDED_SIDE, 3), np.uint8)
+    step = max(1, _BAND_PIXELS // (lines(0, 1).shape[1] + sum(padding)))
+    for start in range(0, count, step):
+        band = np.pad(lines(start, min(start + step, count)), ((0, 0), padding, (0, 0)), mode="edge")
+        resized[start : start + step] = np.asarray(
+            Image.fromarray(band).resize((MAX_PADDED_SIDE, len(band)), Image.Resampling.BILINEAR)
         )
     return resized
 
 
 @dataclass(frozen=True)
 class PassThrough:
-    """A transform that leaves a picture as it is, for another process to cut faces out of it.
+    """A transform that leaves an image unchanged, so that another process can crop faces from it.
 
     Attributes:
-        margin: As ``crop`` takes it.
+        margin: See ``crop_face``.
     """
 
     margin: float
 
-    def __call__(self, picture: Image.Image) -> NDArray[np.uint8]:
+    def __call__(self, image: Image.Image) -> NDArray[np.uint8]:
         """All pixels."""
-        return np.asarray(picture)
+        return np.asarray(image)
 
     def peak(self, width: int, height: int) -> int:
-        """An array, its bytes, the message, what the other side receives; and there the square, at last."""
-        return 12 * width * height + peak(width, height, self.margin)
+        """The array, its bytes, the message and what the other process receives; and there the crop."""
+        return 12 * width * height + crop_peak_bytes(width, height, self.margin)

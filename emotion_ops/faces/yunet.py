@@ -1,4 +1,4 @@
-"""YuNet: an upright RGB picture → the faces in it."""
+"""YuNet: an upright RGB image → the faces in it."""
 
 from __future__ import annotations
 
@@ -9,76 +9,75 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_ops.errors import ModelError
-from emotion_ops.faces.decoding import STRIDES, decoded, without_overlaps
-from emotion_ops.faces.runtime import Session
+from emotion_ops.errors import ModelError, first_line
+from emotion_ops.faces.decoding import STRIDES, decode_outputs, suppress_overlaps
+from emotion_ops.faces.runtime import OnnxNetwork
 
 Floats = NDArray[np.float32]
 
-LONG_SIDE = 640
-"""A larger picture is made this long first: at full resolution a large face gets several boxes."""
+MAX_SIDE = 640
+"""A larger image is first resized to this longer side: at full resolution a large face gets several boxes."""
 
-OVERLAP = 0.3
-
-_INPUT = "whose input is float32 (1, 3, height, width)"
+MAX_OVERLAP = 0.3
+"""Maximum intersection over union of two faces."""
 
 
 @dataclass(frozen=True)
 class YuNet:
-    """The detector; may be called from many threads.
+    """The detector; many threads may call it.
 
     Attributes:
-        session: Its network.
-        threshold: The least probability of a face.
-        name: What it is called in messages.
+        network: Its network.
+        threshold: Minimum probability of a face.
+        name: Its name, for messages.
     """
 
-    session: Session
+    network: OnnxNetwork
     threshold: float
     name: str
 
-    def __call__(self, picture: Image.Image) -> Floats:
-        """The faces in a picture, the most probable first.
+    def __call__(self, image: Image.Image) -> Floats:
+        """The faces in an image, the most probable first.
 
         Args:
-            picture: An upright RGB picture of any size.
+            image: An upright RGB image of any size.
 
         Returns:
-            float32 (faces, ``decoding.COLUMNS``), in pixels of the picture; boxes may reach over its edges.
+            float32 (faces, ``decoding.COLUMNS``), in pixels of the image; boxes may reach over its edges.
 
         Raises:
-            ModelError: The network does not take pictures, or its outputs are not those of YuNet.
+            ModelError: The network does not take images, or its outputs are not those of YuNet.
         """
-        scale = min(1.0, self._long_side / max(picture.size))
-        width, height = (max(1, round(side * scale)) for side in picture.size)
-        scaled = picture if scale == 1.0 else picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)
-        pixels = self._padded(np.asarray(scaled))
+        scale = min(1.0, self._max_side / max(image.size))
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        scaled = image if scale == 1.0 else image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2)
+        pixels = self._network_input(np.asarray(scaled))
         try:
-            outputs = self.session.run(pixels)
-        except Exception as error:  # a runtime's own types
-            said = (str(error).strip().splitlines() or [""])[0][:200]
-            what = f"it cannot look at a picture of shape {pixels.shape} ({type(error).__name__}: {said})"
-            raise ModelError(self.name, what, f"give a YuNet file, {_INPUT}", kind="detector") from error
-        try:
-            faces = without_overlaps(decoded(outputs, pixels.shape[3], self.threshold), OVERLAP)
-        except (KeyError, ValueError, IndexError) as error:
-            hint = "give a YuNet file, of the outputs cls, obj, bbox and kps in strides of 8, 16 and 32"
-            what = f"its outputs are not those of YuNet ({error!r})"
+            outputs = self.network.run(pixels)
+        except Exception as error:  # the runtimes have their own error types
+            what = f"it cannot take an image of shape {pixels.shape} ({type(error).__name__}: {first_line(error)})"
+            hint = "give a YuNet file, whose input is float32 (1, 3, height, width)"
             raise ModelError(self.name, what, hint, kind="detector") from error
-        by_side = np.array([picture.width / width, picture.height / height], np.float32)
-        faces[:, :4] *= np.tile(by_side, 2)
-        faces[:, 5:] *= np.tile(by_side, 5)
+        try:
+            faces = suppress_overlaps(decode_outputs(outputs, pixels.shape[3], self.threshold), MAX_OVERLAP)
+        except (KeyError, ValueError, IndexError) as error:
+            what = f"its outputs are not those of YuNet ({error!r})"
+            hint = "give a YuNet file, with the outputs cls, obj, bbox and kps in strides of 8, 16 and 32"
+            raise ModelError(self.name, what, hint, kind="detector") from error
+        factors = np.array([image.width / width, image.height / height], np.float32)
+        faces[:, :4] *= np.tile(factors, 2)
+        faces[:, 5:] *= np.tile(factors, 5)
         return faces
 
     @property
-    def _long_side(self) -> int:
-        return LONG_SIDE if self.session.shape is None else min(LONG_SIDE, *self.session.shape)
+    def _max_side(self) -> int:
+        return MAX_SIDE if self.network.shape is None else min(MAX_SIDE, *self.network.shape)
 
-    def _padded(self, rgb: NDArray[np.uint8]) -> Floats:
-        """The network's input: BGR from 0 to 255, black to the right and below up to whole strides."""
+    def _network_input(self, rgb: NDArray[np.uint8]) -> Floats:
+        """BGR from 0 to 255, padded with black on the right and below to a multiple of the largest stride."""
         height, width = rgb.shape[:2]
-        whole = max(STRIDES)
-        padded = self.session.shape or (math.ceil(height / whole) * whole, math.ceil(width / whole) * whole)
+        stride = max(STRIDES)
+        padded = self.network.shape or (math.ceil(height / stride) * stride, math.ceil(width / stride) * stride)
         pixels = np.zeros((1, 3, *padded), np.float32)
         pixels[0, :, :height, :width] = rgb[:, :, ::-1].transpose(2, 0, 1)
         return pixels

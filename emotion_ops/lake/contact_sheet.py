@@ -15,8 +15,8 @@ from PIL import Image
 
 from emotion_ops.images.cells import kind_of
 from emotion_ops.lake.columns import passthrough_columns
-from emotion_ops.lake.plan import FilePlan
 from emotion_ops.lake.parquet import read_batches
+from emotion_ops.lake.plan import FilePlan
 from emotion_ops.operators.base import TableOperator
 from emotion_ops.operators.rows import Row, RowBatch
 from emotion_ops.operators.run import Run

@@ -10,7 +10,7 @@ from typing import Any
 
 from emotion_ops.io.redact import redact_all, without_secrets
 from emotion_ops.lake.targets.folder import Entry
-from emotion_ops.models.weights import locate
+from emotion_ops.models.checkpoint import resolve_checkpoint
 from emotion_ops.operators.classify.labels import as_json
 from emotion_ops.operators.classify.operator import ClassifyEmotions
 from emotion_ops.operators.classify.session import resolved_settings, search_of
@@ -89,7 +89,7 @@ class Recipe:
             operator: The options.
             columns: Which columns pass through.
         """
-        checkpoint = locate(operator.model, operator.revision)
+        checkpoint = resolve_checkpoint(operator.model, operator.revision)
         options = {**{name: getattr(operator, name) for name in _NUMBERS}, **resolved_settings(operator)}
         if "://" in (root := str(operator.root)):
             options["root"] = without_secrets(root)  # footers are read by others

@@ -17,9 +17,9 @@ from emotion_ops.lake.job import Job
 from emotion_ops.lake.plan import Action, FilePlan
 from emotion_ops.lake.targets.folder import HOME, Folder
 from emotion_ops.reports import page
-from emotion_ops.reports.page import SheetRow
 from emotion_ops.reports.estimate import Estimate
 from emotion_ops.reports.findings import Findings
+from emotion_ops.reports.page import SheetRow
 from emotion_ops.reports.report import EnrichReport, PlannedFile, Totals
 from emotion_ops.reports.stages import Stages
 

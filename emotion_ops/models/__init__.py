@@ -1,1 +1,1 @@
-"""A model's name → a network that turns uint8 pixels into probabilities."""
+"""Classification networks: a model's name → a network that turns uint8 images into probabilities."""

@@ -1,4 +1,4 @@
-"""What makes a start shorter."""
+"""Python's cycle collector is paused while large libraries are imported and a network is built."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Without Python's cycle collector, while large libraries are imported and a network is built.
-
-    They make a million objects that all stay, and the collector goes over them again and again.
-    """
-    was_on = gc.isenabled()
+def gc_paused() -> Iterator[None]:
+    """Pause the collector. Imports and networks create a million objects that stay; scanning them takes time."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if was_enabled:
             gc.enable()

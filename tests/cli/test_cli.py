@@ -22,7 +22,8 @@ from pictures import jpeg
 from PIL import Image
 
 from emotion_ops import ClassifyEmotions, enrich_dataset
-from emotion_ops.cli import inspect as inspecting, main
+from emotion_ops.cli import inspect as inspecting
+from emotion_ops.cli import main
 from emotion_ops.cli.main import enrich
 from emotion_ops.operators.classify.columns import thresholds_in
 

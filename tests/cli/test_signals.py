@@ -26,7 +26,12 @@ from emotion_ops import ClassifyEmotions, enrich_dataset
 SAYS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["emotion_ops.cli.enrich", "emotion_ops.models.openvino_engine", "transformers.models.vit.modeling_vit", __name__]
+    [
+        "emotion_ops.cli.enrich",
+        "emotion_ops.models.engines.openvino_engine",
+        "transformers.models.vit.modeling_vit",
+        __name__,
+    ]
 )
 SECONDS = 20
 """In which a stopped process has ended, whatever hangs; a fetch takes 30 to give up."""

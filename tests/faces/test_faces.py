@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 from faces_model import FREE_SHAPE, YUNET, needs_yunet, photograph
 from hub_server import HubServer
-from hypothesis import example, given, settings, strategies as st
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from emotion_ops import ModelError, ModelNotFoundError, OptionError, UnsafeWeightsError, find_faces
 from emotion_ops.faces import runtime, weights
-from emotion_ops.faces.crops import crop
-from emotion_ops.faces.decoding import without_overlaps
-from emotion_ops.faces.detector import in_order, yunet
-from emotion_ops.faces.identity import identity_of
+from emotion_ops.faces.crops import crop_face
+from emotion_ops.faces.decoding import suppress_overlaps
+from emotion_ops.faces.detector import load_yunet
+from emotion_ops.faces.identity import detector_identity
+from emotion_ops.faces.order import sort_faces
 from emotion_ops.faces.yunet import YuNet
 
 ASTRONAUT = (178.2, 62.9, 89.9, 113.3)
@@ -42,7 +44,7 @@ def collage(columns: int, rows: int, side: int = 200) -> Image.Image:
 @pytest.mark.parametrize("name", ["astronaut", "camera", "coffee", "rocket", "collage"])
 def test_the_decoder_finds_the_faces_that_opencv_finds_within_half_a_pixel(name: str) -> None:
     picture = collage(3, 2) if name == "collage" else photograph(name)
-    expected, ours = opencvs(picture), yunet(str(YUNET), 0.7)(picture)
+    expected, ours = opencvs(picture), load_yunet(str(YUNET), 0.7)(picture)
     assert len(ours) == len(expected) == {"astronaut": 1, "camera": 1, "collage": 3}.get(name, 0)
     check_equal(ours, expected)
 
@@ -66,7 +68,7 @@ def check_equal(ours: np.ndarray, expected: np.ndarray) -> None:
 @pytest.mark.parametrize("name", runtime.RUNTIMES)
 def test_faces_at_the_edges_of_pictures_of_any_size_are_those_that_opencv_finds(name: str) -> None:
     rng = np.random.default_rng(0)
-    find = YuNet(runtime.open_session(YUNET.read_bytes(), name, "YuNet"), 0.7, "YuNet")
+    find = YuNet(runtime.load_onnx(YUNET.read_bytes(), name, "YuNet"), 0.7, "YuNet")
     at_edges = 0
     for _ in range(20):
         width, height = (int(side) for side in rng.integers(200, 641, 2))
@@ -87,13 +89,13 @@ def test_faces_at_the_edges_of_pictures_of_any_size_are_those_that_opencv_finds(
 @needs_yunet
 def test_both_runtimes_and_both_shapes_of_the_network_find_the_same() -> None:
     picture = collage(3, 2)
-    sessions = [
-        runtime.open_session(path.read_bytes(), name, path.name)
+    networks = [
+        runtime.load_onnx(path.read_bytes(), name, path.name)
         for name in runtime.RUNTIMES
         for path in (YUNET, FREE_SHAPE)
     ]
-    assert [session.shape for session in sessions] == [None] * 4  # the hub's file fixes it, and is set free
-    first, *others = (YuNet(session, 0.7, "YuNet")(picture) for session in sessions)
+    assert [network.shape for network in networks] == [None] * 4  # the hub's file fixes it, and is set free
+    first, *others = (YuNet(network, 0.7, "YuNet")(picture) for network in networks)
     assert len(first) == 3
     for other in others:
         np.testing.assert_allclose(other, first, atol=0.5)
@@ -118,7 +120,7 @@ def test_a_threshold_a_least_size_and_a_number_choose_among_faces() -> None:
     assert len(found) == 3
     areas = found[:, 2] * found[:, 3]
     assert list(areas) == sorted(areas, reverse=True)
-    assert np.array_equal(find_faces(sheet, str(YUNET), most=1), found[:1])
+    assert np.array_equal(find_faces(sheet, str(YUNET), max_faces=1), found[:1])
     smallest = float(found[:, 2:4].min())
     assert len(find_faces(sheet, str(YUNET), min_size=smallest + 0.1)) == 2
     assert len(find_faces(sheet, str(YUNET), threshold=0.99)) == 0
@@ -168,7 +170,7 @@ def test_a_picture_of_any_mode_is_looked_at_as_rgb(mode: str) -> None:
     [
         ("threshold", [70, -3, float("nan"), None, "0.7", True]),
         ("min_size", [-1, float("nan"), None]),
-        ("most", [-1, 0, 2.5, True]),
+        ("max_faces", [-1, 0, 2.5, True]),
         ("detector", [3, b"x"]),
     ],
 )
@@ -193,7 +195,9 @@ def test_weights_come_from_the_hub_and_no_others_than_those_that_are_known(tmp_p
     for folder, content in ((good, YUNET.read_bytes()), (bad, FREE_SHAPE.read_bytes())):
         folder.mkdir()
         (folder / weights.FILE).write_bytes(content)
-    code = "from emotion_ops.faces.weights import locate, sha256_of; print(sha256_of(locate(None)))"
+    code = (
+        "from emotion_ops.faces.weights import file_sha256, resolve_weights; print(file_sha256(resolve_weights(None)))"
+    )
     for folder, home in ((good, "a"), (bad, "b")):
         with HubServer() as hub:
             hub.add_commit(weights.REPOSITORY, folder, "a" * 40)
@@ -288,10 +292,10 @@ def test_boxes_lie_inside_the_picture_in_a_stable_order_and_no_crop_is_empty(
     found: list[tuple[float, ...]], width: int, height: int, margin: float, random: object
 ) -> None:
     array = np.array(found, np.float32).reshape(-1, 5)
-    faces = in_order(array, (width, height), 0.7, 0, None)
+    faces = sort_faces(array, (width, height), 0.7, 0, None)
     shuffled = array.copy()
     random.shuffle(order := list(range(len(array))))  # type: ignore[attr-defined]
-    assert np.array_equal(in_order(shuffled[order], (width, height), 0.7, 0, None), faces)
+    assert np.array_equal(sort_faces(shuffled[order], (width, height), 0.7, 0, None), faces)
     assert (faces[:, :2] >= 0).all()
     assert (faces[:, 0] + faces[:, 2] <= width * (1 + 1e-6)).all()
     assert (faces[:, 1] + faces[:, 3] <= height * (1 + 1e-6)).all()
@@ -299,7 +303,7 @@ def test_boxes_lie_inside_the_picture_in_a_stable_order_and_no_crop_is_empty(
     assert areas == sorted(areas, reverse=True)
     picture = Image.new("RGB", (width, height), (10, 20, 30))
     for face in faces:
-        cut = crop(picture, face, margin)
+        cut = crop_face(picture, face, margin)
         assert cut.width == cut.height >= 1
         assert abs(cut.width - face[2:4].max() * (1 + 2 * margin)) <= 1
         assert np.unique(np.asarray(cut).reshape(-1, 3), axis=0).tolist() == [[10, 20, 30]]  # edges repeated, not black
@@ -307,20 +311,20 @@ def test_boxes_lie_inside_the_picture_in_a_stable_order_and_no_crop_is_empty(
 
 def test_the_larger_of_two_faces_comes_first_though_float32_cannot_tell() -> None:
     told = np.array([[0, 0, 4097, 4099, 0.9], [0, 0, 4098, 4098, 0.8]], np.float32)
-    assert in_order(told, (9000, 9000), 0.7, 0, None)[:, 2].tolist() == [4098, 4097]
+    assert sort_faces(told, (9000, 9000), 0.7, 0, None)[:, 2].tolist() == [4098, 4097]
     equal = np.array([[0, 0, 1, 2, 0.8], [0, 0, 2, 1, 0.8]], np.float32)
-    assert np.array_equal(in_order(equal, (9, 9), 0.7, 0, None), in_order(equal[::-1], (9, 9), 0.7, 0, None))
+    assert np.array_equal(sort_faces(equal, (9, 9), 0.7, 0, None), sort_faces(equal[::-1], (9, 9), 0.7, 0, None))
 
 
 def test_a_crop_is_the_square_around_the_boxs_centre() -> None:
     pixels = np.zeros((100, 200, 3), np.uint8)
     pixels[:, :, 0], pixels[:, :, 1] = np.arange(200), np.arange(100)[:, np.newaxis]
     picture = Image.fromarray(pixels)
-    inside = np.asarray(crop(picture, np.array([50, 40, 10, 20], np.float32), 0.0))
+    inside = np.asarray(crop_face(picture, np.array([50, 40, 10, 20], np.float32), 0.0))
     assert np.array_equal(inside, pixels[40:60, 45:65])
-    wider = np.asarray(crop(picture, np.array([50, 40, 10, 20], np.float32), 0.1))
+    wider = np.asarray(crop_face(picture, np.array([50, 40, 10, 20], np.float32), 0.1))
     assert np.array_equal(wider, pixels[38:62, 43:67])
-    corner = np.asarray(crop(picture, np.array([0, 0, 4, 10], np.float32), 0.0))
+    corner = np.asarray(crop_face(picture, np.array([0, 0, 4, 10], np.float32), 0.0))
     assert corner.shape == (10, 10, 3)
     assert np.array_equal(corner[:, 3:], pixels[:10, :7])
     assert np.array_equal(corner[:, :3], np.repeat(pixels[:10, :1], 3, axis=1))
@@ -329,16 +333,16 @@ def test_a_crop_is_the_square_around_the_boxs_centre() -> None:
 def test_of_boxes_that_overlap_the_most_probable_stays() -> None:
     faces = np.zeros((4, 15), np.float32)
     faces[:, :5] = [[0, 0, 10, 10, 0.8], [1, 0, 10, 10, 0.9], [20, 0, 10, 10, 0.7], [24.9, 0, 10, 10, 0.95]]
-    assert without_overlaps(faces, 0.3)[:, 4].tolist() == np.float32([0.95, 0.9]).tolist()
-    assert len(without_overlaps(faces, 0.35)) == 3
-    assert without_overlaps(faces[:0], 0.3).shape == (0, 15)
+    assert suppress_overlaps(faces, 0.3)[:, 4].tolist() == np.float32([0.95, 0.9]).tolist()
+    assert len(suppress_overlaps(faces, 0.35)) == 3
+    assert suppress_overlaps(faces[:0], 0.3).shape == (0, 15)
 
 
 SAYS_IT = """
 import functools
 from dataclasses import dataclass
 from test_faces import kept
-from emotion_ops.faces.identity import identity_of
+from emotion_ops.faces.identity import detector_identity
 
 @dataclass(frozen=True)
 class Detector:
@@ -347,7 +351,7 @@ class Detector:
         return []
 
 names = frozenset({"left", "right", "up", "down", "near"})
-print(identity_of(functools.partial(kept, names=names, more={"a": {1, 2}})), identity_of(Detector(names)))
+print(detector_identity(functools.partial(kept, names=names, more={"a": {1, 2}})), detector_identity(Detector(names)))
 """
 
 
@@ -375,7 +379,9 @@ def test_a_detector_that_holds_a_set_is_told_alike_in_every_process() -> None:
 
 
 def test_arrays_have_no_identity_since_their_repr_rounds() -> None:
-    assert identity_of(functools.partial(kept, more=np.float64(0.25))) != identity_of(functools.partial(kept, more=0.5))
+    assert detector_identity(functools.partial(kept, more=np.float64(0.25))) != detector_identity(
+        functools.partial(kept, more=0.5)
+    )
     for held in (np.array([0.9, 0.123456789]), [np.array([1.0])]):
         with pytest.raises(OptionError, match="could not be told from those of another"):
-            identity_of(functools.partial(kept, more=held))
+            detector_identity(functools.partial(kept, more=held))

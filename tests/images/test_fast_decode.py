@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pictures import encode, every_mode, jpeg, photo
 from PIL import Image
 from test_bad_input import BAD_BYTES

@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from emotion_ops import ClassifyEmotions, DestinationConflictError, OptionError, UnsupportedModelError, enrich_dataset
-from emotion_ops.models.engine import ENGINES
+from emotion_ops.models.engines.choice import ENGINES
 from emotion_ops.operators.classify.calibration import _cells
 from emotion_ops.operators.classify.session import resolved_settings
 from emotion_ops.testing import faces_table, save_tiny_model
@@ -198,7 +198,7 @@ def test_the_second_start_loads_neither_torch_nor_transformers(tmp_path: Path) -
 def test_openvinos_graph_is_held_against_torch_and_refused_where_they_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emotion_ops.models.openvino_graph.TOLERANCE", 0.0)  # no two libraries are that equal
+    monkeypatch.setattr("emotion_ops.models.engines.openvino_graph.TOLERANCE", 0.0)  # no two libraries are that equal
     model = save_tiny_model(tmp_path, seed=14)
     with pytest.raises(UnsupportedModelError, match=r"differ from torch's by \d.*give engine='torch'"):
         ClassifyEmotions(model=str(model), engine="openvino")(faces_table(1))
@@ -210,9 +210,9 @@ import drawn_faces
 import numpy as np
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 from emotion_ops import ModelError
-from emotion_ops.models.engine import load
+from emotion_ops.models.engines.engine import load_engine
 model, engine, spare = sys.argv[1], sys.argv[2], int(sys.argv[3])
-engine = load(model, None, "cpu", engine, "fp32")
+engine = load_engine(model, None, "cpu", engine, "fp32")
 pictures = np.random.default_rng(0).integers(0, 256, (70, 64, 64, 3), np.uint8)
 right = np.concatenate([engine.predict(pictures[row : row + 1]) for row in range(70)])
 with open("/proc/self/statm") as file:
@@ -306,10 +306,10 @@ def test_pythons_collector_is_as_it_was_after_a_network_was_loaded_or_could_not_
 
 
 def test_what_was_chosen_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    from emotion_ops.models.choice import _chosen
+    from emotion_ops.models.engines.choice import _choose_once
     from emotion_ops.operators.classify.session import _tell_once
 
-    _chosen.cache_clear()
+    _choose_once.cache_clear()
     _tell_once.cache_clear()
     logging.getLogger("emotion_ops").propagate = True
     with caplog.at_level(logging.INFO, "emotion_ops"):

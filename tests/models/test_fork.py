@@ -14,7 +14,7 @@ PROGRAM = """
 import multiprocessing
 import numpy as np
 from emotion_ops import EmotionClassifier
-from emotion_ops.models import engine
+from emotion_ops.models.engines import engine
 
 def answer(classifier):
     return classifier.predict([np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)] * 16)
@@ -22,7 +22,7 @@ def answer(classifier):
 if __name__ == "__main__":
     classifier = EmotionClassifier(model="demo")
     expected = answer(classifier)
-    with engine._loading:  # as a thread holds it that loads another network while the process forks
+    with engine._loading:  # as if a thread loads another network while the process forks
         pool = multiprocessing.get_context("fork").Pool(2)
     with pool:
         for got in pool.map_async(answer, [classifier] * 4).get(60):
@@ -75,12 +75,12 @@ import numpy as np
 from PIL import Image
 from emotion_ops import ModelError, find_faces
 from emotion_ops.faces import detector, runtime
-from emotion_ops.models.choice import choose
+from emotion_ops.models.engines.choice import choose
 
 runtime.RUNTIMES = (sys.argv[1],)
 picture, file = Image.open(sys.argv[2]).convert("RGB"), sys.argv[3]
-kept = detector.opened(file, 0.7)  # as a stream holds it
-threads = [threading.Thread(target=kept, args=(picture,)) for _ in range(3)]
+loaded = detector.open_detector(file, 0.7)  # as in a stream
+threads = [threading.Thread(target=loaded, args=(picture,)) for _ in range(3)]
 [thread.start() for thread in threads], [thread.join() for thread in threads]
 expected = find_faces(picture, file)
 
@@ -100,16 +100,16 @@ def finds():
     os._exit(0 if np.array_equal(found, expected) else 1)
 
 def closes():
-    global kept
-    kept = None
-    detector._loaded.cache_clear()
+    global loaded
+    loaded = None
+    detector._load.cache_clear()
     os._exit(0)
 
 assert ended(lambda: os._exit(0)) == 0
 assert ended(closes) == 0
 assert ended(sys.exit) == 0
 assert ended(finds) == (7 << 8 if sys.argv[1] == "openvino" else 0)
-np.testing.assert_allclose(kept(picture)[:, :5], expected, atol=1e-3)
+np.testing.assert_allclose(loaded(picture)[:, :5], expected, atol=1e-3)
 print("all ended")
 """
 

@@ -23,11 +23,11 @@ CHILD = """
 import json, logging, sys
 logging.basicConfig(format="%(name)s|%(message)s")
 from emotion_ops import EmotionOpsError
-from emotion_ops.models.weights import locate
+from emotion_ops.models.checkpoint import resolve_checkpoint
 answers = []
 for model, revision, config_only in json.loads(sys.argv[1]):
     try:
-        found = locate(model, revision, config_only=config_only)
+        found = resolve_checkpoint(model, revision, config_only=config_only)
         answers.append([found.commit, sorted(p.name for p in found.folder.iterdir()), None if config_only else found.weights_sha256()])
     except EmotionOpsError as error:
         answers.append([type(error).__name__, str(error)])
@@ -49,7 +49,7 @@ class Client:
         self.environment.pop("HF_TOKEN", None)
         self.log = ""
 
-    def locate(self, *calls: tuple[str, str | None, bool], **environment: str) -> list[Any]:
+    def resolve_checkpoint(self, *calls: tuple[str, str | None, bool], **environment: str) -> list[Any]:
         done = subprocess.run(
             [sys.executable, "-c", CHILD, json.dumps(calls)],
             env={**self.environment, **environment}, capture_output=True, text=True, timeout=60, check=False,

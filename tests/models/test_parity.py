@@ -16,11 +16,10 @@ from PIL import Image
 from transformers import AutoModelForImageClassification
 
 from emotion_ops import ClassifyEmotions, EmotionClassifier, UnsupportedModelError
-from emotion_ops.models.choice import OPENVINO_RUNS
-from emotion_ops.models.class_token import ClassTokenLayer, class_token_only
-from emotion_ops.models.engine import ENGINES
-from emotion_ops.models.network import load_network
-from emotion_ops.models.weights import locate
+from emotion_ops.models.checkpoint import resolve_checkpoint
+from emotion_ops.models.engines.choice import ENGINES, OPENVINO_ARCHITECTURES
+from emotion_ops.models.engines.class_token import ClassTokenLayer, use_class_token_only
+from emotion_ops.models.engines.torch_network import load_network
 from emotion_ops.testing import save_tiny_model
 
 TOLERANCE = 1e-5
@@ -155,7 +154,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
 def test_any_architecture_of_the_auto_classes_gives_the_pipelines_numbers(
     name: str, engine: str, tmp_path: Path
 ) -> None:
-    if engine == "openvino" and name not in OPENVINO_RUNS:
+    if engine == "openvino" and name not in OPENVINO_ARCHITECTURES:
         pytest.skip(f"OpenVINO cannot run {name}: auto leaves it to torch")
     import torch
     import transformers
@@ -211,7 +210,7 @@ def test_the_default_labels_are_in_the_default_models_order() -> None:
 
 
 def test_a_vit_computes_its_last_layer_for_the_class_token_alone_and_gives_the_same_numbers(tmp_path: Path) -> None:
-    checkpoint = locate(str(save_tiny_model(tmp_path / "model")))
+    checkpoint = resolve_checkpoint(str(save_tiny_model(tmp_path / "model")))
     spared, whole = load_network(checkpoint), AutoModelForImageClassification.from_pretrained(tmp_path / "model")
     widths: list[int] = []
     spared.vit.layernorm.register_forward_hook(lambda module, inputs, output: widths.append(output.shape[1]))
@@ -226,7 +225,7 @@ def test_a_vit_whose_last_layer_computes_something_else_is_left_as_it_is(tmp_pat
     whole = AutoModelForImageClassification.from_pretrained(save_tiny_model(tmp_path / "model")).eval()
     last = whole.vit.layers[-1]
     last.register_forward_hook(lambda module, inputs, output: output + torch.arange(output.shape[-1]))
-    class_token_only(whole)
+    use_class_token_only(whole)
     assert whole.vit.layers[-1] is last
 
 
@@ -244,5 +243,5 @@ def test_a_vit_that_another_transformers_builds_otherwise_loads_and_loses_the_ga
     else:
         last.attention.key = last.attention.k_proj
         del last.attention.k_proj
-    class_token_only(whole)
+    use_class_token_only(whole)
     assert not any(isinstance(module, ClassTokenLayer) for module in whole.modules())

@@ -30,7 +30,7 @@ from emotion_ops import (
     enrich_dataset,
     find_faces,
 )
-from emotion_ops.faces.identity import identity_of
+from emotion_ops.faces.identity import detector_identity
 from emotion_ops.faces.weights import SHA256
 from emotion_ops.operators.base import METADATA_KEY
 
@@ -163,9 +163,9 @@ TOLD_APART = [
 
 
 def test_detectors_that_find_other_faces_have_other_fingerprints(operator: ClassifyEmotions, tmp_path: Path) -> None:
-    told = [identity_of(detector) for detector in TOLD_APART]
+    told = [detector_identity(detector) for detector in TOLD_APART]
     assert len(set(told)) == len(told)
-    assert [identity_of(pickle.loads(pickle.dumps(detector))) for detector in TOLD_APART] == told
+    assert [detector_identity(pickle.loads(pickle.dumps(detector))) for detector in TOLD_APART] == told
     pq.write_table(TABLE.slice(0, 1), tmp_path / "in.parquet")
     first, second = (with_faces(operator, detector=detector) for detector in TOLD_APART[2:4])
     enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", first)

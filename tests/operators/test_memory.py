@@ -20,7 +20,7 @@ from pictures import encode, photo
 from PIL import Image
 
 from emotion_ops import RowError, RowErrorCode
-from emotion_ops.faces.crops import LONGEST, crop
+from emotion_ops.faces.crops import MAX_PADDED_SIDE, crop_face
 from emotion_ops.images.decoder import PictureDecoder
 from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.limits import Limits
@@ -175,8 +175,8 @@ def test_no_square_is_larger_than_its_picture_or_than_a_network_needs(
     width, height = size[0] if size[1] < 300 else min(size[0], 300), size[1]
     x, y = part[0] * width, part[1] * height
     box = np.array([x, y, max(0.01, (width - x) * part[2]), max(0.01, (height - y) * part[3])], np.float32)
-    cut = crop(Image.new("RGB", (width, height), (10, 20, 30)), box, margin)
-    assert 1 <= cut.width == cut.height <= max(LONGEST, min(width, height))
+    cut = crop_face(Image.new("RGB", (width, height), (10, 20, 30)), box, margin)
+    assert 1 <= cut.width == cut.height <= max(MAX_PADDED_SIDE, min(width, height))
     assert cut.getcolors() == [(cut.width**2, (10, 20, 30))]
 
 
@@ -187,8 +187,8 @@ def test_a_large_square_is_what_the_full_one_would_be_resized_to(size: tuple[int
     left, top = (side - width) // 2, (side - height) // 2
     beyond = ((top, side - height - top), (left, side - width - left), (0, 0))
     full = Image.fromarray(np.pad(np.asarray(picture), beyond, mode="edge"))
-    wanted = full.resize((LONGEST, LONGEST), Image.Resampling.BILINEAR)
-    cut = crop(picture, np.array([0, 0, width, height], np.float32), 0.1)
+    wanted = full.resize((MAX_PADDED_SIDE, MAX_PADDED_SIDE), Image.Resampling.BILINEAR)
+    cut = crop_face(picture, np.array([0, 0, width, height], np.float32), 0.1)
     assert np.array_equal(np.asarray(cut), np.asarray(wanted))
 
 

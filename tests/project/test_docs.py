@@ -18,7 +18,7 @@ from hub_server import HubServer
 import emotion_ops
 from emotion_ops import ClassifyEmotions, RowErrorCode
 from emotion_ops.demo import FACES_FILE
-from emotion_ops.models.weights import DEFAULT_MODEL
+from emotion_ops.models.checkpoint import DEFAULT_MODEL
 from emotion_ops.testing import save_tiny_model
 
 ROOT = Path(__file__).parents[2]

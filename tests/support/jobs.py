@@ -48,7 +48,7 @@ def main() -> None:
     """Answer requests until stdin ends."""
     for name in (
         "emotion_ops.cli.enrich",
-        "emotion_ops.models.torch_engine",
+        "emotion_ops.models.engines.torch_engine",
         "transformers.models.vit.modeling_vit",
         "s3fs",
     ):

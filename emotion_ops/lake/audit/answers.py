@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from emotion_ops.errors import RowErrorCode
-from emotion_ops.operators.equal_rows import Mask, equal_rows
 from emotion_ops.lake.audit.faces import Wanted, wrong_faces
 from emotion_ops.lake.audit.told import Told, nulls
 from emotion_ops.operators.classify.columns import OutputColumns
 from emotion_ops.operators.classify.labels import Labelling
+from emotion_ops.operators.equal_rows import Mask, equal_rows
 
 _CODES = frozenset(RowErrorCode)
 

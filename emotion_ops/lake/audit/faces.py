@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from emotion_ops.errors import RowErrorCode
 from emotion_ops.faces.detector import order_keys
-from emotion_ops.operators.equal_rows import Mask
 from emotion_ops.lake.audit.told import Told, floats
 from emotion_ops.operators.classify.columns import FACE, OutputColumns
 from emotion_ops.operators.classify.labels import Labelling
+from emotion_ops.operators.equal_rows import Mask
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from emotion_ops.errors import DatasetError
 from emotion_ops.lake.audit.answers import wrong_answers
-from emotion_ops.operators.equal_rows import Mask, equal_rows
 from emotion_ops.lake.audit.faces import Wanted
 from emotion_ops.lake.audit.outputs import Footer, Output, aligned, read_footer
 from emotion_ops.lake.commit import passthrough_columns
@@ -22,6 +21,7 @@ from emotion_ops.lake.sources.parquet_files import SourceFile
 from emotion_ops.lake.targets.folder import Folder
 from emotion_ops.operators.classify.columns import OutputColumns
 from emotion_ops.operators.classify.labels import Labelling, thresholds_of
+from emotion_ops.operators.equal_rows import Mask, equal_rows
 
 DROPPED = "which rows on_error='drop' left out: the rows that stand are source rows in their order, and no more"
 NO_COLUMNS = "the order of rows: no source column passes through, so only their number was compared"

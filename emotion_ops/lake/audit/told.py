@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from emotion_ops.operators.equal_rows import Mask
 from emotion_ops.operators.classify.labels import Labelling
+from emotion_ops.operators.equal_rows import Mask
 
 SUM_TOLERANCE = 1e-5
 """How far the probabilities of a row may be from summing to 1."""

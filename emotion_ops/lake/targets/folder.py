@@ -29,6 +29,8 @@ from emotion_ops.io.redact import redact, redact_all
 from emotion_ops.io.uri import parse
 from emotion_ops.lake.objects import (
     Entry as Entry,  # it is the word of both
+)
+from emotion_ops.lake.objects import (
     ObjectStore,
     open_store,
 )

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from emotion_ops.errors import RowError, RowErrorCode
-from emotion_ops.faces.detector import order_keys
+from emotion_ops.faces.order import order_keys
 from emotion_ops.operators.classify.columns import FACE, OutputColumns
 from emotion_ops.operators.classify.faces import Faces
 from emotion_ops.operators.classify.finishing import FoundFaces, build_columns

@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emotion_ops.errors import EmotionOpsError, RowError, RowErrorCode
-from emotion_ops.faces.crops import PassThrough, crop
-from emotion_ops.faces.crops import peak as peak_of_crop
-from emotion_ops.faces.detector import Faces as Boxes
-from emotion_ops.faces.detector import Find, in_order, opened
+from emotion_ops.faces.crops import PassThrough, crop_face, crop_peak_bytes
+from emotion_ops.faces.detector import LoadedDetector, open_detector
+from emotion_ops.faces.order import FaceBoxes, sort_faces
 from emotion_ops.images.decoder import Transform, peak_beside
 from emotion_ops.operators.classify.faces import Faces
 from emotion_ops.operators.classify.finishing import FoundFaces
@@ -34,7 +33,7 @@ class FaceLoader:
 
     def __init__(self, image: str, faces: Faces, resize: Transform) -> None:
         self._image, self._faces, self._resize = image, faces, resize
-        self._find = opened(faces.detector, faces.threshold)  # type: ignore[arg-type]  # paths are text by now
+        self._find = open_detector(faces.detector, faces.threshold)
 
     def __call__(self, row: Row) -> Parts:
         """The crops of the faces of a row's image: uint8 (faces, height, width, 3), the largest face first.
@@ -50,9 +49,9 @@ class FaceLoader:
 class _Cutting:
     """A transform for one image, which remembers where the faces were."""
 
-    def __init__(self, faces: Faces, find: Find, resize: Transform) -> None:
+    def __init__(self, faces: Faces, find: LoadedDetector, resize: Transform) -> None:
         self._faces, self._find, self._resize = faces, find, resize
-        self.boxes: Boxes = np.empty((0, 5), np.float32)
+        self.boxes: FaceBoxes = np.empty((0, 5), np.float32)
         self.count = 0
 
     def __call__(self, image: Image.Image) -> NDArray[np.uint8]:
@@ -66,20 +65,20 @@ class _Cutting:
                 raise  # no memory for the image
             what = f"the detector failed ({type(error).__name__}: {str(error)[:160]})"
             raise RowError(RowErrorCode.UNDECODABLE, what) from error
-        found = in_order(boxes, image.size, options.threshold, 0, None)
+        found = sort_faces(boxes, image.size, options.threshold, 0, None)
         large = found[found[:, 2:4].min(axis=1, initial=np.inf) >= options.min_size]
         self.count, self.boxes = len(large), large[: options.limit]
         if not self.count:
             raise RowError(RowErrorCode.NO_FACE, _why_none(image, found, options))
-        return np.stack([self._resize(crop(image, box, options.margin)) for box in self.boxes])
+        return np.stack([self._resize(crop_face(image, box, options.margin)) for box in self.boxes])
 
     def peak(self, width: int, height: int) -> int:
         """See ``MeasuredTransform``; what a callable detector uses itself is not known."""
-        detecting, cutting = _DETECTOR_BYTES * width * height, peak_of_crop(width, height, self._faces.margin)
+        detecting, cutting = _DETECTOR_BYTES * width * height, crop_peak_bytes(width, height, self._faces.margin)
         return max(detecting, cutting) + peak_beside(self._resize, 1, 1)  # of squares
 
 
-def _why_none(image: Image.Image, found: Boxes, options: Faces) -> str:
+def _why_none(image: Image.Image, found: FaceBoxes, options: Faces) -> str:
     pixels = f"{image.width:,} x {image.height:,} pixels"
     if not len(found):
         return f"no face with a probability of at least {options.threshold} was found in {pixels}"

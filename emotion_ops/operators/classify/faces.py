@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from emotion_ops.errors import OptionError
-from emotion_ops.faces.detector import Detector, detector_of
-from emotion_ops.faces.identity import identity_of
-from emotion_ops.faces.weights import SHA256, DetectorFile
+from emotion_ops.faces.detector import DetectorOption, check_detector
+from emotion_ops.faces.identity import detector_identity
+from emotion_ops.faces.weights import SHA256
 from emotion_ops.options import OptionGroup, number, one_of, option, optional, probability, whole_number
 
 _MAX_FACES = 64
@@ -21,10 +21,6 @@ def _size(name: str, value: Any) -> float:
 
 def _margin(name: str, value: Any) -> float:
     return number(name, value, lambda one: 0 <= one <= 1, "give a number from 0 to 1: 0.1 adds 10 % on each side")
-
-
-def _detector(name: str, value: Any) -> Any:
-    return detector_of(value)
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class Faces(OptionGroup):
     """
 
     which: Literal["largest", "all"] = option(one_of("largest", "all"), "largest", flag="faces")
-    detector: str | os.PathLike[str] | DetectorFile | Detector | None = option(_detector, None)
+    detector: DetectorOption | os.PathLike[str] = option(check_detector, None)
     threshold: float = option(probability, 0.7, flag="face_threshold")
     min_size: float = option(_size, 0.0, flag="min_face_size")
     margin: float = option(_margin, 0.0, flag="face_margin")
@@ -73,7 +69,7 @@ class Faces(OptionGroup):
         Raises:
             OptionError: The detector is a callable without a name of its own.
         """
-        return {**super().identity(), "detector": identity_of(self.detector), "max_faces": self.limit}
+        return {**super().identity(), "detector": detector_identity(self.detector), "max_faces": self.limit}
 
     def lineage(self) -> dict[str, str]:
         """The same as text, for people; nothing is fetched for it.
@@ -82,7 +78,7 @@ class Faces(OptionGroup):
             ModelError: The detector's file is not there.
         """
         try:
-            detector = f"yunet sha256:{SHA256}" if self.detector is None else identity_of(self.detector)
+            detector = f"yunet sha256:{SHA256}" if self.detector is None else detector_identity(self.detector)
         except OptionError:  # a dataset refuses it; a table need not
             detector = "a callable without a name"
         options = {**super().identity(), "detector": detector, "max_faces": self.limit}

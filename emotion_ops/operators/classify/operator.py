@@ -14,10 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from emotion_ops.errors import OptionError
-from emotion_ops.faces.detector import settled
-from emotion_ops.models.engine import ENGINES, Engine, EngineName, Precision
-from emotion_ops.models.engines.int8 import Int8, precision
-from emotion_ops.models.weights import DEFAULT_MODEL, locate
+from emotion_ops.faces.detector import pin_detector
+from emotion_ops.models.checkpoint import DEFAULT_MODEL, resolve_checkpoint
+from emotion_ops.models.engines.choice import ENGINES, EngineName
+from emotion_ops.models.engines.engine import Engine
+from emotion_ops.models.engines.int8 import FloatPrecision, Int8, precision
 from emotion_ops.operators.classify import describe
 from emotion_ops.operators.classify.checks import wrong_rows
 from emotion_ops.operators.classify.columns import OutputColumns
@@ -79,7 +80,7 @@ class ClassifyEmotions(ImageOperator):
     revision: str | None = option(optional(text), None, changes_values=False)
     device: str = option(text, "auto", changes_values=False)
     engine: EngineName = option(one_of("auto", *ENGINES), "auto", changes_values=False)
-    precision: Precision | Int8 = option(precision, "auto", changes_values=False)
+    precision: FloatPrecision | Int8 = option(precision, "auto", changes_values=False)
     prefix: str = option(text, "emotion")
     labels: Labels = option(Labels.check, Labels())
     faces: Faces | None = option(optional(Faces.check), None)
@@ -163,10 +164,10 @@ class ClassifyEmotions(ImageOperator):
         A local folder and the demo model have no commits and stay as they are. A worker that finds another content
         in a detector's file refuses it (``ModelError``).
         """
-        commit = locate(self.model, self.revision, config_only=True).revision()
+        commit = resolve_checkpoint(self.model, self.revision, config_only=True).revision()
         revision, faces = self.revision if ":" in commit else commit, self.faces
         if faces is not None:
-            faces = dataclasses.replace(faces, detector=settled(faces.detector))  # type: ignore[arg-type]
+            faces = dataclasses.replace(faces, detector=pin_detector(faces.detector))
         return (
             self
             if (revision, faces) == (self.revision, self.faces)
@@ -180,7 +181,7 @@ class ClassifyEmotions(ImageOperator):
             ModelError: The model cannot be found.
             OptionError: A detector is a callable without a name to know it by.
         """
-        checkpoint = locate(self.model, self.revision)
+        checkpoint = resolve_checkpoint(self.model, self.revision)
         return {
             **super().identity(),
             **resolved_settings(self._network, self.image, self.faces, self.new_run()),
@@ -203,7 +204,7 @@ class ClassifyEmotions(ImageOperator):
 
     def lineage(self) -> dict[str, str]:
         """See ``TableOperator.lineage``: the model, its revision, and the options of labels and faces."""
-        checkpoint = locate(self.model, self.revision, config_only=True)
+        checkpoint = resolve_checkpoint(self.model, self.revision, config_only=True)
         found = {**super().lineage(), "model": checkpoint.model, "revision": checkpoint.revision()}
         options = {name: value for name, value in self.labels.identity().items() if value is not None}
         faces = self.faces.lineage() if self.faces else {}

@@ -17,11 +17,13 @@ from PIL import Image
 from emotion_ops.errors import ModelError, UnsupportedModelError
 from emotion_ops.images.decoder import Transform
 from emotion_ops.images.preprocess import Resize
-from emotion_ops.models.choice import choose
-from emotion_ops.models.engine import Engine, EngineName, Precision, load
-from emotion_ops.models.engines.int8 import Calibration, Int8
-from emotion_ops.models.spec import PixelSpec, architecture_of, labels_of, pixels_of, pixels_sha256, probe_pixels
-from emotion_ops.models.weights import Checkpoint, locate
+from emotion_ops.models.checkpoint import Checkpoint, resolve_checkpoint
+from emotion_ops.models.config import read_architecture, read_labels
+from emotion_ops.models.engines.choice import EngineName, Precision, choose
+from emotion_ops.models.engines.engine import Engine
+from emotion_ops.models.engines.engine import load_engine as load
+from emotion_ops.models.engines.int8 import Calibration, FloatPrecision, Int8
+from emotion_ops.models.pixel_spec import PixelSpec, pixels_sha256, probe_pixels, read_pixel_spec
 from emotion_ops.operators.classify.calibration import calibration_stamp, load_calibration
 from emotion_ops.operators.classify.columns import FACE, OutputColumns
 from emotion_ops.operators.classify.face_loader import FaceLoader
@@ -43,7 +45,7 @@ class NetworkChoice:
     revision: str | None
     device: str
     engine: EngineName
-    precision: Precision | Int8
+    precision: FloatPrecision | Int8
 
     @property
     def precision_name(self) -> Precision:
@@ -76,7 +78,7 @@ def open_session(
         compute=_Compute(engine),
         finish=_Finish(columns, labeller),
         batch_size=size,
-        concurrency=engine.at_once,
+        concurrency=engine.concurrency,
         max_parts=faces.limit if faces else 1,
     )
 
@@ -124,7 +126,7 @@ def output_columns(network: NetworkChoice, prefix: str, labels: Labels, faces: F
         ModelError: The model cannot be found, or a label of it would be an appended name twice.
         OptionError: A threshold is for a label that the model does not have.
     """
-    checkpoint = locate(network.model, network.revision, config_only=True)
+    checkpoint = resolve_checkpoint(network.model, network.revision, config_only=True)
     which = faces.which if faces else None
     columns = _columns(checkpoint, checkpoint.stamp(), prefix, labels.above is not None, which)
     labels.check_names(columns.labels)
@@ -133,7 +135,7 @@ def output_columns(network: NetworkChoice, prefix: str, labels: Labels, faces: F
 
 @functools.lru_cache(maxsize=64)
 def _columns(checkpoint: Checkpoint, stamp: object, prefix: str, lists_labels: bool, faces: Any) -> OutputColumns:
-    names, unknown = bind_labels(labels_of(checkpoint))
+    names, unknown = bind_labels(read_labels(checkpoint))
     if unknown:
         _log.warning(
             "model %r: the labels %s are not among the seven emotions and their aliases; they keep their own names",
@@ -177,8 +179,8 @@ def resolved_settings(network: NetworkChoice, image: str, faces: Faces | None, r
 
     In fp32 that is the engine. The other precisions round as a kind of device does, and int8 as its quantiser.
     """
-    checkpoint = locate(network.model, network.revision)
-    chosen = choose(network.engine, network.device, network.precision_name, architecture_of(checkpoint))
+    checkpoint = resolve_checkpoint(network.model, network.revision)
+    chosen = choose(network.engine, network.device, network.precision_name, read_architecture(checkpoint))
     found: dict[str, str | None] = {"engine": chosen.engine, "precision": chosen.precision, "calibration": None}
     if chosen.precision != "fp32":
         found["device"] = chosen.device.partition(":")[0]
@@ -203,7 +205,7 @@ def _calibration(
     source: str, image: str, faces: Faces | None, loading: Any, checkpoint: Checkpoint, stamp: object
 ) -> Calibration:
     what = "images" if faces is None else "faces in images"
-    return load_calibration(source, image, image_loader(image, faces, pixels_of(checkpoint)), Run(*loading), what)
+    return load_calibration(source, image, image_loader(image, faces, read_pixel_spec(checkpoint)), Run(*loading), what)
 
 
 @functools.lru_cache(maxsize=32)

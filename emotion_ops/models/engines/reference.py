@@ -1,4 +1,4 @@
-"""A plain transformers forward pass: what this package's numbers are held against."""
+"""A plain forward pass by transformers: the reference that this package's numbers are compared with."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from emotion_ops.models import openmp
-from emotion_ops.models.weights import Checkpoint
+from emotion_ops.models.checkpoint import Checkpoint
+from emotion_ops.models.engines import openmp
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
 def reference_probabilities(checkpoint: Checkpoint, images: Sequence[Image.Image]) -> NDArray[np.float32]:
-    """Probabilities by transformers' own processor and network, one picture at a time, in fp32 on the CPU.
+    """Probabilities by transformers' own processor and network, one image at a time, in fp32 on the CPU.
 
     Args:
         checkpoint: The weights.
-        images: Pictures as Pillow opened them, of any mode; turned upright and converted as the
+        images: Images as Pillow opened them, of any mode; turned upright and converted to RGB as the
             image-classification pipeline does.
 
     Returns:
         float32 (N, labels).
     """
-    openmp.wait_passively()
+    openmp.use_passive_waiting()
     import torch
     from PIL import ImageOps
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-    processor = AutoImageProcessor.from_pretrained(checkpoint.folder, backend="pil")  # type: ignore[no-untyped-call]
+    processor = AutoImageProcessor.from_pretrained(checkpoint.folder, backend="pil")  # type: ignore[no-untyped-call]  # untyped in transformers
     network = AutoModelForImageClassification.from_pretrained(
         checkpoint.folder, use_safetensors=True, dtype=torch.float32
     ).eval()
@@ -45,8 +45,8 @@ def reference_probabilities(checkpoint: Checkpoint, images: Sequence[Image.Image
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that decide the numbers and the speed, and of the devices that torch sees."""
-    openmp.wait_passively()
+    """Versions of the libraries that decide the numbers and the speed, and the devices that torch can use."""
+    openmp.use_passive_waiting()
     import torch
     import transformers
 

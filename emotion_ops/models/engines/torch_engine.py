@@ -9,37 +9,39 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emotion_ops.errors import ModelError, OptionError, UnsupportedModelError
-from emotion_ops.models.cuda import AT_ONCE, CudaGraphPool
-from emotion_ops.models.halving import HalvingEngine
-from emotion_ops.models.network import PixelsToProbabilities, load_network
-from emotion_ops.models.spec import first_line, labels_of, pixels_of
-from emotion_ops.models.weights import Checkpoint
+from emotion_ops.errors import ModelError, OptionError, UnsupportedModelError, first_line
+from emotion_ops.models.checkpoint import Checkpoint
+from emotion_ops.models.config import read_labels
+from emotion_ops.models.engines.batch_halving import BatchHalvingEngine
+from emotion_ops.models.engines.cuda_graphs import CONCURRENCY, CudaGraphPool
+from emotion_ops.models.engines.torch_network import PixelsToProbabilities, load_network
+from emotion_ops.models.pixel_spec import read_pixel_spec
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_OUT_OF_MEMORY = (  # where it has no class of its own
+_OUT_OF_MEMORY = (  # texts of errors that have no class of their own
     "MPS backend out of memory", "DefaultCPUAllocator: ", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory",
 )  # fmt: skip
 _BATCH_SIZES = {"cpu": 16, "cuda": 128, "mps": 64}
 
-if sys.platform != "win32":  # OpenMP's threads stay behind in the parent: a child that waited for them would never end
+if sys.platform != "win32":  # OpenMP's threads do not exist in a forked child, which would wait for them without end
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
-class TorchEngine(HalvingEngine):
-    """Loads a checkpoint at once and keeps it; ``predict`` may be called from any thread.
+class TorchEngine(BatchHalvingEngine):
+    """Loads a checkpoint when it is made; ``predict`` may be called from any thread.
 
     Args:
         checkpoint: Where the weights are.
-        device: As ``device_of`` names it.
-        precision: ``fp32``, ``bf16`` or ``fp16``; softmax is computed in float32 always.
+        device: A name that ``resolve_device`` gives.
+        precision: ``fp32``, ``bf16`` or ``fp16``; softmax is always computed in float32.
 
     Attributes:
         network: uint8 (N, height, width, 3) → float32 (N, labels), as a module.
 
     Raises:
-        UnsupportedModelError: The checkpoint is no image classifier, its weights do not fill the network, or the
-            network does not take what the image processor gives.
+        UnsupportedModelError: The checkpoint is not an image classifier, it lacks weights, or its network cannot take
+            what its image processor gives.
+        ModelError: The device does not have enough memory.
     """
 
     name = "torch"
@@ -47,22 +49,22 @@ class TorchEngine(HalvingEngine):
     def __init__(self, checkpoint: Checkpoint, device: str, precision: str) -> None:
         super().__init__()
         self.checkpoint = checkpoint
-        self.labels = labels_of(checkpoint)
-        self.pixels = pixels_of(checkpoint)
+        self.labels = read_labels(checkpoint)
+        self.pixels = read_pixel_spec(checkpoint)
         self.precision = precision
         self.device = device
         self._device = torch.device(device)
         self.batch_size = _BATCH_SIZES.get(self._device.type, 16)
         if self._device.type == "cuda" and precision == "fp32":
-            torch.backends.cudnn.allow_tf32 = False  # convolutions would keep 11 bits of each number, and not say so
-        self.network = self._placed(
+            torch.backends.cudnn.allow_tf32 = False  # else convolutions use 11 bits of each number in fp32
+        self.network = self._to_device(
             PixelsToProbabilities(load_network(checkpoint), self.pixels, _DTYPES[precision]).eval()
         )
-        self._lanes = CudaGraphPool(self.network, self._device) if self._device.type == "cuda" else None
-        self.at_once = AT_ONCE if self._lanes else 1
+        self._graphs = CudaGraphPool(self.network, self._device) if self._device.type == "cuda" else None
+        self.concurrency = CONCURRENCY if self._graphs else 1
         self._check_fit()
 
-    def _placed(self, network: PixelsToProbabilities) -> PixelsToProbabilities:
+    def _to_device(self, network: PixelsToProbabilities) -> PixelsToProbabilities:
         try:
             return network.to(self._device)
         except RuntimeError as error:
@@ -71,69 +73,66 @@ class TorchEngine(HalvingEngine):
             raise ModelError(
                 self.checkpoint.model,
                 f"its weights do not fit into the memory of {self.device} in {self.precision} ({first_line(error)})",
-                "free memory there, choose another device, or a smaller model",
+                "free memory there, or choose another device or a smaller model",
             ) from error
 
     def _run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
-            if self._lanes is not None:
-                return self._lanes.run(batch)
+            if self._graphs is not None:
+                return self._graphs.run(batch)
             with torch.inference_mode():
-                answer = self.network(torch.from_numpy(batch).to(self._device)).cpu()
+                output = self.network(torch.from_numpy(batch).to(self._device)).cpu()
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
-            if self._lanes is not None:
-                self._lanes.give_up()
+            if self._graphs is not None:
+                self._graphs.disable()
             if self._device.type != "cpu":
                 torch.get_device_module(self._device).empty_cache()
             raise MemoryError(first_line(error)) from error
-        probabilities: NDArray[np.float32] = answer.numpy()
+        probabilities: NDArray[np.float32] = output.numpy()
         return probabilities
 
     def _check_fit(self) -> None:
-        """Run the network once: what does not fit is told now, and not after the first images were decoded."""
+        """Run the network once, so that what does not fit is found before any image is decoded."""
         height, width, labels = self.pixels.height, self.pixels.width, len(self.labels)
         try:
             probabilities = self.predict(np.zeros((1, height, width, 3), np.uint8))
-        except ModelError:  # there is no memory for one picture
+        except ModelError:  # not enough memory for one image
             raise
-        except Exception as error:  # whatever a foreign network meets, it cannot serve here
+        except Exception as error:  # a foreign network may raise anything; then it cannot be used here
             raise UnsupportedModelError(
                 self.checkpoint.model,
                 f"its network cannot take the {height} × {width} pixels that its image processor gives, "
                 f"in {self.precision} on {self.device} ({first_line(error)})",
-                "make size or crop_size in preprocessor_config.json what the network was made for",
+                "set size or crop_size in preprocessor_config.json to the network's input size",
             ) from error
         if probabilities.shape != (1, labels):
             raise UnsupportedModelError(
                 self.checkpoint.model,
                 f"its network gives {probabilities.shape[1]} numbers, and its config.json names {labels} labels",
-                "name each in id2label of config.json",
+                "give each output a name in id2label of config.json",
             )
 
 
-def device_of(name: str) -> str:
-    """The one name of a device: ``auto`` and ``cuda`` become ``cuda:0``, say.
+def resolve_device(name: str) -> str:
+    """The full name of a device: for example ``auto`` and ``cuda`` become ``cuda:0``.
 
     Args:
-        name: ``auto`` (CUDA, else MPS, else CPU), or what torch calls a device.
+        name: ``auto`` (CUDA, else MPS, else CPU), or a torch device name.
 
     Raises:
-        OptionError: It is not there.
+        OptionError: torch cannot use it.
     """
-    found = name
+    device = name
     if name == "auto":
-        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        probe = torch.empty(0, device=torch.device(found))
-        probe.cpu()  # what "meta" computes nobody can read
+        probe = torch.empty(0, device=torch.device(device))
+        probe.cpu()  # fails for "meta", whose results cannot be read
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise OptionError(
-            "device",
-            name,
-            f"torch {torch.__version__} cannot use it ({str(error).splitlines()[0]}); give 'cpu' or 'auto'",
-        ) from error
+        hint = f"torch {torch.__version__} cannot use it ({first_line(error)}); give 'cpu' or 'auto'"
+        raise OptionError("device", name, hint) from error
     return str(probe.device)
 
 

@@ -19,7 +19,7 @@ from pictures import photo
 
 from emotion_ops import EmotionClassifier, ModelNotFoundError, OptionError, UnsafeWeightsError, UnsupportedModelError
 from emotion_ops.models import hub
-from emotion_ops.models.weights import locate
+from emotion_ops.models.checkpoint import resolve_checkpoint
 from emotion_ops.testing import save_tiny_model
 
 NAME, COMMIT = "someone/emotions", "1" * 40
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_hash_of_the_weights_is_the_files_own_and_names_the_revision(folder: Path) -> None:
-    checkpoint = locate(str(folder))
+    checkpoint = resolve_checkpoint(str(folder))
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert checkpoint.weights_sha256() == digest
     assert checkpoint.revision() == f"sha256:{digest}"
@@ -48,35 +48,35 @@ def test_a_sharded_checkpoint_loads_and_each_of_its_files_counts_in_the_hash(fol
     shards = sorted(folder.glob("*.safetensors"))
     assert len(shards) > 1
     lines = "".join(f"{shard.name} {hashlib.sha256(shard.read_bytes()).hexdigest()}\n" for shard in shards)
-    assert locate(str(folder)).weights_sha256() == hashlib.sha256(lines.encode()).hexdigest()
+    assert resolve_checkpoint(str(folder)).weights_sha256() == hashlib.sha256(lines.encode()).hexdigest()
     np.testing.assert_allclose(EmotionClassifier(model=str(folder)).predict([photo()]), whole, atol=1e-6)
 
 
 def test_new_weights_in_the_same_folder_are_seen_by_the_same_process(folder: Path) -> None:
     before = EmotionClassifier(model=str(folder)).predict([photo()])
-    first = locate(str(folder)).revision()
+    first = resolve_checkpoint(str(folder)).revision()
     save_tiny_model(folder, seed=9)
-    assert locate(str(folder)).revision() != first
+    assert resolve_checkpoint(str(folder)).revision() != first
     assert np.abs(EmotionClassifier(model=str(folder)).predict([photo()]) - before).max() > 1e-4
 
 
 def test_equal_options_share_one_network(folder: Path) -> None:
-    from emotion_ops.models.engine import load
+    from emotion_ops.models.engines.engine import load_engine
 
-    engine = load(str(folder), None, "cpu", "auto", "auto")
-    assert load(str(folder), None, "cpu", "openvino", "fp32") is engine
-    assert load(str(folder), None, "cpu", "torch", "bf16") is not engine
+    engine = load_engine(str(folder), None, "cpu", "auto", "auto")
+    assert load_engine(str(folder), None, "cpu", "openvino", "fp32") is engine
+    assert load_engine(str(folder), None, "cpu", "torch", "bf16") is not engine
 
 
 def test_two_names_of_one_device_share_one_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from emotion_ops.models.engine import load
+    from emotion_ops.models.engines.engine import load_engine
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    engine = load(str(folder), None, "cpu", "auto", "auto")
+    engine = load_engine(str(folder), None, "cpu", "auto", "auto")
     assert engine.device == "cpu"
-    assert load(str(folder), None, "auto", "auto", "auto") is engine
-    assert load(str(folder), None, "cpu:0", "auto", "auto") is engine
+    assert load_engine(str(folder), None, "auto", "auto", "auto") is engine
+    assert load_engine(str(folder), None, "cpu:0", "auto", "auto") is engine
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta"])
@@ -89,7 +89,7 @@ def test_a_device_that_torch_cannot_use_is_told_when_the_network_loads(folder: P
 def test_weights_that_are_pickles_are_refused_with_the_way_to_convert_them(folder: Path, name: str) -> None:
     (folder / "model.safetensors").rename(folder / name)
     with pytest.raises(UnsafeWeightsError, match=f"pickles .{name}.*save_pretrained"):
-        locate(str(folder))
+        resolve_checkpoint(str(folder))
 
 
 def test_code_in_a_checkpoint_is_never_run(folder: Path) -> None:
@@ -106,19 +106,19 @@ def test_weights_cut_short_are_refused_by_name_and_size(folder: Path, keep: int)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:keep])
     with pytest.raises(UnsupportedModelError, match=r"model\.safetensors of [\d,]+ bytes is broken or cut short"):
-        locate(str(folder))
+        resolve_checkpoint(str(folder))
 
 
 def test_weights_that_git_lfs_has_not_fetched_are_told_from_broken_ones(folder: Path) -> None:
     (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
     with pytest.raises(UnsupportedModelError, match="git lfs pull"):
-        locate(str(folder))
+        resolve_checkpoint(str(folder))
 
 
 def test_weights_that_are_not_loaded_do_not_count_in_the_hash(folder: Path) -> None:
-    before = locate(str(folder)).weights_sha256()
+    before = resolve_checkpoint(str(folder)).weights_sha256()
     (folder / "model.fp16.safetensors").write_bytes(b"another variant")
-    checkpoint = locate(str(folder))
+    checkpoint = resolve_checkpoint(str(folder))
     assert [file.name for file in checkpoint.weight_files()] == ["model.safetensors"]
     assert checkpoint.weights_sha256() == before
 
@@ -133,14 +133,14 @@ def shard(folder: Path, *names: str) -> None:
 def test_a_shard_that_is_missing_is_named(folder: Path) -> None:
     shard(folder, "model-1.safetensors", "model-2.safetensors")
     with pytest.raises(UnsupportedModelError, match=r"lacks 1 of its 2 weight files .model-2\.safetensors"):
-        locate(str(folder))
+        resolve_checkpoint(str(folder))
 
 
 def test_an_index_that_names_no_shards_is_refused(folder: Path) -> None:
     shard(folder, "model-1.safetensors")
     (folder / "model.safetensors.index.json").write_text('{"weight_map": []}')
     with pytest.raises(UnsupportedModelError, match="names no shards"):
-        locate(str(folder))
+        resolve_checkpoint(str(folder))
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "../elsewhere.safetensors", "/tmp/elsewhere.safetensors"])
@@ -148,11 +148,11 @@ def test_neither_an_index_nor_a_configuration_can_name_pickles_or_files_elsewher
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "transformers_weights": name}))
     with pytest.raises(UnsafeWeightsError, match="only safetensors in its own folder"):
-        locate(str(folder))
+        resolve_checkpoint(str(folder))
     (folder / "config.json").write_text(json.dumps(config))
     shard(folder, "model-1.safetensors", name)
     with pytest.raises(UnsafeWeightsError, match="only safetensors in its own folder"):
-        locate(str(folder))
+        resolve_checkpoint(str(folder))
 
 
 @pytest.mark.parametrize(
@@ -166,14 +166,14 @@ def test_neither_an_index_nor_a_configuration_can_name_pickles_or_files_elsewher
 def test_a_folder_that_lacks_a_file_is_refused_with_what_is_missing(folder: Path, name: str, words: str) -> None:
     (folder / name).unlink()
     with pytest.raises(UnsupportedModelError, match=words):
-        locate(str(folder))
+        resolve_checkpoint(str(folder))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\udcff"])
 def test_a_configuration_that_is_no_json_is_refused(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text, errors="surrogateescape")
     with pytest.raises(UnsupportedModelError, match="no JSON"):
-        locate(str(folder))
+        resolve_checkpoint(str(folder))
 
 
 def test_an_architecture_that_classifies_no_images_is_refused(folder: Path) -> None:
@@ -186,23 +186,23 @@ def test_an_architecture_that_classifies_no_images_is_refused(folder: Path) -> N
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", "~nobody-here/x", "a\\b"])
 def test_a_folder_that_is_not_there_is_named_in_full(name: str) -> None:
     with pytest.raises(ModelNotFoundError, match="no folder /"):
-        locate(name)
+        resolve_checkpoint(name)
 
 
 def test_a_revision_of_a_local_folder_is_refused(folder: Path) -> None:
     with pytest.raises(OptionError, match="leave revision out"):
-        locate(str(folder), "main")
+        resolve_checkpoint(str(folder), "main")
     with pytest.raises(OptionError, match="leave revision out"):
-        locate("demo", "main")
+        resolve_checkpoint("demo", "main")
 
 
 def test_a_file_an_empty_name_and_one_too_long_for_any_disk_are_told_apart(folder: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="is a file; give the folder"):
-        locate(str(folder / "model.safetensors"))
+        resolve_checkpoint(str(folder / "model.safetensors"))
     with pytest.raises(OptionError, match="hub id"):
-        locate("")
+        resolve_checkpoint("")
     with pytest.raises(ModelNotFoundError, match="neither a local folder nor a hub id"):
-        locate("a" * 300)
+        resolve_checkpoint("a" * 300)
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServe
 
 def forget() -> None:
     """Forget what this process has looked up, as a new process has not."""
-    hub.resolve.cache_clear()
+    hub.resolve_commit.cache_clear()
     hub.download.cache_clear()
 
 
@@ -235,11 +235,11 @@ FAULTS = ("broken", "portal", "down", "silent")
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_however_the_network_fails_the_cache_serves(server: HubServer, fault: str) -> None:
-    online = locate(NAME)
+    online = resolve_checkpoint(NAME)
     forget()
     server.fault = fault  # type: ignore[assignment]
-    assert locate(NAME) == online
-    assert locate(NAME, COMMIT).folder == online.folder
+    assert resolve_checkpoint(NAME) == online
+    assert resolve_checkpoint(NAME, COMMIT).folder == online.folder
 
 
 @pytest.mark.parametrize("revision", [None, COMMIT])
@@ -249,23 +249,23 @@ def test_however_the_network_fails_a_model_not_in_the_cache_is_one_clear_error(
 ) -> None:
     server.fault = fault  # type: ignore[assignment]
     with pytest.raises(ModelNotFoundError, match=r"cannot be downloaded .*check the network.*model='demo'"):
-        locate(NAME, revision)
+        resolve_checkpoint(NAME, revision)
 
 
 def test_a_pinned_model_that_is_in_the_cache_asks_the_hub_nothing(server: HubServer) -> None:
-    locate(NAME, COMMIT)
+    resolve_checkpoint(NAME, COMMIT)
     server.requests.clear()
     forget()
-    assert locate(NAME, COMMIT).commit == COMMIT
+    assert resolve_checkpoint(NAME, COMMIT).commit == COMMIT
     assert server.requests == []
 
 
 def test_offline_a_cache_without_the_weights_is_not_enough(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    locate(NAME, config_only=True)
+    resolve_checkpoint(NAME, config_only=True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelNotFoundError, match=f"{COMMIT}' is not whole in the local cache, and HF_HUB_OFFLINE"):
-        locate(NAME)
-    assert locate(NAME, config_only=True).weight_files() == []
+        resolve_checkpoint(NAME)
+    assert resolve_checkpoint(NAME, config_only=True).weight_files() == []
 
 
 def test_a_cache_that_cannot_be_written_is_told_from_a_network_that_fails(
@@ -274,22 +274,22 @@ def test_a_cache_that_cannot_be_written_is_told_from_a_network_that_fails(
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(ModelNotFoundError, match=r"cannot be written to the cache .*HF_HOME"):
-        locate(NAME)
+        resolve_checkpoint(NAME)
 
 
 def test_pickles_are_told_from_nothing_also_when_the_hub_is_gone(server: HubServer, tmp_path: Path) -> None:
     (tmp_path / "original" / "model.safetensors").rename(tmp_path / "original" / "pytorch_model.bin")
-    locate(NAME, config_only=True)
+    resolve_checkpoint(NAME, config_only=True)
     server.fault = "down"
     with pytest.raises(UnsafeWeightsError, match=r"pytorch_model\.bin"):
-        locate(NAME)
+        resolve_checkpoint(NAME)
 
 
 def test_code_of_a_model_on_the_hub_is_refused_from_its_configuration_alone(server: HubServer, tmp_path: Path) -> None:
     config = tmp_path / "original" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": {"AutoModel": "evil.Model"}}))
     with pytest.raises(UnsafeWeightsError, match=r"evil\.Model"):
-        locate(NAME, config_only=True)
+        resolve_checkpoint(NAME, config_only=True)
     assert not any(request.endswith((".safetensors", ".py")) for request in server.requests)
 
 
@@ -298,5 +298,5 @@ def test_one_model_is_warned_about_once_by_whatever_names_it_is_asked_for(
 ) -> None:
     with caplog.at_level(logging.WARNING, "emotion_ops"):
         for revision in (None, "main", None, COMMIT):
-            assert locate(NAME, revision, config_only=True).commit == COMMIT
+            assert resolve_checkpoint(NAME, revision, config_only=True).commit == COMMIT
     assert caplog.text.count(f"pin it: revision='{COMMIT}'") == 1

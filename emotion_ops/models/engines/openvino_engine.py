@@ -9,20 +9,21 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from emotion_ops import fork_safety as forked
+from emotion_ops import fork_safety
+from emotion_ops.models.checkpoint import Checkpoint
+from emotion_ops.models.config import read_labels
+from emotion_ops.models.engines.batch_halving import BatchHalvingEngine
 from emotion_ops.models.engines.int8 import Calibration
-from emotion_ops.models.halving import HalvingEngine
-from emotion_ops.models.openvino_graph import compiled, graph_of
-from emotion_ops.models.spec import labels_of, pixels_of
-from emotion_ops.models.weights import Checkpoint
+from emotion_ops.models.engines.openvino_graph import compile_graph, load_graph
+from emotion_ops.models.pixel_spec import read_pixel_spec
 
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}  # int8 is in the graph; the rest of it runs in bf16
-_OUT_OF_MEMORY = ("Failed to allocate", "bad_alloc")  # OpenVINO has no class for it
+_OUT_OF_MEMORY = ("Failed to allocate", "bad_alloc")  # OpenVINO has no error class for it
 _log = logging.getLogger("emotion_ops")
 
 
-class OpenVinoEngine(HalvingEngine):
-    """Loads a checkpoint at once and keeps it; ``predict`` may be called from any thread, one runs at a time.
+class OpenVinoEngine(BatchHalvingEngine):
+    """Loads a checkpoint when it is made; ``predict`` may be called from any thread, one call runs at a time.
 
     Args:
         checkpoint: Where the weights are.
@@ -30,7 +31,7 @@ class OpenVinoEngine(HalvingEngine):
         calibration: What int8 is calibrated on; None in the other precisions.
 
     Raises:
-        UnsupportedModelError: As ``TorchEngine`` does, and where OpenVINO gives other numbers than torch.
+        UnsupportedModelError: As ``TorchEngine``, and if OpenVINO gives other numbers than torch.
     """
 
     name = "openvino"
@@ -39,20 +40,21 @@ class OpenVinoEngine(HalvingEngine):
 
     def __init__(self, checkpoint: Checkpoint, precision: str, calibration: Calibration | None) -> None:
         super().__init__()
-        forked.openvino_runs()
+        fork_safety.mark_openvino_used()
         self.checkpoint = checkpoint
-        self.labels = labels_of(checkpoint)
-        self.pixels = pixels_of(checkpoint)
+        self.labels = read_labels(checkpoint)
+        self.pixels = read_pixel_spec(checkpoint)
         self.precision = precision
-        self._turn = threading.Lock()
-        able = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if precision.upper() not in able:
-            _log.warning("this processor computes in %s, and in %s no faster than in fp32", ", ".join(able), precision)
-        network = graph_of(checkpoint, self.pixels, calibration)
-        self._request = compiled(network, _HINTS[precision]).create_infer_request()
+        self._lock = threading.Lock()
+        supported = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision.upper() not in supported:
+            _log.warning("this CPU has no %s instructions (only %s): it is not faster than fp32", precision,
+                         ", ".join(supported))  # fmt: skip
+        graph = load_graph(checkpoint, self.pixels, calibration)
+        self._request = compile_graph(graph, _HINTS[precision]).create_infer_request()
 
     def _run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with self._turn:
+        with self._lock:
             try:
                 self._request.infer({0: np.ascontiguousarray(batch)}, share_inputs=True)
             except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""A checkpoint → its network in PyTorch, from uint8 pictures to probabilities."""
+"""A checkpoint → its network in PyTorch, from uint8 images to probabilities."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import torch
 from transformers import AutoModelForImageClassification
 from transformers.utils import logging
 
-from emotion_ops.errors import UnsupportedModelError
-from emotion_ops.models.class_token import class_token_only
-from emotion_ops.models.spec import PixelSpec, first_line
-from emotion_ops.models.weights import Checkpoint
+from emotion_ops.errors import UnsupportedModelError, first_line
+from emotion_ops.models.checkpoint import Checkpoint
+from emotion_ops.models.engines.class_token import use_class_token_only
+from emotion_ops.models.pixel_spec import PixelSpec
 
 
 class PixelsToProbabilities(torch.nn.Module):
-    """A network with normalisation before it and softmax, in float32, behind it.
+    """A network with normalisation before it and softmax, in float32, after it.
 
     Args:
-        network: Takes pixel_values, gives logits.
-        pixels: What it wants to see.
+        network: pixel_values → logits.
+        pixels: What its input looks like.
         dtype: What it computes in.
     """
 
@@ -34,15 +34,19 @@ class PixelsToProbabilities(torch.nn.Module):
         self.register_buffer("offset", torch.tensor(pixels.offset).view(3, 1, 1))
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """Probabilities, float32 (N, labels), of pictures, uint8 (N, height, width, 3)."""
+        """Probabilities, float32 (N, labels), of images, uint8 (N, height, width, 3)."""
         values = (batch.permute(0, 3, 1, 2).float() * self.scale + self.offset).to(self.dtype)
         return torch.softmax(self.network(pixel_values=values).logits.float(), dim=-1)
 
 
 def load_network(checkpoint: Checkpoint) -> torch.nn.Module:
-    """The network in evaluation mode, each of its weights out of the checkpoint."""
+    """The network in evaluation mode, in float32. All its weights are from the checkpoint.
+
+    Raises:
+        UnsupportedModelError: transformers cannot load it as an image classifier, or weights are missing.
+    """
     try:
-        with quiet():  # what the load report would say is checked below
+        with quiet():  # its warnings are about what is checked below
             network, report = AutoModelForImageClassification.from_pretrained(
                 checkpoint.folder,
                 use_safetensors=True,
@@ -57,27 +61,27 @@ def load_network(checkpoint: Checkpoint) -> torch.nn.Module:
             f"transformers cannot load it as an image classifier ({first_line(error)})",
             "choose a checkpoint of an image-classification architecture",
         ) from error
-    unfilled = sorted({*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])})
-    if unfilled:
+    missing = sorted({*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])})
+    if missing:
         raise UnsupportedModelError(
             checkpoint.model,
-            f"{len(unfilled)} of its weights are not in the checkpoint and would be random ({unfilled[0]}, …)",
+            f"{len(missing)} of its weights are not in the checkpoint and would be random ({missing[0]}, …)",
             "choose a checkpoint that was trained for image classification",
         )
     network.eval()
-    class_token_only(network)
+    use_class_token_only(network)
     return network  # type: ignore[no-any-return]  # transformers types its Auto classes as Any
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the log lines and progress bars of transformers, whose settings are the process's own."""
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    """Switch off the log lines and progress bars of transformers for a while; its settings are global."""
+    level, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # untyped in transformers
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # untyped in transformers
     try:
         yield
     finally:
         logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        if has_bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # untyped in transformers

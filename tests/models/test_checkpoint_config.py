@@ -20,9 +20,9 @@ from emotion_ops import (
     UnsafeWeightsError,
     UnsupportedModelError,
 )
-from emotion_ops.models.engine import load
-from emotion_ops.models.spec import pixels_of
-from emotion_ops.models.weights import locate
+from emotion_ops.models.checkpoint import resolve_checkpoint
+from emotion_ops.models.engines.engine import load_engine
+from emotion_ops.models.pixel_spec import read_pixel_spec
 from emotion_ops.testing import save_tiny_model
 
 CONFIG, PROCESSOR, PROCESSORS = "config.json", "preprocessor_config.json", "processor_config.json"
@@ -56,7 +56,7 @@ def test_an_image_processor_with_code_of_its_own_is_refused_and_no_other_stands_
     if nested:
         nest(folder)
     with pytest.raises(UnsafeWeightsError, match=r"evil\.Processor.*processor_config\.json"):
-        locate(str(folder), config_only=True)
+        resolve_checkpoint(str(folder), config_only=True)
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -85,12 +85,12 @@ def test_an_image_processor_of_a_class_that_transformers_lacks_is_refused_and_no
 def test_an_image_processor_of_transformers_is_known_by_each_name_it_ever_had(
     folder: Path, said: dict[str, str], nested: bool
 ) -> None:
-    expected = pixels_of(locate(str(folder)))
+    expected = read_pixel_spec(resolve_checkpoint(str(folder)))
     change(folder, PROCESSOR, "image_processor_type")
     change(folder, PROCESSOR, **said)
     if nested:
         nest(folder)
-    found = pixels_of(locate(str(folder)))
+    found = read_pixel_spec(resolve_checkpoint(str(folder)))
     assert (found.height, found.width, found.scale, found.offset) == (32, 32, expected.scale, expected.offset)
 
 
@@ -98,7 +98,7 @@ def test_an_image_processor_of_transformers_is_known_by_each_name_it_ever_had(
 def test_an_image_processors_file_that_is_no_json_object_is_refused(folder: Path, text: str) -> None:
     (folder / PROCESSOR).write_text(text)
     with pytest.raises(UnsupportedModelError, match=r"preprocessor_config\.json is no JSON"):
-        locate(str(folder))
+        resolve_checkpoint(str(folder))
 
 
 @pytest.mark.parametrize("settings", [{"auto_map": None}, {"size": "large"}, {"image_processor_type": 7}], ids=str)
@@ -116,13 +116,13 @@ def test_an_image_processor_whose_pictures_differ_in_size_is_refused_before_any_
 ) -> None:
     change(folder, PROCESSOR, **settings)
     with pytest.raises(UnsupportedModelError, match=r"a batch needs one size; set size .*crop_size"):
-        load(str(folder), None, "cpu", "auto", "auto")
+        load_engine(str(folder), None, "cpu", "auto", "auto")
 
 
 def test_pictures_of_a_size_that_the_network_does_not_take_are_refused_before_any_is_decoded(folder: Path) -> None:
     change(folder, PROCESSOR, size={"height": 48, "width": 40})
     with pytest.raises(UnsupportedModelError, match=r"cannot take the 48 × 40 pixels .*; make size"):
-        load(str(folder), None, "cpu", "auto", "auto")
+        load_engine(str(folder), None, "cpu", "auto", "auto")
 
 
 def test_a_network_that_gives_other_numbers_than_one_for_each_label_is_refused(
@@ -140,7 +140,7 @@ def test_a_network_that_gives_other_numbers_than_one_for_each_label_is_refused(
 
     monkeypatch.setattr(ViTForImageClassification, "forward", twice_as_many)
     with pytest.raises(UnsupportedModelError, match=r"gives 14 numbers, and its config\.json names 7 labels"):
-        load(str(folder), None, "cpu", "torch", "auto")
+        load_engine(str(folder), None, "cpu", "torch", "auto")
 
 
 LABELS = ("sad", "disgust", "angry", "neutral", "fear", "surprise", "happy")
@@ -236,7 +236,7 @@ def test_a_picture_that_the_checkpoints_own_resize_fails_on_costs_its_row(
 def test_a_picture_that_the_checkpoints_own_resize_brings_to_another_size_costs_its_row(
     convnext: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transform = pixels_of(locate(convnext)).transform
+    transform = read_pixel_spec(resolve_checkpoint(convnext)).transform
     assert transform(photo()).shape == (64, 64, 3)
     monkeypatch.setattr("transformers.ConvNextImageProcessorPil.resize", lambda self, image, *args, **options: image)
     with pytest.raises(RowError, match="97 × 131 pixels become 97 × 131, and the network takes 64 × 64"):
