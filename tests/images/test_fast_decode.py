@@ -16,7 +16,7 @@ from PIL import Image
 from test_bad_input import BAD_BYTES
 from test_memory import large, measured, on_linux
 
-from emotion_ops import ClassifyEmotions, RowError
+from emotion_ops import ClassifyEmotions, Decoding, Limits, RowError
 from emotion_ops.images.decode import open_encoded
 from emotion_ops.images.decoder import PictureDecoder
 from emotion_ops.images.limits import Limits
@@ -96,7 +96,9 @@ def test_broken_files_and_files_beyond_the_limits_have_the_same_errors(tiny_mode
              jpeg(1, 700, 300), *(cell for cell, _ in BAD_BYTES.values())]  # fmt: skip
     table = pa.table({"image": pa.array(cells, pa.binary())})
     exact, fast = (
-        ClassifyEmotions(model=tiny_model, decode=decode, max_side=600, isolation=isolation)(table)
+        ClassifyEmotions(
+            model=tiny_model, decoding=Decoding(mode=decode, isolation=isolation), limits=Limits(max_side=600)
+        )(table)
         for decode in ("exact", "fast")
     )
     assert exact["emotion_error"].to_pylist() == fast["emotion_error"].to_pylist()
@@ -106,7 +108,9 @@ def test_broken_files_and_files_beyond_the_limits_have_the_same_errors(tiny_mode
 def test_threads_and_processes_decode_alike(tiny_model: str) -> None:
     table = pa.table({"image": pa.array([jpeg(seed, 400, 300) for seed in range(3)], pa.binary())})
     options = {"model": tiny_model, "decode": "fast", "answer_cache": 0}
-    assert ClassifyEmotions(**options, isolation="process")(table).equals(ClassifyEmotions(**options)(table))
+    assert ClassifyEmotions(**options, decoding=Decoding(isolation="process"))(table).equals(
+        ClassifyEmotions(**options)(table)
+    )
     assert not ClassifyEmotions(**options)(table).equals(ClassifyEmotions(model=tiny_model)(table))
 
 
@@ -116,10 +120,10 @@ def test_a_picture_that_the_caller_opened_is_not_changed_and_decoded_fast_where_
     encoded = jpeg(0, 400, 300)
     unread, read = Image.open(io.BytesIO(encoded)), Image.open(io.BytesIO(encoded))
     read.load()
-    operator = ClassifyEmotions(model=tiny_model, decode="fast", answer_cache=0)
+    operator = ClassifyEmotions(model=tiny_model, decoding=Decoding(mode="fast"), cache=0)
     first, second, third = (operator.columns_for([cell]) for cell in (encoded, unread, read))
     assert first.equals(second)
-    assert third.equals(ClassifyEmotions(model=tiny_model, answer_cache=0).columns_for([encoded]))
+    assert third.equals(ClassifyEmotions(model=tiny_model, cache=0).columns_for([encoded]))
     assert unread.size == read.size == (400, 300)
 
 

@@ -19,7 +19,7 @@ import pytest
 from pictures import every_mode, jpeg
 from test_bad_input import BAD_BYTES
 
-from emotion_ops import ClassifyEmotions, OptionError, RowError, RowErrorCode
+from emotion_ops import Access, ClassifyEmotions, Decoding, OptionError, RowError, RowErrorCode
 from emotion_ops.images.decoder import PictureDecoder
 from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.isolation import DecoderPool, Stop, StoppedError
@@ -97,8 +97,10 @@ def test_processes_and_threads_give_the_same_table(tiny_model: str, tmp_path: Pa
     (tmp_path / "picture.jpg").write_bytes(jpeg(5))
     paths = pa.table({"image": ["picture.jpg", "gone.jpg", "../out.jpg", None]})
     for table in (pa.table({"image": pa.array(cells, pa.binary())}), paths):
-        by_thread = ClassifyEmotions(model=tiny_model, root=tmp_path)(table)
-        by_process = ClassifyEmotions(model=tiny_model, root=tmp_path, isolation="process")(table)
+        by_thread = ClassifyEmotions(model=tiny_model, access=Access(root=tmp_path))(table)
+        by_process = ClassifyEmotions(
+            model=tiny_model, access=Access(root=tmp_path), decoding=Decoding(isolation="process")
+        )(table)
         assert by_process.equals(by_thread, check_metadata=True)
 
 

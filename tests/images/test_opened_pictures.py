@@ -13,7 +13,7 @@ import pytest
 from pictures import encode, every_mode, jpeg, photo, with_orientation
 from PIL import Image, ImageOps
 
-from emotion_ops import ClassifyEmotions, EmotionClassifier, RowError, classify_emotions
+from emotion_ops import ClassifyEmotions, Limits, RowError, classify_emotions
 from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.loader import ImageLoader
@@ -54,7 +54,7 @@ def test_one_picture_in_many_rows_of_a_frame_and_a_list(tiny_model: str) -> None
     frame = classify_emotions(pd.DataFrame({"image": [opened(encoded)] * 32}), model=tiny_model)
     assert frame["emotion_error"].isna().all()
     expected = ClassifyEmotions(model=tiny_model)(pa.table({"image": [encoded]}))
-    probabilities = EmotionClassifier(model=tiny_model).predict([opened(encoded)] * 16)
+    probabilities = ClassifyEmotions(on_error="raise", model=tiny_model).predict([opened(encoded)] * 16)
     for column, name in zip(probabilities.T, expected.column_names[2:-1], strict=True):
         np.testing.assert_allclose(column, expected[name][0].as_py(), atol=1e-6)
 
@@ -119,7 +119,7 @@ def test_the_limits_hold_for_pictures_and_pixels_and_before_decoding() -> None:
 
 def test_the_limits_hold_for_tensors(tiny_model: str) -> None:
     tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((2, 9, 8, 3), np.uint8))
-    out = ClassifyEmotions(model=tiny_model, max_pixels=71)(pa.table({"image": tensors}))
+    out = ClassifyEmotions(model=tiny_model, limits=Limits(max_pixels=71))(pa.table({"image": tensors}))
     assert out["emotion_error"].to_pylist() == ["too_large: 8 × 9 pixels, more than max_pixels=71"] * 2
 
 

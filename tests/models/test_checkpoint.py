@@ -17,7 +17,7 @@ import pytest
 from hub_server import HubServer
 from pictures import photo
 
-from emotion_ops import EmotionClassifier, ModelNotFoundError, OptionError, UnsafeWeightsError, UnsupportedModelError
+from emotion_ops import ClassifyEmotions, ModelNotFoundError, OptionError, UnsafeWeightsError, UnsupportedModelError
 from emotion_ops.models import hub
 from emotion_ops.models.checkpoint import resolve_checkpoint
 from emotion_ops.testing import save_tiny_model
@@ -42,22 +42,24 @@ def test_a_sharded_checkpoint_loads_and_each_of_its_files_counts_in_the_hash(fol
     from transformers import ViTForImageClassification
 
     network = ViTForImageClassification.from_pretrained(folder)
-    whole = EmotionClassifier(model=str(folder)).predict([photo()])
+    whole = ClassifyEmotions(on_error="raise", model=str(folder)).predict([photo()])
     (folder / "model.safetensors").unlink()
     network.save_pretrained(folder, max_shard_size="20KB")
     shards = sorted(folder.glob("*.safetensors"))
     assert len(shards) > 1
     lines = "".join(f"{shard.name} {hashlib.sha256(shard.read_bytes()).hexdigest()}\n" for shard in shards)
     assert resolve_checkpoint(str(folder)).weights_sha256() == hashlib.sha256(lines.encode()).hexdigest()
-    np.testing.assert_allclose(EmotionClassifier(model=str(folder)).predict([photo()]), whole, atol=1e-6)
+    np.testing.assert_allclose(
+        ClassifyEmotions(on_error="raise", model=str(folder)).predict([photo()]), whole, atol=1e-6
+    )
 
 
 def test_new_weights_in_the_same_folder_are_seen_by_the_same_process(folder: Path) -> None:
-    before = EmotionClassifier(model=str(folder)).predict([photo()])
+    before = ClassifyEmotions(on_error="raise", model=str(folder)).predict([photo()])
     first = resolve_checkpoint(str(folder)).revision()
     save_tiny_model(folder, seed=9)
     assert resolve_checkpoint(str(folder)).revision() != first
-    assert np.abs(EmotionClassifier(model=str(folder)).predict([photo()]) - before).max() > 1e-4
+    assert np.abs(ClassifyEmotions(on_error="raise", model=str(folder)).predict([photo()]) - before).max() > 1e-4
 
 
 def test_equal_options_share_one_network(folder: Path) -> None:
@@ -82,7 +84,7 @@ def test_two_names_of_one_device_share_one_network(folder: Path, monkeypatch: py
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta"])
 def test_a_device_that_torch_cannot_use_is_told_when_the_network_loads(folder: Path, device: str) -> None:
     with pytest.raises(OptionError, match=f"device='{device}' .*give 'cpu' or 'auto'"):
-        EmotionClassifier(model=str(folder), device=device).predict([photo()])
+        ClassifyEmotions(on_error="raise", model=str(folder), device=device).predict([photo()])
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "tf_model.h5", "flax_model.msgpack"])
@@ -98,7 +100,7 @@ def test_code_in_a_checkpoint_is_never_run(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "evil.py").write_text("raise SystemExit('ran')")
     with pytest.raises(UnsafeWeightsError, match=r"evil\.Model"):
-        EmotionClassifier(model=str(folder))
+        ClassifyEmotions(on_error="raise", model=str(folder))
 
 
 @pytest.mark.parametrize("keep", [0, 5, 2000, -1])
@@ -180,7 +182,7 @@ def test_an_architecture_that_classifies_no_images_is_refused(folder: Path) -> N
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
     with pytest.raises(UnsupportedModelError, match="transformers cannot load it as an image classifier"):
-        EmotionClassifier(model=str(folder)).predict([photo()])
+        ClassifyEmotions(on_error="raise", model=str(folder)).predict([photo()])
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", "~nobody-here/x", "a\\b"])

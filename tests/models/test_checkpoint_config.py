@@ -14,7 +14,6 @@ from PIL import Image
 
 from emotion_ops import (
     ClassifyEmotions,
-    EmotionClassifier,
     ModelError,
     RowError,
     UnsafeWeightsError,
@@ -67,7 +66,7 @@ def test_an_image_processor_of_a_class_that_transformers_lacks_is_refused_and_no
     if nested:
         nest(folder)
     with pytest.raises(UnsupportedModelError, match="its image processor does not load"):
-        EmotionClassifier(model=str(folder)).predict([photo()])
+        ClassifyEmotions(on_error="raise", model=str(folder)).predict([photo()])
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,7 @@ def test_an_image_processors_settings_that_mean_nothing_are_one_clear_error(
 ) -> None:
     change(folder, PROCESSOR, **settings)
     with pytest.raises(UnsupportedModelError, match=r"image processor does not load|cannot process"):
-        EmotionClassifier(model=str(folder)).predict([photo()])
+        ClassifyEmotions(on_error="raise", model=str(folder)).predict([photo()])
 
 
 @pytest.mark.parametrize("settings", [{"size": {"shortest_edge": 32}}, {"do_resize": False}], ids=str)
@@ -251,4 +250,4 @@ def test_a_network_of_broken_weights_is_not_blamed_on_the_precision_it_has(folde
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     for precision, hint in (("fp32", "choose another checkpoint"), ("bf16", 'give precision="fp32"')):
         with pytest.raises(ModelError, match=f"no number, in {precision} on cpu; .*{hint}"):
-            EmotionClassifier(model=str(folder), precision=precision).predict([photo()])
+            ClassifyEmotions(on_error="raise", model=str(folder), precision=precision).predict([photo()])

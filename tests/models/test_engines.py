@@ -18,7 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from emotion_ops import ClassifyEmotions, DestinationConflictError, OptionError, UnsupportedModelError, enrich_dataset
+from emotion_ops import (
+    ClassifyEmotions,
+    DestinationConflictError,
+    Int8,
+    OptionError,
+    UnsupportedModelError,
+    enrich_dataset,
+)
 from emotion_ops.models.engines.choice import ENGINES
 from emotion_ops.operators.classify.calibration import _cells
 from emotion_ops.operators.classify.session import resolved_settings
@@ -71,7 +78,7 @@ def test_coarser_precisions_choose_the_same_labels(
     engine: str, precision: str, agreement: float, faces: pa.Table, right: NDArray[np.float32], calibration: Path
 ) -> None:
     given = calibration if precision == "int8" else None
-    operator = ClassifyEmotions(model="demo", engine=engine, precision=precision, calibration=given)  # type: ignore[arg-type]
+    operator = ClassifyEmotions(model="demo", engine=engine, precision=Int8(given))  # type: ignore[arg-type]
     ours = probabilities(operator, faces)
     assert (ours.argmax(axis=1) == right.argmax(axis=1)).mean() >= agreement
     np.testing.assert_allclose(ours.sum(axis=1), 1, atol=1e-5)
@@ -166,7 +173,7 @@ def test_other_pictures_to_calibrate_on_are_seen_by_the_same_process(tmp_path: P
         (tmp_path / f"{row}.jpg").write_bytes(image["bytes"])
     (tmp_path / "30.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (tmp_path / "31.jpg").mkdir()
-    operator = ClassifyEmotions(model="demo", precision="int8", calibration=tmp_path)
+    operator = ClassifyEmotions(model="demo", precision=Int8(tmp_path))
     first = resolved_settings(operator)
     assert resolved_settings(operator) == first
     (tmp_path / "0.jpg").unlink()
@@ -175,7 +182,7 @@ def test_other_pictures_to_calibrate_on_are_seen_by_the_same_process(tmp_path: P
 
 def test_calibration_without_int8_is_refused_since_nothing_would_use_it(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="no other uses it"):
-        ClassifyEmotions(model="demo", calibration=tmp_path)
+        ClassifyEmotions(model="demo", precision=Int8(tmp_path))
 
 
 def test_the_second_start_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
@@ -255,14 +262,14 @@ def test_int8_may_be_calibrated_on_a_folder_of_images_and_says_what_it_lacks(tmp
     for row, image in enumerate(faces.column("image").to_pylist()[:40]):
         (tmp_path / "images" / "deep" / f"{row}.jpg").write_bytes(image["bytes"])
     (tmp_path / "images" / "broken.jpg").write_bytes(b"broken")
-    operator = ClassifyEmotions(model="demo", precision="int8", calibration=tmp_path / "images")
+    operator = ClassifyEmotions(model="demo", precision=Int8(tmp_path / "images"))
     assert operator(faces.slice(0, 4)).column("emotion_error").null_count == 4
     for given, words in ((None, "say what it is calibrated on"), (tmp_path / "nowhere", "give a folder of images")):
         with pytest.raises(OptionError, match=words):
-            ClassifyEmotions(model="demo", precision="int8", calibration=given)(faces.slice(0, 1))
+            ClassifyEmotions(model="demo", precision=Int8(given))(faces.slice(0, 1))
     pq.write_table(faces.slice(0, 3), tmp_path / "few.parquet")
     with pytest.raises(OptionError, match="holds 3 images that can be read, and 16 are the fewest"):
-        ClassifyEmotions(model="demo", precision="int8", calibration=tmp_path / "few.parquet")(faces.slice(0, 1))
+        ClassifyEmotions(model="demo", precision=Int8(tmp_path / "few.parquet"))(faces.slice(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -341,7 +348,7 @@ def test_calibration_reads_few_row_groups_of_many_and_rows_from_all_over_them(tm
     table = pa.table({"image": pa.array([image] * 4000, pa.binary())})
     for name in ("a", "b"):
         pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=100)
-    operator = ClassifyEmotions(model="demo", precision="int8", calibration=tmp_path)
+    operator = ClassifyEmotions(model="demo", precision=Int8(tmp_path))
     read: list[tuple[str, int]] = []
     iter_batches = pq.ParquetFile.iter_batches
 

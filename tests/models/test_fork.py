@@ -13,14 +13,14 @@ from faces_model import YUNET, needs_yunet, photograph
 PROGRAM = """
 import multiprocessing
 import numpy as np
-from emotion_ops import EmotionClassifier
+from emotion_ops import ClassifyEmotions
 from emotion_ops.models.engines import engine
 
 def answer(classifier):
     return classifier.predict([np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)] * 16)
 
 if __name__ == "__main__":
-    classifier = EmotionClassifier(model="demo")
+    classifier = ClassifyEmotions(on_error="raise", model="demo")
     expected = answer(classifier)
     with engine._loading:  # as if a thread loads another network while the process forks
         pool = multiprocessing.get_context("fork").Pool(2)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from emotion_ops import EMOTIONS, ClassifyEmotions, EmotionClassifier
+from emotion_ops import EMOTIONS, ClassifyEmotions
 
 DATA = Path(__file__).parents[1] / "data"
 GOLDEN = json.loads((DATA / "golden.json").read_text())
@@ -20,7 +20,7 @@ GOLDEN = json.loads((DATA / "golden.json").read_text())
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.05), ("fp16", 0.01)])
 def test_the_demo_models_golden_numbers_hold_in_each_precision(precision: str, tolerance: float) -> None:
-    classifier = EmotionClassifier(model="demo", precision=precision)
+    classifier = ClassifyEmotions(on_error="raise", model="demo", precision=precision)
     ours = classifier.predict([DATA / f"{emotion}.png" for emotion in GOLDEN])
     np.testing.assert_allclose(ours, list(GOLDEN.values()), atol=tolerance)
     assert [EMOTIONS[i] for i in ours.argmax(axis=1)] == [EMOTIONS[int(np.argmax(row))] for row in GOLDEN.values()]

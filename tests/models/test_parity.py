@@ -15,7 +15,7 @@ from pictures import encode, every_mode, jpeg, photo
 from PIL import Image
 from transformers import AutoModelForImageClassification
 
-from emotion_ops import ClassifyEmotions, EmotionClassifier, UnsupportedModelError
+from emotion_ops import ClassifyEmotions, Decoding, UnsupportedModelError
 from emotion_ops.models.checkpoint import resolve_checkpoint
 from emotion_ops.models.engines.choice import ENGINES, OPENVINO_ARCHITECTURES
 from emotion_ops.models.engines.class_token import ClassTokenLayer, use_class_token_only
@@ -117,7 +117,7 @@ def test_the_label_is_the_pipelines_first_and_the_columns_are_bound_by_name(tmp_
 
 def test_pil_images_and_rgb_arrays_give_the_same_numbers_as_their_encoded_form(tiny_model: str) -> None:
     picture = photo(5)
-    classifier = EmotionClassifier(model=tiny_model)
+    classifier = ClassifyEmotions(on_error="raise", model=tiny_model)
     encoded, pil, array = classifier.predict([encode(picture), picture, np.asarray(picture)])
     np.testing.assert_allclose(pil, encoded, atol=1e-7)
     np.testing.assert_allclose(array, encoded, atol=1e-7)
@@ -126,9 +126,13 @@ def test_pil_images_and_rgb_arrays_give_the_same_numbers_as_their_encoded_form(t
 def test_bgr_arrays_are_the_callers_to_say(tiny_model: str) -> None:
     rgb = np.asarray(photo(5))
     bgr = rgb[:, :, ::-1]
-    right = EmotionClassifier(model=tiny_model).predict([rgb])
-    np.testing.assert_allclose(EmotionClassifier(model=tiny_model, channels="bgr").predict([bgr]), right, atol=1e-7)
-    assert np.abs(EmotionClassifier(model=tiny_model).predict([bgr]) - right).max() > 10 * TOLERANCE
+    right = ClassifyEmotions(on_error="raise", model=tiny_model).predict([rgb])
+    np.testing.assert_allclose(
+        ClassifyEmotions(on_error="raise", model=tiny_model, decoding=Decoding(channels="bgr")).predict([bgr]),
+        right,
+        atol=1e-7,
+    )
+    assert np.abs(ClassifyEmotions(on_error="raise", model=tiny_model).predict([bgr]) - right).max() > 10 * TOLERANCE
 
 
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
@@ -193,7 +197,7 @@ def test_a_checkpoint_without_a_trained_head_is_refused_rather_than_guessed_with
         {"format": "pt"},
     )
     with pytest.raises(UnsupportedModelError, match="would be random"):
-        EmotionClassifier(model=str(folder)).predict([photo()])
+        ClassifyEmotions(on_error="raise", model=str(folder)).predict([photo()])
 
 
 @pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
