@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from enriched import rewrite, sort_faces, with_cell, write_source
+from enriched import in_order, rewrite, with_cell, write_source
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,7 +135,7 @@ def test_files_and_rows_that_only_one_side_has_are_told_and_counted(made: Path, 
         shutil.copytree(made / "a", tmp_path / side)
     shutil.copy(made / "a" / FILE, tmp_path / "a" / "more.parquet")
     shutil.copy(made / "a" / FILE, tmp_path / "b" / "other.parquet")
-    rewrite(tmp_path / "b" / FILE, sort_faces(0, 1, 2, 3))
+    rewrite(tmp_path / "b" / FILE, in_order(0, 1, 2, 3))
     pq.write_table(pa.table({"mine": [1, 2]}), tmp_path / "a" / "none.parquet")
     pq.write_table(pa.table({"mine": [1]}), tmp_path / "b" / "none.parquet")
     report = diff_datasets(tmp_path / "a", tmp_path / "b", min_coverage=0.9)

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from enriched import rewrite, sort_faces, table, with_cell, write_source
+from enriched import rewrite, in_order, table, with_cell, write_source
 
 from emotion_ops import ClassifyEmotions, DatasetError, OptionError, enrich_dataset, verify_dataset
 from emotion_ops.lake.audit.proof import DROPPED, NO_COLUMNS
@@ -100,10 +100,10 @@ def without_field_metadata(rows: pa.Table) -> pa.Table:
 BYTE = bytearray(table().column("image")[4].as_py())
 BYTE[200] ^= 1
 DAMAGES: dict[str, tuple[Callable[[pa.Table], pa.Table], dict[str, int], int | None, str]] = {
-    "a row is lost": (sort_faces(0, 1, 2, 4, 5, 6), {"rows": 1, "content": 1}, None, "has 6 rows, its source 7"),
-    "the last row is lost": (sort_faces(0, 1, 2, 3, 4, 5), {"rows": 1}, None, "has 6 rows, its source 7"),
-    "a row is doubled": (sort_faces(0, 1, 2, 2, 3, 4, 5, 6), {"rows": 1, "content": 1}, None, "has 8 rows"),
-    "two rows are swapped": (sort_faces(0, 1, 2, 3, 5, 4, 6), {"content": 2}, 4, "differs from the source's row in 'id'"),
+    "a row is lost": (in_order(0, 1, 2, 4, 5, 6), {"rows": 1, "content": 1}, None, "has 6 rows, its source 7"),
+    "the last row is lost": (in_order(0, 1, 2, 3, 4, 5), {"rows": 1}, None, "has 6 rows, its source 7"),
+    "a row is doubled": (in_order(0, 1, 2, 2, 3, 4, 5, 6), {"rows": 1, "content": 1}, None, "has 8 rows"),
+    "two rows are swapped": (in_order(0, 1, 2, 3, 5, 4, 6), {"content": 2}, 4, "differs from the source's row in 'id'"),
     "one bit of an image": (with_cell("image", 4, bytes(BYTE)), {"content": 1}, 4, "source's row in 'image'"),
     "a zero lost its sign": (with_cell("weight", 1, 0.0), {"content": 1}, 1, "source's row in 'weight'"),
     "a null became NaN": (with_cell("weight", 3, float("nan")), {"content": 1}, 3, "source's row in 'weight'"),
@@ -218,10 +218,10 @@ def test_a_torn_file_is_a_problem_of_its_own_and_the_other_files_are_proven(copy
 @pytest.mark.parametrize(
     ("change", "row"),
     [
-        (sort_faces(0, 2, 1, 3, 4), 2),
+        (in_order(0, 2, 1, 3, 4), 2),
         (with_cell("id", 3, 99), 3),
         (with_cell("image", 4, bytes(BYTE)), 4),
-        (sort_faces(0, 1, 2, 3, 4, 4), 5),
+        (in_order(0, 1, 2, 3, 4, 4), 5),
     ],
 )
 def test_where_rows_were_dropped_those_that_stand_are_held_against_the_source_in_their_order(
@@ -235,7 +235,7 @@ def test_where_rows_were_dropped_those_that_stand_are_held_against_the_source_in
 
 
 def test_problems_are_listed_up_to_the_limit_of_each_check_and_all_of_them_counted(copy: Path) -> None:
-    rewrite(copy / "all" / FILE, sort_faces(6, 5, 4, 3, 2, 1, 0))
+    rewrite(copy / "all" / FILE, in_order(6, 5, 4, 3, 2, 1, 0))
     (copy / "all" / "day=2" / "rows.parquet").unlink()
     report = verify_dataset(copy / "source", copy / "all", max_problems=2)
     assert report.counts == {"content": 6, "missing_output": 1}
@@ -262,7 +262,7 @@ def test_the_shell_is_told_0_when_it_is_proven_and_1_with_each_problem_when_it_i
     done = verify()
     assert (done.returncode, done.stderr) == (0, "")
     assert "Proven: every source row has exactly its output row." in done.stdout
-    rewrite(copy / "all" / FILE, sort_faces(0, 1, 2, 3, 5, 4, 6))
+    rewrite(copy / "all" / FILE, in_order(0, 1, 2, 3, 5, 4, 6))
     done = verify()
     assert done.returncode == 1
     assert "Found wrong: content 2." in done.stdout
