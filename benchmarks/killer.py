@@ -33,7 +33,7 @@ from emotion_ops.reports import page
 
 WRITING = {
     "folder.publish", "folder._link", "folder.publish_bytes", "folder.delete", "folder.delete_folder",
-    "journal.write", "journal.remove", "commit.commit", "commit._row_groups", "commit._verify", "lease._take",
+    "journal.write", "journal.remove", "commit.commit", "compose.output_row_groups", "commit._verify", "lease._take",
     "lease.end",
 }  # fmt: skip
 """Functions of the package that write, as module.function."""

@@ -36,13 +36,17 @@ from killer import WRITING
 from PIL import Image
 
 from emotion_ops.lake.journal import Journal
-from emotion_ops.lake.targets.folder import HOME, Folder, is_hidden
+from emotion_ops.lake.targets.folder import METADATA_DIR, Folder, is_hidden
 
 FILES = {"day=1/rows.parquet": (21, 6), "day=2/rows.parquet": (10, 5)}
 """The source: rows and the rows of a row group, by file."""
 
-IN_FLIGHT = 3
-"""Maximum of row groups in the network: its batch and the next one have 8 rows, which lie in at most 3 row groups."""
+REPORTS = (f"{METADATA_DIR}/report", f"{METADATA_DIR}/runs/")
+"""How the keys of reports begin."""
+
+IN_FLIGHT = 4
+"""Maximum of row groups in flight: the network has a batch and the next one, 8 rows, which lie in at most 3 row groups.
+Threads build the columns of one more."""
 
 
 class Killer:
@@ -119,7 +123,7 @@ class Trial:
         """Return the row groups that neither an output nor the journal has."""
         missing = set()
         for key, number in self._groups:
-            home = destination / HOME / "journal" / Journal(Folder(str(destination)), key, "", "").file_home
+            home = destination / METADATA_DIR / "journal" / Journal(Folder(str(destination)), key, "", "").file_home
             journalled = {int(path.stem) for path in home.glob("*/*.arrow")}
             if number not in journalled and not (destination / key).exists():
                 missing.add((key, number))
@@ -173,7 +177,7 @@ class Trial:
 def leftovers(destination: Path) -> tuple[str, ...]:
     """Return the files that a finished job should have deleted."""
     files = (path.relative_to(destination).as_posix() for path in destination.rglob("*") if path.is_file())
-    return tuple(key for key in sorted(files) if key not in FILES and not key.startswith(f"{HOME}/report"))
+    return tuple(key for key in sorted(files) if key not in FILES and not key.startswith(REPORTS))
 
 
 def write_source(folder: Path) -> Path:

@@ -47,7 +47,7 @@ def enrich(folder: Path, model: str, columns: str) -> dict[str, Any]:
     with PeakMemory() as memory:
         report = enrich_dataset(folder / "huge.parquet", folder / "huge-out", operator, columns=columns)
     return {
-        "images": report.images,
+        "images": report.good_rows,
         "row_group_mb": round(pq.read_metadata(folder / "huge.parquet").row_group(0).total_byte_size / 1e6),
         "peak_above_loaded_mb": round(memory.added / 1e6),
         "images_per_second": round(report.rows / report.seconds),

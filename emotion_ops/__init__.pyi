@@ -117,6 +117,9 @@ from .lake.audit.verify import (
 from .lake.enrich import (
     enrich_dataset as enrich_dataset,
 )
+from .lake.gate import (
+    Gate as Gate,
+)
 from .models.engines.int8 import (
     Int8 as Int8,
 )

@@ -20,7 +20,7 @@ def status(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what of a dataset is done, in progress, stale and failed; nothing is touched.
+    """Say which files of a dataset are done, in progress, stale or failed; nothing is changed.
 
     emotion-ops status enriched/ --source faces/
     """
@@ -54,23 +54,23 @@ def diff(
     a: Annotated[str, typer.Argument(help="An enriched file, folder or glob.")],
     b: Annotated[str, typer.Argument(help="Another, of the same rows.")],
     rows: Annotated[int, typer.Option(help="Rows with the largest drift that are listed.")] = 10,
-    max_flips: Annotated[int | None, typer.Option(help="Most labels that may flip.")] = None,
-    max_flip_rate: Annotated[float | None, typer.Option(help="Largest part of the labels that may flip.")] = None,
-    max_drift: Annotated[float | None, typer.Option(help="Furthest that one probability may drift.")] = None,
-    max_mean_drift: Annotated[float | None, typer.Option(help="Furthest that they may drift in the mean.")] = None,
-    min_coverage: Annotated[float | None, typer.Option(help="Least part of all rows that are in both.")] = None,
+    max_changes: Annotated[int | None, typer.Option(help="Maximum rows whose category may change.")] = None,
+    max_change_rate: Annotated[float | None, typer.Option(help="Maximum part of the rows that may change.")] = None,
+    max_drift: Annotated[float | None, typer.Option(help="Maximum drift of one number.")] = None,
+    max_mean_drift: Annotated[float | None, typer.Option(help="Maximum mean drift.")] = None,
+    min_coverage: Annotated[float | None, typer.Option(help="Minimum part of all rows that were compared.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two enriched outputs: labels that flipped, probabilities that drifted, rows in one alone.
+    """Compare two enriched outputs: changed categories, drifted numbers, rows in only one of them.
 
     Exit code 1 where a limit is exceeded.
 
-    emotion-ops diff enriched/ enriched-by-the-new-model/ --max-flip-rate 0.01
+    emotion-ops diff enriched/ enriched-by-the-new-model/ --max-change-rate 0.01
     """
     from emotion_ops.cli.diff import diff as command
 
     limits = {
-        "max_flips": max_flips, "max_flip_rate": max_flip_rate, "max_drift": max_drift,
+        "max_changes": max_changes, "max_change_rate": max_change_rate, "max_drift": max_drift,
         "max_mean_drift": max_mean_drift, "min_coverage": min_coverage,
     }  # fmt: skip
     raise typer.Exit(command(a, b, rows, limits, as_json=as_json))
@@ -85,7 +85,7 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and touch nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove what dead runs left in a destination, and nothing else.
+    """Remove what killed runs left in a destination, and nothing else.
 
     emotion-ops clean enriched/ --dry-run
     """

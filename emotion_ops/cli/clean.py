@@ -22,7 +22,7 @@ def clean(destination: str, *, journals: bool, dry_run: bool, as_json: bool) -> 
     if report.kept:
         size = sum(one.bytes for one in report.kept)
         what = f"{len(report.kept):,} journals of unfinished files, {size:,} bytes"
-        table.add_row("kept", f"{what}: a rerun goes on from them, --journals removes them")
+        table.add_row("kept", f"{what}: the next run continues from them, --journals removes them")
     out.print(table)
     if report.removed:
         listed = Table(box=None, padding=(0, 2, 0, 0))

@@ -8,7 +8,8 @@ from typing import Any
 from rich.table import Table
 
 from emotion_ops.cli.output import ExitCode, counted, made_by, out, print_json, two_columns
-from emotion_ops.lake.audit.diff import DiffReport, diff_datasets
+from emotion_ops.lake.audit.diff import diff_datasets
+from emotion_ops.reports.comparison import DiffReport
 
 _LISTED = 10
 
@@ -45,49 +46,49 @@ def _summary(report: DiffReport) -> Table:
     both = f"{report.coverage:.2%} of all"
     for name, value in (
         ("A", report.a),
-        ("", "; ".join(map(made_by, report.models_a))),
+        ("", "; ".join(map(made_by, report.lineage_a))),
         ("B", report.b),
-        ("", "; ".join(map(made_by, report.models_b))),
-        ("files", _sides(report.files, "compared", len(report.only_in_a), len(report.only_in_b))),
+        ("", "; ".join(map(made_by, report.lineage_b))),
+        ("files", _sides(report.files, "compared", len(report.files_only_in_a), len(report.files_only_in_b))),
         ("rows", _sides(report.rows, f"compared ({both})", report.rows_only_in_a, report.rows_only_in_b)),
-        ("answered", _sides(report.answered, "by both", report.answered_only_in_a, report.answered_only_in_b)),
+        ("good rows", _sides(report.good_rows, "in both", report.good_only_in_a, report.good_only_in_b)),
         ("failed in A", counted(report.errors_a)),
         ("failed in B", counted(report.errors_b)),
-        ("labels flipped", f"{report.flips:,} ({report.flip_rate:.2%} of the rows compared)"),
+        ("changed", f"{report.changes:,} rows ({report.change_rate:.2%} of the rows compared)"),
         ("drift", f"largest {report.drift.largest:.3g}, mean {report.drift.mean:.3g}"),
     ):
         if value:
             table.add_row(name, value)
-    for side, keys in (("A", report.only_in_a), ("B", report.only_in_b)):
+    for side, keys in (("A", report.files_only_in_a), ("B", report.files_only_in_b)):
         for key in keys[:_LISTED]:
             table.add_row(f"only in {side}", key)
         if len(keys) > _LISTED:
             table.add_row("", f"and {len(keys) - _LISTED:,} more, which --json lists")
     for one in report.unmatched[:_LISTED]:
         table.add_row("unmatched", f"{one.file}: {one.reason} ({one.rows_a:,} rows in A, {one.rows_b:,} in B)")
-    for side, labels in (("A", report.labels_only_in_a), ("B", report.labels_only_in_b)):
-        if labels:
-            table.add_row(f"labels only in {side}", f"{', '.join(labels)}; their drift is not measured")
+    for side, columns in (("A", report.columns_only_in_a), ("B", report.columns_only_in_b)):
+        if columns:
+            table.add_row(f"numbers only in {side}", f"{', '.join(columns)}; their drift is not measured")
     return table
 
 
 def _matrix(report: DiffReport) -> Table | None:
-    """Labels of A down, of B across; where that is wider than the terminal, the flips one below the other."""
-    if not report.flips:
+    """Categories of A down, of B across; if that is wider than the terminal, the changes one below the other."""
+    if not report.changes:
         return None
-    columns = sorted({other for row in report.matrix.values() for other in row})
+    columns = sorted({other for row in report.categories.values() for other in row})
     rows = [
-        [f"{row.get(other, 0):,}" if row.get(other) else "·" for other in columns] for row in report.matrix.values()
+        [f"{row.get(other, 0):,}" if row.get(other) else "·" for other in columns] for row in report.categories.values()
     ]
     widths = [max(map(len, cells)) + 2 for cells in zip(columns, *rows, strict=True)]
-    if sum(widths) + max(map(len, report.matrix)) + 2 <= out.width:
+    if sum(widths) + max(map(len, report.categories)) + 2 <= out.width:
         table = _plain(("A ↓  B →", *columns), numbers=range(1, len(columns) + 1))
-        for label, cells in zip(report.matrix, rows, strict=True):
-            table.add_row(label, *cells)
+        for category, cells in zip(report.categories, rows, strict=True):
+            table.add_row(category, *cells)
         return table
     table = _plain(("in A", "in B", "rows"), numbers=[2])
-    flips = [(count, a, b) for a, row in report.matrix.items() for b, count in row.items() if a != b]
-    for count, a, b in sorted(flips, reverse=True):
+    changes = [(count, a, b) for a, row in report.categories.items() for b, count in row.items() if a != b]
+    for count, a, b in sorted(changes, reverse=True):
         table.add_row(a, b, f"{count:,}")
     return table
 
@@ -95,9 +96,9 @@ def _matrix(report: DiffReport) -> Table | None:
 def _drift(report: DiffReport) -> Table | None:
     if not report.drift.largest:
         return None
-    table = _plain(("label", "largest drift", "mean drift"), numbers=(1, 2))
-    for label, drift in report.drift_by_label.items():
-        table.add_row(label, f"{drift.largest:.3g}", f"{drift.mean:.3g}")
+    table = _plain(("number", "largest drift", "mean drift"), numbers=(1, 2))
+    for name, drift in report.drift_by_column.items():
+        table.add_row(name, f"{drift.largest:.3g}", f"{drift.mean:.3g}")
     return table
 
 
@@ -106,7 +107,7 @@ def _rows(report: DiffReport) -> Table | None:
         return None
     table = _plain(("file", "row", "drift", "of", "in A", "in B"), numbers=(1, 2))
     for row in report.largest:
-        table.add_row(row.file, f"{row.row:,}", f"{row.drift:.3g}", row.label, row.label_a, row.label_b)
+        table.add_row(row.file, f"{row.row:,}", f"{row.drift:.3g}", row.column, row.category_a, row.category_b)
     return table
 
 

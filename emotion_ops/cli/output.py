@@ -8,6 +8,7 @@ import enum
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -152,10 +153,13 @@ def counted(counts: Mapping[str, int]) -> str:
 
 
 def made_by(lineage: Mapping[str, str]) -> str:
-    """A model at its revision; of a long hash the beginning, since ``--json`` has all of it."""
-    revision = str(lineage.get("revision", "unknown"))
-    version = f", version {lineage['version']}" if "version" in lineage else ""
-    return f"{lineage.get('model', 'unknown')} at {revision[:19]}{'…' if len(revision) > 19 else ''}{version}"
+    """A lineage in one line; of a long hash the beginning, since ``--json`` has all of it."""
+    parts = {name: value for name, value in lineage.items() if name not in ("finished_at", "recipe")}
+    return ", ".join(f"{name.replace('_', ' ')} {_shortened(value)}" for name, value in parts.items()) or "unknown"
+
+
+def _shortened(value: str) -> str:
+    return f"{value[:19]}…" if re.fullmatch(r"(sha256:)?[0-9a-f]{40,}", value) else value
 
 
 def print_json(answer: Any) -> None:

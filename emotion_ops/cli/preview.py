@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,16 @@ import pyarrow as pa
 
 from emotion_ops.cli.output import out
 from emotion_ops.errors import ColumnNotFoundError, OptionError
-from emotion_ops.lake.runners.local import read_batches
-from emotion_ops.lake.sources.parquet_files import find_sources, open_parquet
+from emotion_ops.lake.parquet import open_parquet
+from emotion_ops.lake.sources.parquet_files import find_sources
 from emotion_ops.operators.classify.operator import ClassifyEmotions
-from emotion_ops.reports.preview import preview_sheet, rows_of
+from emotion_ops.reports.preview import check_rows, draw_preview
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pdf")
 
 
 def preview(source: str, options: dict[str, Any], rows: int, output: Path) -> None:
-    """Draw the first rows of a dataset with what the operator says of them.
+    """Draw the first rows of a dataset with what the operator appends to them.
 
     Args:
         source: A Parquet file, folder or glob; of several files the first ones, until there are rows enough.
@@ -28,9 +28,9 @@ def preview(source: str, options: dict[str, Any], rows: int, output: Path) -> No
         rows: How many rows.
         output: The picture that is written; its ending says the format.
     """
-    operator, rows = ClassifyEmotions(**options), rows_of("rows", rows)
+    operator, rows = ClassifyEmotions(**options), check_rows("rows", rows)
     _check(output)
-    preview_sheet(operator, list(_first(source, operator.image, rows))).save(output)
+    draw_preview(operator, list(_first(source, operator.inputs, rows))).save(output)
     out.print(str(output), markup=False, soft_wrap=True)
 
 
@@ -44,21 +44,22 @@ def _check(output: Path) -> None:
         raise OptionError("output", str(output), "it may not be written: give another place")
 
 
-def _first(source: str, image: str, rows: int) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    """The first images, by file, each with what stands behind its rows' numbers."""
+def _first(source: str, inputs: Sequence[str], rows: int) -> Iterator[tuple[str, pa.Table]]:
+    """The first rows of inputs, by file, each with what is written after the numbers of its rows."""
     files = find_sources(source)
     for file in files:
         with open_parquet(file.folder, file.key) as parquet:
-            names = parquet.schema_arrow.names
-        if image not in names:
-            raise ColumnNotFoundError(image, names).at(file.path)
-        found: list[pa.Array] = []
-        for batch in read_batches(file.folder, file.key, columns=[image], row_group=None, row_bytes=2**25 // rows):
-            found.append(batch.column(0).slice(0, rows))
-            rows -= len(found[-1])
-            if not rows:
-                break
+            schema = parquet.footer.schema
+            missing = next((name for name in inputs if name not in schema.names), None)
+            if missing is not None:
+                raise ColumnNotFoundError(missing, schema.names).at(file.path)
+            found: list[pa.RecordBatch] = []
+            for batch in parquet.batches(inputs, min_row_bytes=2**25 // rows):
+                found.append(batch.slice(0, rows))
+                rows -= found[-1].num_rows
+                if not rows:
+                    break
         if found:
-            yield "" if len(files) == 1 else f", {file.key}", pa.chunked_array(found)
+            yield "" if len(files) == 1 else f", {file.key}", pa.Table.from_batches(found)
         if not rows:
             return

@@ -37,18 +37,18 @@ def _summary(found: DatasetStatus) -> Table:
     for maker, files in makers.most_common():
         table.add_row("made by", f"{maker} ({files:,} files)")
     for run in found.runs:
-        state = "living" if run.living else "dead"
+        state = "running" if run.living else "killed"
         part = f" on {run.part}" if run.part else ""
         age = max(0.0, time.time() - run.renewed_at)
-        what = f"process {run.process} on {run.host}{part}, last sign of life {age:,.0f} s ago"
+        what = f"process {run.process} on {run.host}{part}, lease renewed {age:,.0f} s ago"
         table.add_row(f"{state} run", what)
     for key, report in found.reports.items():
         outcome = (f"{name} {report[name]:,}" for name in ("files", "skipped", "rows") if name in report)
         failed = counted(report.get("errors", {}))
         table.add_row("last run", f"{report.get('outcome', '')}: {', '.join(outcome)}, failed: {failed} ({key})")
     for resumable, name, what in (
-        (True, "to go on from", "the same enrich command does"),
-        (False, "left by dead runs", "emotion-ops clean removes them"),
+        (True, "to continue from", "the same enrich command does"),
+        (False, "left by killed runs", "emotion-ops clean removes them"),
     ):
         left = [one for one in found.leftovers if one.resumable is resumable]
         if left:
@@ -60,7 +60,7 @@ def _summary(found: DatasetStatus) -> Table:
 def _files(files: tuple[FileStatus, ...]) -> Table:
     """Those that are not done first."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("file", "state", "rows", "what is to be known"):
+    for name in ("file", "state", "rows", "note"):
         table.add_column(name, justify="right" if name == "rows" else "left", overflow="fold")
     for file in sorted(files, key=lambda file: file.state is State.DONE)[:_LISTED]:
         rows = f"{file.rows:,}" if file.lineage else ""
@@ -76,7 +76,7 @@ def _note(file: FileStatus) -> str:
             file.note,
             f"failed: {counted(file.errors)}" if file.errors else "",
             f"dropped: {file.dropped:,}" if file.dropped else "",
-            f"{file.row_groups:,}{of} row groups answered" if file.row_groups else "",
+            f"{file.row_groups:,}{of} row groups finished" if file.row_groups else "",
         )
         if part
     )

@@ -34,7 +34,7 @@ def _show(report: VerifyReport) -> None:
     for name, value in (
         ("source", report.source),
         ("destination", report.destination),
-        ("files", f"{report.files:,} held against their source"),
+        ("files", f"{report.files:,} compared with their source"),
         ("rows", f"{report.rows:,}, failed: {failed}" + (f", dropped: {report.dropped:,}" if report.dropped else "")),
         ("made by", made_by(report.lineage)),
         ("time", f"{report.seconds:.1f} s"),

@@ -1,4 +1,4 @@
-"""What a job will take, from a small sample of its own images: time, memory, failures, and what limits it."""
+"""Estimate what a job will take, from a small sample of its own rows: time, memory, failed rows, and what limits it."""
 
 from __future__ import annotations
 
@@ -6,134 +6,155 @@ import dataclasses
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from emotion_ops.lake.batching import BATCH_BYTES
-from emotion_ops.lake.commit import GROUP_BYTES
+from emotion_ops.images.meter import Meter
+from emotion_ops.lake.compose import GROUP_BYTES
+from emotion_ops.lake.parquet import BATCH_BYTES, read_batches
 from emotion_ops.lake.plan import FilePlan
-from emotion_ops.lake.runners.local import errors_of, read_batches
-from emotion_ops.operators.classify.operator import ClassifyEmotions
-from emotion_ops.operators.throughput import measure
+from emotion_ops.lake.row_errors import error_counts
+from emotion_ops.lake.runners.local import input_columns
+from emotion_ops.operators.base import TableOperator
+from emotion_ops.operators.resources import Cache
+from emotion_ops.reports.estimate import Estimate
 
-_FILES = 4  # that the sample is taken from, evenly over the job
-_SECONDS = 1.0  # of each measurement of throughput, about
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a job will take, as a sample on this machine says.
-
-    Attributes:
-        rows: Rows that are to be done.
-        bytes: Of the source files that are to be done.
-        sampled: Rows that were tried.
-        failed: Those of them that failed, by code.
-        storage_rows_per_second: Rows whose images are read from the source, with nothing else to do.
-        decode_rows_per_second: Rows fetched, decoded and resized, with nothing else to do; and their faces found and
-            cut out, where they are looked for.
-        network_rows_per_second: Rows through the network, with nothing else to do, with all of their faces; those that
-            fail do not reach it, and take none of its time. Where the whole sample failed, its own pace, which then
-            limits nothing.
-        rows_per_second: Rows with all of it overlapped, as the job runs it; no faster than its slowest part.
-        seconds: Of the whole job: answering, and reading the source once more to compose the outputs.
-        memory_bytes: The most that the process needs: what it has now with the network loaded, what decoding
-            ahead may hold (``memory``), the pictures that are ready for the network, and the buffers of reading and
-            composing.
-        limit: The slowest of what the sample needed: ``storage``, ``decode`` or ``network``.
-    """
-
-    rows: int
-    bytes: int
-    sampled: int
-    failed: Mapping[str, int]
-    storage_rows_per_second: float
-    decode_rows_per_second: float
-    network_rows_per_second: float
-    rows_per_second: float
-    seconds: float
-    memory_bytes: int
-    limit: str
-
-    @property
-    def error_rate(self) -> float:
-        """The part of the sample that failed, 0 to 1."""
-        return sum(self.failed.values()) / self.sampled
+_MAX_FILES = 4  # that the sample is taken from, evenly over the job
+_SECONDS = 2.0  # of the measured stream, about
+_MIN_BATCHES = 4  # of the operator, in the measured stream: the first and the last overlap with nothing
+_BATCH_ROWS = 8
 
 
-def estimate(plans: Sequence[FilePlan], operator: ClassifyEmotions, sample_rows: int) -> Estimate | None:
-    """Run a small sample of the files that are to be done; None where there are no rows to do.
+def estimate(plans: Sequence[FilePlan], operator: TableOperator, sample_rows: int) -> Estimate | None:
+    """Compute a small sample of the files to do, as the job would; None if there are no rows to do.
+
+    The sample goes through the operator's own stream twice. The first pass loads the operator, and its rows are fetched
+    for the first time, as in the job. The second one is longer and measures the rates.
 
     Args:
-        plans: The files that are to be done.
-        operator: The options.
-        sample_rows: How many rows are tried, at the most.
+        plans: The files to do.
+        operator: The operator.
+        sample_rows: Maximum rows of the sample.
 
     Raises:
         DatasetError: A source cannot be read.
-        ModelError: The model cannot be used.
+        ModelError: A model cannot be used.
     """
     filled = [plan for plan in plans if plan.rows]
     if not filled:
         return None
-    chosen = filled[:: -(-len(filled) // _FILES)]
-    images, reading = _sample(chosen, operator.image, -(-sample_rows // len(chosen)))
-    largest, *others = sorted(images, key=len, reverse=True)
-    measured = measure(operator, largest, _SECONDS)
-    failed = measured.failed + _failures(operator, others)
-    sampled = sum(map(len, images))
-    good = 1 - failed.total() / sampled
+    operator = _without_side_effects(operator)
+    chosen = filled[:: -(-len(filled) // _MAX_FILES)]
+    sample, reading = _read_sample(chosen, operator.inputs, -(-sample_rows // len(chosen)))
+    first = _stream(operator, sample)
+    batch_size = operator.start(operator.new_run()).batch_size
+    repeats = max(_MIN_BATCHES * batch_size / first.rows, _SECONDS / first.seconds)
+    second = _stream(operator, sample * max(1, round(repeats)))
+    fetching = first.thread_seconds("fetch") / first.rows  # of rows that no cache has seen
+    loading = fetching + second.thread_seconds("decode") / second.rows
+    rates = {
+        "reading": reading,
+        "preparing": operator.resources.thread_count / loading if loading else None,
+        "computing": second.rows / computing if (computing := second.thread_seconds("compute")) else None,
+    }
+    known = {name: rate for name, rate in rates.items() if rate is not None}
+    pace = 1 / (1 / second.pace + 1 / reading)  # reading takes its share of the processors
+    pace = min(pace, *known.values())
     rows = sum(plan.rows for plan in filled)
-    rates = {"storage": reading, "decode": measured.decode, "network": measured.network / (good or 1)}
-    needed = {name: rate for name, rate in rates.items() if good or name != "network"}
-    pace = 1 / (1 / measured.together + 1 / reading)  # reading takes its share of the cores
-    pace = min(pace, *needed.values())  # each is timed on its own, and any of them may have been lucky
+    loading_seconds = first.thread_seconds("load")
+    working = rows / pace + rows / reading  # the commit reads the source once more
     return Estimate(
         rows=rows,
         bytes=sum(plan.entry.size for plan in filled),
-        sampled=sampled,
-        failed=dict(sorted(failed.items())),
-        storage_rows_per_second=round(reading, 1),
-        decode_rows_per_second=round(measured.decode, 1),
-        network_rows_per_second=round(rates["network"], 1),
+        sampled=first.rows,
+        failed=dict(sorted(first.failed.items())),
+        loading_seconds=round(loading_seconds, 3),
+        reading_rows_per_second=_rounded(rates["reading"]),
+        preparing_rows_per_second=_rounded(rates["preparing"]),
+        computing_rows_per_second=_rounded(rates["computing"]),
         rows_per_second=round(pace, 1),
-        seconds=round(rows / pace + rows / reading, 3),
-        memory_bytes=_peak_memory() + operator.memory + measured.ready_bytes + BATCH_BYTES + 2 * GROUP_BYTES,
-        limit=min(needed, key=lambda name: needed[name]),
+        seconds=round(loading_seconds + working, 3),
+        memory_bytes=_peak_memory() + operator.resources.memory + BATCH_BYTES + 2 * GROUP_BYTES,
+        limit="loading" if loading_seconds > working else min(known, key=lambda name: known[name]),
     )
 
 
-def _sample(plans: Sequence[FilePlan], image: str, rows: int) -> tuple[list[pa.Array], float]:
-    """The first images of each file, those of one type as one array, and rows read a second."""
-    started, seen, arrays = time.perf_counter(), 0, list[pa.Array]()
+@dataclass(frozen=True)
+class _Measured:
+    """One stream of the sample.
+
+    Attributes:
+        rows: Its rows.
+        failed: Those that failed, by code.
+        seconds: Wall time without loading the operator.
+        pace: Rows a second while everything overlaps: without the time until the first rows were finished.
+        stages: Seconds by stage.
+    """
+
+    rows: int
+    failed: Counter[str]
+    seconds: float
+    pace: float
+    stages: dict[str, float]
+
+    def thread_seconds(self, stage: str) -> float:
+        return self.stages.get(stage, 0.0)
+
+
+def _stream(operator: TableOperator, sample: Sequence[pa.RecordBatch]) -> _Measured:
+    """Run batches of inputs through the operator, and measure it."""
+    meter, failed = Meter(), Counter[str]()
+    rows = first_rows = 0
+    started = first_at = time.perf_counter()
+    for _, columns in operator.run(((None, batch) for batch in sample), meter, read_ahead=True):
+        failed += error_counts(pa.chunked_array([columns.column(columns.num_columns - 1)]))
+        rows += columns.num_rows
+        if rows == columns.num_rows:
+            first_at, first_rows = time.perf_counter(), rows
+    ended = time.perf_counter()
+    stages = dict(meter.take().seconds)
+    seconds = max(ended - started - stages.get("load", 0.0), 1e-6)
+    later, later_seconds = rows - first_rows, ended - first_at
+    pace = later / later_seconds if later_seconds > seconds / 2 else rows / seconds
+    return _Measured(rows, failed, seconds, pace, stages)
+
+
+def _read_sample(plans: Sequence[FilePlan], inputs: Sequence[str], rows: int) -> tuple[list[pa.RecordBatch], float]:
+    """The inputs of the first rows of each file, in small batches, and how many rows are read a second."""
+    started, read = time.perf_counter(), 0
+    batches: list[pa.RecordBatch] = []
     for plan in plans:
-        wanted = rows
-        for batch in read_batches(plan.source, plan.entry.key, columns=[image], row_group=None):
-            images = batch.column(0) if batch.num_columns else pa.nulls(batch.num_rows)
-            arrays.append(images.slice(0, wanted))
-            seen += batch.num_rows
-            wanted -= len(arrays[-1])
-            if wanted <= 0:
+        left = rows
+        for batch in read_batches(plan.source, plan.entry.key, columns=list(inputs)):
+            read += batch.num_rows
+            columns = input_columns(batch, inputs).slice(0, left)
+            batches += _cut(columns)
+            left -= columns.num_rows
+            if left <= 0:
                 break
-    rate = seen / (time.perf_counter() - started)
-    kinds = list(dict.fromkeys(array.type for array in arrays if not pa.types.is_null(array.type))) or [pa.null()]
-    alike: dict[pa.DataType, list[pa.Array]] = {kind: [] for kind in kinds}
-    for array in arrays:  # a null is one of any type
-        null = array.type not in alike
-        alike[kinds[0] if null else array.type].append(pa.nulls(len(array), kinds[0]) if null else array)
-    return [pa.concat_arrays(same) for same in alike.values()], rate
+    return batches, read / (time.perf_counter() - started)
 
 
-def _failures(operator: ClassifyEmotions, images: Sequence[pa.Array]) -> Counter[str]:
-    """Rows that fail, by code."""
-    answering = dataclasses.replace(operator, on_error="null")
-    return sum((errors_of(answering.columns_for(pa.chunked_array([one]))) for one in images), Counter[str]())
+def _cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    for start in range(0, batch.num_rows, _BATCH_ROWS):
+        yield batch.slice(start, _BATCH_ROWS)
+
+
+def _without_side_effects(operator: TableOperator) -> TableOperator:
+    """The operator, such that equal rows are computed each time, and that a failed row does not stop it."""
+    has_cache = any(field.name == "cache" for field in dataclasses.fields(operator))
+    operator = dataclasses.replace(operator, on_error="null")
+    return dataclasses.replace(operator, cache=Cache(0)) if has_cache else operator  # type: ignore[call-arg]  # asked above
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 1)
 
 
 def _peak_memory() -> int:
-    """Bytes that this process has held at the most, up to now; 0 on Windows, which does not tell."""
+    """The maximum memory of this process so far, in bytes; 0 on Windows, which does not say."""
     try:
         import resource
     except ImportError:

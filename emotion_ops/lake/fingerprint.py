@@ -1,34 +1,27 @@
-"""What an output was made of: equal fingerprints promise equal numbers."""
+"""What an output was made of: equal fingerprints mean equal values."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from emotion_ops.io.redact import redact_all, without_secrets
 from emotion_ops.lake.targets.folder import Entry
-from emotion_ops.models.checkpoint import resolve_checkpoint
-from emotion_ops.operators.classify.labels import as_json
-from emotion_ops.operators.classify.operator import ClassifyEmotions
-from emotion_ops.operators.classify.session import resolved_settings, search_of
+from emotion_ops.operators.base import TableOperator
 
 FORMAT_VERSION = 1
-"""Raised whenever this package writes other numbers or other columns for equal options."""
+"""Raised whenever this package writes outputs of another layout for equal options."""
 
-# fmt: off
-_NUMBERS = (
-    "image", "on_error", "prefix", "min_probability", "channels", "root",
-    "max_bytes", "max_pixels", "max_side", "max_frames", "decode",
-)
-# fmt: on
+_SOURCE = "source_"
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Everything that decides what an output file holds.
+    """Everything that decides the content of an output file.
 
     Attributes:
         parts: By name, as JSON values.
@@ -38,11 +31,43 @@ class Fingerprint:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the parts, in hexadecimal digits."""
+        """SHA-256 of the parts, in hexadecimal digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The operator's identity; see ``TableOperator.identity``."""
+        found = self.parts.get("operator")
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def operator_name(self) -> str:
+        """The registered name of the operator; empty if it is not known."""
+        return str(self.identity.get("operator", ""))
+
+    @property
+    def on_error(self) -> str:
+        """What the operator did with failed rows."""
+        return str(self.identity.get("on_error", "null"))
+
+    @property
+    def appended(self) -> tuple[tuple[str, str], ...]:
+        """Names and Arrow types of the appended columns, in order; the error column is last."""
+        return tuple((name, kind) for name, kind in self.parts.get("appended", ()))
+
+    @property
+    def columns(self) -> str | Sequence[str]:
+        """Which source columns passed through; see ``enrich_dataset``."""
+        found: str | Sequence[str] = self.parts.get("columns", "all")
+        return found
+
+    @property
+    def recipe_digest(self) -> str:
+        """The same for all outputs of a job; see ``Recipe.digest``."""
+        return Fingerprint({name: part for name, part in self.parts.items() if not name.startswith(_SOURCE)}).digest
+
     def retry_digest(self, output: Entry) -> str:
-        """What a retry of an output's failed rows goes by: another one for each state of the output."""
+        """The digest of a retry of an output's failed rows: another one for each state of the output."""
         return hashlib.sha256(f"{self.digest} {output.size} {output.version}".encode()).hexdigest()
 
     def to_json(self) -> str:
@@ -51,60 +76,54 @@ class Fingerprint:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Fingerprint:
-        """Read back what ``to_json`` wrote."""
+        """Read what ``to_json`` wrote."""
         return cls(json.loads(text))
 
     def differences(self, other: Fingerprint) -> list[str]:
-        """In words, where another fingerprint differs from this one; secrets of a root are left out."""
-        names = sorted({*self.parts, *other.parts})
+        """How another fingerprint differs from this one, in words; without secrets.
+
+        Args:
+            other: The fingerprint of an existing output.
+        """
+        ours, theirs = _flat(self.parts), _flat(other.parts)
         return [
-            redact_all(f"{name}: {other.parts.get(name)!r} there, {self.parts.get(name)!r} now")
-            for name in names
-            if self.parts.get(name) != other.parts.get(name)
+            redact_all(f"{name}: {theirs.get(name)!r} there, {ours.get(name)!r} now")
+            for name in sorted({*ours, *theirs})
+            if ours.get(name) != theirs.get(name)
         ]
-
-
-def _faces(operator: ClassifyEmotions) -> dict[str, Any]:
-    """Whether faces are looked for; where they are, what decides which are found."""
-    search = search_of(operator)
-    return {"faces": operator.faces} if search is None else {"faces": operator.faces, **search.identity()}
-
-
-def _names(columns: str | Sequence[str]) -> str | list[str]:
-    """One spelling for equal choices, as JSON gives it back."""
-    return sorted({columns} if isinstance(columns, str) else set(columns)) or "none"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The part of a fingerprint that all files of a job share: the weights and the options."""
+    """The part of a fingerprint that all files of a job share: the operator's identity and the columns.
 
-    parts: Mapping[str, Any]
+    Attributes:
+        parts: By name, as JSON values.
+    """
+
+    parts: Mapping[str, Any] = field(hash=False)
 
     @classmethod
-    def of(cls, operator: ClassifyEmotions, columns: Any) -> Recipe:
-        """What these options make of any file; hashes the weights.
+    def create(cls, operator: TableOperator, columns: str | Sequence[str]) -> Recipe:
+        """The recipe of a job; reads what the operator's identity needs, for example hashes of weights.
 
         Args:
-            operator: The options.
-            columns: Which columns pass through.
+            operator: The operator.
+            columns: Which source columns pass through; see ``enrich_dataset``.
         """
-        checkpoint = resolve_checkpoint(operator.model, operator.revision)
-        options = {**{name: getattr(operator, name) for name in _NUMBERS}, **resolved_settings(operator)}
-        if "://" in (root := str(operator.root)):
-            options["root"] = without_secrets(root)  # footers are read by others
         return cls(
             {
-                **options,
-                **_faces(operator),
-                "labels_above": as_json(operator.labels_above),
-                "labels": list(operator.output_columns().labels),
-                "weights_sha256": checkpoint.weights_sha256(),
-                "settings_sha256": checkpoint.settings_sha256(),
-                "columns": columns if columns in ("all", "none") else _names(columns),
+                "operator": _without_secrets(operator.identity()),
+                "appended": [[field.name, str(field.type)] for field in operator.output_fields()],
+                "columns": columns if columns in ("all", "none") else _unique(columns),
                 "format": FORMAT_VERSION,
             }
         )
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the parts, in hexadecimal digits."""
+        return Fingerprint(self.parts).digest
 
     def fingerprint(self, source: Entry, rows: int) -> Fingerprint:
         """The fingerprint of one output file.
@@ -114,5 +133,30 @@ class Recipe:
             rows: How many rows it has.
         """
         return Fingerprint(
-            {**self.parts, "source_size": source.size, "source_version": source.version, "source_rows": rows}
+            {
+                **self.parts,
+                f"{_SOURCE}size": source.size,
+                f"{_SOURCE}version": source.version,
+                f"{_SOURCE}rows": rows,
+            }
         )
+
+
+def _unique(columns: str | Sequence[str]) -> str | list[str]:
+    """The same list for equal choices of columns."""
+    return sorted({columns} if isinstance(columns, str) else set(columns)) or "none"
+
+
+def _without_secrets(value: Any) -> Any:
+    """A JSON value without the secrets of URIs in it: other people read footers."""
+    if isinstance(value, str):
+        return without_secrets(value) if "://" in value else value
+    if isinstance(value, Mapping):
+        return {name: _without_secrets(part) for name, part in value.items()}
+    return [_without_secrets(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _flat(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts with those of the operator's identity among them, by their own names."""
+    identity = parts.get("operator")
+    return {**parts, **identity} if isinstance(identity, Mapping) else dict(parts)

@@ -1,10 +1,10 @@
-"""The answers of finished row groups, kept beside the destination until their file is whole.
+"""The results of finished row groups, stored in the destination until their file is complete.
 
     <destination>/_emotion_ops/journal/<hash of the key>/<fingerprint>-<stamp>/<row group>.arrow
 
-A row group's answers are its emotion columns alone, about 36 bytes a row: the images need not be copied to
-remember an answer. Whoever runs a unit writes its answers; whoever finds all of a file's can compose it.
-Readers of Parquet leave the folder out, for its name begins with ``_``.
+An entry has the appended columns of one row group and nothing else: inputs need not be copied to keep their results.
+Whoever computes a row group writes its entry. Whoever finds all entries of a file can write that file. Readers of
+Parquet skip the folder, since its name begins with ``_``.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from emotion_ops.lake.targets.folder import HOME, Folder
+from emotion_ops.lake.targets.folder import METADATA_DIR, Folder
 
-JOURNAL = f"{HOME}/journal"
+JOURNAL = f"{METADATA_DIR}/journal"
 KEY_OF_FILE = b"emotion_ops.key"
-"""Key of the output file's key in a journal entry's metadata, for the folder's name is but its hash."""
+"""Key of the output file's key in the metadata of an entry; the folder's name has only its hash."""
 
 ENTRY = re.compile(r"\d{6,}\.arrow")
-"""The name of a row group's answers."""
+"""The name of an entry."""
 
 
 @dataclass(frozen=True)
 class Journal:
-    """The journal of one output file under one fingerprint and of one untouched source; a picklable value.
+    """The journal of one output file, for one fingerprint and one state of its source; a picklable value.
 
     Attributes:
         destination: The folder that the output goes to.
@@ -44,40 +44,40 @@ class Journal:
 
     @property
     def file_home(self) -> str:
-        """Where the journals of this output file lie, of all fingerprints, below the journals' folder."""
+        """The folder of all journals of this output file, below ``JOURNAL``."""
         return hashlib.sha256(self.key.encode()).hexdigest()[:24]
 
     @property
     def home(self) -> str:
-        """Where this journal lies, below the journals' folder."""
+        """The folder of this journal, below ``JOURNAL``."""
         return f"{self.file_home}/{self.fingerprint[:24]}-{self.stamp[:8]}"
 
-    def write(self, row_group: int, answers: pa.Table) -> None:
-        """Remember a row group's answers: whole, or not at all."""
-        answers = answers.replace_schema_metadata({KEY_OF_FILE: self.key.encode()})
+    def write(self, row_group: int, results: pa.Table) -> None:
+        """Store the results of a row group: complete, or not at all."""
+        results = results.replace_schema_metadata({KEY_OF_FILE: self.key.encode()})
         with self.destination.spool() as path:
-            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, answers.schema) as writer:
-                writer.write_table(answers)
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, results.schema) as writer:
+                writer.write_table(results)
             self.destination.publish(path, self._key(row_group))
 
     def read(self, row_group: int) -> pa.Table:
-        """A row group's answers."""
+        """The results of a row group."""
         with self.destination.open(self._key(row_group)) as file:
             return pa.ipc.open_file(file).read_all()
 
-    def whole(self, row_group: int, rows: int) -> pa.Table | None:
-        """A row group's answers, of so many rows; None, and the entry is removed, where it is broken."""
+    def read_if_intact(self, row_group: int, rows: int) -> pa.Table | None:
+        """The results of a row group of so many rows; if the entry is damaged, it is removed, and None returned."""
         try:
-            answers = self.read(row_group)
+            results = self.read(row_group)
         except (pa.ArrowException, OSError):
-            answers = None
-        if answers is not None and answers.num_rows == rows:
-            return answers
+            results = None
+        if results is not None and results.num_rows == rows:
+            return results
         self.destination.delete(self._key(row_group))
         return None
 
     def remove(self) -> None:
-        """Forget everything about this output file, under other fingerprints too."""
+        """Remove every journal of this output file, also those for other fingerprints."""
         self.destination.delete_folder(f"{JOURNAL}/{self.file_home}")
 
     def _key(self, row_group: int) -> str:
@@ -85,34 +85,34 @@ class Journal:
 
 
 @dataclass(frozen=True)
-class Leftovers:
-    """The journals that earlier runs left in a destination: the row groups by where they lie."""
+class JournalIndex:
+    """The journals that earlier runs left in a destination: the finished row groups by journal."""
 
     destination: Folder
     finished: dict[str, set[int]]
 
     @classmethod
-    def find(cls, destination: Folder) -> Leftovers:
-        """Look them up, in one listing."""
+    def load(cls, destination: Folder) -> JournalIndex:
+        """List them, once."""
         finished: dict[str, set[int]] = defaultdict(set)
         for entry in destination.child(JOURNAL).entries(hidden=True):
             home, _, name = entry.key.rpartition("/")
-            if ENTRY.fullmatch(name):  # and not what a file manager or NFS put there
+            if ENTRY.fullmatch(name):  # file managers and NFS leave other files
                 finished[home].add(int(name.removesuffix(".arrow")))
         return cls(destination, dict(finished))
 
-    def of(self, journal: Journal) -> set[int]:
-        """The row groups that a journal holds."""
+    def row_groups(self, journal: Journal) -> set[int]:
+        """The row groups that a journal has."""
         return self.finished.get(journal.home, set())
 
-    def remove_all_but(self, journals: list[Journal], *, of_files: set[str] | None) -> None:
-        """Remove what no run will go on with.
+    def remove_except(self, journals: list[Journal], *, of_files: set[str] | None) -> None:
+        """Remove journals that no run will continue.
 
         Args:
-            journals: Those that are kept.
-            of_files: Only below these ``file_home``; None for any.
+            journals: Those to keep.
+            of_files: Only of files with these ``file_home``; None for any.
         """
-        kept = {journal.home for journal in journals}
+        keep = {journal.home for journal in journals}
         for home in self.finished:
-            if home not in kept and (of_files is None or home.partition("/")[0] in of_files):
+            if home not in keep and (of_files is None or home.partition("/")[0] in of_files):
                 self.destination.delete_folder(f"{JOURNAL}/{home}")

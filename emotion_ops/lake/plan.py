@@ -1,33 +1,29 @@
-"""What there is to do: every source file, its row groups, and whether its output stands already."""
+"""What there is to do: every source file, its row groups, and whether its output exists already."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from emotion_ops.errors import ColumnError, ColumnNotFoundError, DatasetError
 from emotion_ops.lake.fingerprint import Fingerprint, Recipe
 from emotion_ops.lake.journal import Journal
-from emotion_ops.lake.retry import failed_rows, read_errors
-from emotion_ops.lake.sources.parquet_files import SourceFile, find_sources, open_parquet
-from emotion_ops.lake.targets.folder import Entry, Folder, is_hidden, split
-from emotion_ops.operators.classify.operator import ClassifyEmotions
-
-FINGERPRINT_KEY = b"emotion_ops.fingerprint"
-LINEAGE_KEY = b"emotion_ops.lineage"
-SOURCE_KEY = b"emotion_ops.source"
-FAILED_KEY = b"emotion_ops.failed"
-OUR_KEYS = (FINGERPRINT_KEY, LINEAGE_KEY, SOURCE_KEY, FAILED_KEY)
-"""What stands in a footer of ours; a source that is an output of before does not pass it on."""
-
-_FOOTERS_AT_ONCE = 16  # an object store answers many questions in the time of one
+from emotion_ops.lake.parquet import ParquetReader, RowGroup, open_parquet, read_footer, read_key_values
+from emotion_ops.lake.part import in_shard
+from emotion_ops.lake.places import check_places, open_destination
+from emotion_ops.lake.provenance import FINGERPRINT_KEY, READ_CONCURRENCY, read_findings
+from emotion_ops.lake.row_errors import count_failed, read_errors
+from emotion_ops.lake.sources.parquet_files import SourceFile, find_sources
+from emotion_ops.lake.targets.folder import Entry, Folder
+from emotion_ops.operators.base import TableOperator
+from emotion_ops.reports.findings import Findings
 
 
 class Action(StrEnum):
@@ -42,21 +38,13 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True)
-class RowGroup:
-    """One row group of a source file: rows, and bytes uncompressed."""
-
-    rows: int
-    bytes: int
-
-
-@dataclass(frozen=True)
 class FilePlan:
-    """One source file and what becomes of it.
+    """One source file and what happens to it.
 
     Attributes:
-        source: The folder that it lies in.
+        source: The folder that it is in.
         entry: Its identity.
-        stamp: What changes whenever it is touched.
+        stamp: What changes with any change to it.
         schema: Its Arrow schema.
         row_groups: Its row groups, in order.
         destination: The folder that the output goes to.
@@ -64,8 +52,8 @@ class FilePlan:
         fingerprint: What the output would be made of.
         action: What happens.
         reason: Why, in words.
-        standing: What lay at the output's place when this was planned; None for nothing.
-        failed: Rows of an output that stands and is skipped, that have no answer.
+        existing: The existing output when this was planned; None if there was none.
+        findings: What the results of an existing output say, if it is skipped.
     """
 
     source: Folder
@@ -78,8 +66,8 @@ class FilePlan:
     fingerprint: Fingerprint
     action: Action
     reason: str
-    standing: Entry | None = None
-    failed: int = 0
+    existing: Entry | None = None
+    findings: Findings = field(default_factory=Findings, hash=False, compare=False)
 
     @property
     def rows(self) -> int:
@@ -88,7 +76,7 @@ class FilePlan:
 
     @property
     def row_bytes(self) -> int:
-        """What a row holds, as stored but not compressed, in the row group of the largest rows."""
+        """Mean bytes of a row, stored but not compressed, in the row group where they are largest."""
         return max((group.bytes // max(1, group.rows) for group in self.row_groups), default=0)
 
     @property
@@ -98,227 +86,177 @@ class FilePlan:
 
     @property
     def journal(self) -> Journal:
-        """Where the answers of its row groups are kept meanwhile, as long as the source is not touched."""
-        made_of = self.fingerprint
-        retried = self.standing if self.action is Action.RETRY else None
-        digest = made_of.digest if retried is None else made_of.retry_digest(retried)
+        """Where the results of its row groups are stored, as long as the source does not change."""
+        retried = self.existing if self.action is Action.RETRY else None
+        digest = self.fingerprint.digest if retried is None else self.fingerprint.retry_digest(retried)
         stamp = hashlib.sha256(str(self.stamp).encode()).hexdigest()
         return Journal(self.destination, self.key, digest, stamp)
+
+    @contextlib.contextmanager
+    def open_source(self) -> Iterator[ParquetReader]:
+        """Open the source file, to read its columns by their planned positions.
+
+        Raises:
+            DatasetError: It cannot be opened, or has another schema than the plan.
+        """
+        with open_parquet(self.source, self.entry.key) as file:
+            if not file.footer.schema.equals(self.schema):
+                what = "has another schema than when it was planned"
+                raise DatasetError(self.source_path, what, "run again: it is computed again", retryable=True)
+            yield file
+
+
+@dataclass(frozen=True)
+class DatasetPlan:
+    """What happens to every source file.
+
+    Attributes:
+        folder: The destination's folder.
+        name: The output's name if the destination is one file.
+        files: The plans, in order.
+    """
+
+    folder: Folder
+    name: str | None
+    files: tuple[FilePlan, ...]
+
+    @property
+    def todo(self) -> tuple[FilePlan, ...]:
+        """The files whose output is not finished."""
+        return tuple(plan for plan in self.files if plan.action is not Action.SKIP)
+
+    @property
+    def skipped(self) -> tuple[FilePlan, ...]:
+        """The files whose output is finished."""
+        return tuple(plan for plan in self.files if plan.action is Action.SKIP)
+
+    def is_outdated(self) -> bool:
+        """Whether an output changed since this was planned.
+
+        Raises:
+            DatasetError: The destination cannot be listed.
+        """
+        new = {plan.key for plan in self.todo if plan.action is Action.NEW}
+        if new and any(entry.key in new for entry in self.folder.entries()):
+            return True
+        return any(self.folder.entry(p.key) != p.existing for p in self.todo if p.action is not Action.NEW)
 
 
 def plan_dataset(
     uris: Sequence[str],
     destination: str,
-    operator: ClassifyEmotions,
+    operator: TableOperator,
     recipe: Recipe,
-    shard: tuple[int, int] | None,
+    shard: tuple[int, int] | None = None,
     *,
-    overwrite: bool,
+    overwrite: bool = False,
     retry: Sequence[str] = (),
     quarantine: Folder | None = None,
-) -> tuple[Folder, str | None, list[FilePlan]]:
+) -> DatasetPlan:
     """Decide what happens to each source file.
 
     Args:
         uris: The sources.
         destination: A folder, or a file ending in ``.parquet`` for a single source file.
-        operator: The options.
-        recipe: What they make of any file.
+        operator: The operator.
+        recipe: What all files of the job share.
         shard: Which part of the files.
-        overwrite: Whether outputs that were made otherwise are made anew.
-        retry: The codes of the errors whose rows are answered again in outputs that stand.
+        overwrite: Whether outputs that were made otherwise are replaced.
+        retry: The codes of the errors whose rows are computed again in existing outputs.
         quarantine: Where failed rows go.
 
-    Returns:
-        The destination's folder, the output's name where it is a single file, and the plans, in order.
-
     Raises:
-        DatasetError: There is no source, or it cannot be read, or what is written would be read as a part of it, or
-            it as a part of what is written.
-        ColumnError: No file has the image column, or a file's schema does not fit the options.
+        DatasetError: There is no source, it cannot be read, or source, destination and quarantine overlap.
+        ColumnError: No file has an input column, or a file's schema does not fit the operator.
     """
     files = find_sources(uris)
-    if destination.endswith(".parquet") and len(files) == 1 and not Folder(destination).is_folder():
-        folder, name = split(destination)
-        keys = [name]
-    else:
-        folder, name = Folder(destination), None
-        keys = [file.key for file in files]
-        hidden = next((file for file in files if is_hidden(file.key)), None)
-        if hidden is not None:
-            what = "has a name that readers leave out, and its output would have it too"
-            raise DatasetError(hidden.path, what, "give the output a name: a destination that ends in .parquet")
-    outputs = {folder.identity(key) for key in keys}
-    for file in files:
-        if file.folder.identity(file.key) in outputs:
-            raise DatasetError(file.path, "is source and destination at once", "give another destination")
-    swept = {file.named.identity(): str(file.named) for file in files if file.swept}
-    single = {file.folder.identity(file.key): file.path for file in files if not file.swept}
-    _check_outside(folder, swept, "the source")
-    if name is None:  # else nobody takes the folder for the output
-        _check_not_around(folder, swept | single, "the destination")
-    if quarantine is not None:
-        _check_outside(quarantine, swept, "the source")
-        _check_not_around(quarantine, swept | single, "the quarantine")
-        _check_outside(quarantine, {folder.identity(): str(folder)}, "the destination")
-        if name is None:
-            _check_not_around(quarantine, {folder.identity(): str(folder)}, "the quarantine")
-        _check_apart(quarantine, keys, outputs | {file.folder.identity(file.key) for file in files})
-    mine = [(file, key) for file, key in zip(files, keys, strict=True) if in_shard(key, shard)]
-
+    folder, name, keys = open_destination(destination, files)
+    check_places(files, folder, name, keys, quarantine)
     schemas: dict[bytes, pa.Schema] = {}
 
-    def plan(one: tuple[SourceFile, str]) -> FilePlan:
-        planned = _plan_file(*one, folder, recipe, schemas, overwrite=overwrite)
-        return _retried(planned, operator, retry) if retry else planned
+    def plan(file: SourceFile, key: str) -> FilePlan:
+        planned = _plan_file(file, key, folder, recipe, schemas, overwrite=overwrite)
+        return _plan_retry(planned, retry) if retry else planned
 
-    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        plans = list(pool.map(plan, mine))
+    chosen = [(file, key) for file, key in zip(files, keys, strict=True) if in_shard(key, shard)]
+    with ThreadPoolExecutor(READ_CONCURRENCY) as pool:
+        plans = tuple(pool.map(plan, *zip(*chosen, strict=True))) if chosen else ()
     _check_schemas(plans, operator)
-    return folder, name, plans
+    return DatasetPlan(folder, name, plans)
 
 
-def _check_outside(folder: Folder, others: Mapping[str, str], what: str) -> None:
-    """Refuse to write where rows would be read as a part of something else; others are paths by identity."""
-    for identity, path in others.items():
-        if is_below(folder.identity(), identity):
-            raise DatasetError(
-                str(folder), f"lies in {what} {path}", "give another place, lest it be read as a part of it"
-            )
+def with_missing_inputs(schema: pa.Schema, inputs: Sequence[str]) -> pa.Schema:
+    """A file's schema with null columns for the inputs that it lacks; pyarrow.dataset reads such files the same way."""
+    return pa.schema([*schema, *(pa.field(name, pa.null()) for name in inputs if name not in schema.names)])
 
 
-def _check_not_around(folder: Folder, others: Mapping[str, str], what: str) -> None:
-    """Refuse to write around something else, unless readers leave that out; others are paths by identity."""
-    home = folder.identity()
-    for identity, path in others.items():
-        if is_below(identity, home) and not is_hidden(identity[len(home) :].lstrip("/")):
-            raise DatasetError(path, f"lies in {what} {folder}", "give another place, lest its rows be read twice")
-
-
-def is_below(place: str, other: str) -> bool:
-    """Whether a place is another, or lies in it; both are identities of folders."""
-    return f"{place.rstrip('/')}/".startswith(f"{other.rstrip('/')}/")
-
-
-def _check_apart(quarantine: Folder, keys: Sequence[str], taken: set[str]) -> None:
-    for key in keys:
-        if quarantine.identity(key) in taken:
-            hint = "give the quarantine a folder of its own"
-            raise DatasetError(quarantine.path(key), "is a source or an output", hint)
-
-
-def _check_schemas(plans: Sequence[FilePlan], operator: ClassifyEmotions) -> None:
-    """Schemas may differ from file to file, as for pyarrow.dataset: a file without the image column has nulls there."""
-    if plans and not any(operator.image in plan.schema.names for plan in plans):
-        raise ColumnNotFoundError(operator.image, plans[0].schema.names).at(plans[0].source_path)
-    fits: pa.Schema | None = None
+def _check_schemas(plans: Sequence[FilePlan], operator: TableOperator) -> None:
+    """Schemas may differ from file to file. A file that lacks an input has nulls there; one file must have it."""
+    for name in operator.inputs:
+        if plans and not any(name in plan.schema.names for plan in plans):
+            raise ColumnNotFoundError(name, plans[0].schema.names).at(plans[0].source_path)
+    checked: pa.Schema | None = None
     for plan in plans:
-        if fits is not None and plan.schema.equals(fits):  # as in most datasets for every file but the first
+        if checked is not None and plan.schema.equals(checked):  # most datasets have one schema
             continue
         try:
-            if operator.image in plan.schema.names:
-                operator.output_schema(plan.schema)
-            else:
-                operator.output_columns().append_to(plan.schema)
-            fits = plan.schema
+            operator.check_schema(with_missing_inputs(plan.schema, operator.inputs))
+            operator.append_to(plan.schema)
+            checked = plan.schema
         except ColumnError as error:
             raise error.at(plan.source_path) from None
 
 
-def orphaned_outputs(folder: Folder, plans: Sequence[FilePlan]) -> tuple[str, ...]:
-    """Outputs that were made of a file of the same source folders, which is gone."""
-    planned = {plan.key for plan in plans}
-    sources = {home_of(plan.source): plan.source for plan in plans}
-    keys = [entry.key for entry in folder.entries() if entry.key not in planned]
-    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        gone = pool.map(lambda key: _has_orphaned(folder, key, sources), keys)
-        return tuple(key for key, is_gone in zip(keys, gone, strict=True) if is_gone)
-
-
-def _has_orphaned(folder: Folder, key: str, sources: Mapping[str, Folder]) -> bool:
-    made_of = footer_of(folder, key).get(SOURCE_KEY)
-    source = None if made_of is None else sources.get(made_of.decode())
-    return source is not None and source.entry(key) is None
-
-
-def home_of(source: Folder) -> str:
-    """What an output's footer says of the folder that its source lies in: no secret, and the same for one place."""
-    return hashlib.sha256(source.identity().encode()).hexdigest()[:32]
-
-
-def in_shard(key: str, shard: tuple[int, int] | None) -> bool:
-    """Whether a file belongs to shard ``i`` of ``n``: by its key alone, so that machines agree unasked."""
-    if shard is None:
-        return True
-    return int(hashlib.sha256(key.encode()).hexdigest()[:15], 16) % shard[1] == shard[0]
-
-
 def _plan_file(
-    file: SourceFile,
-    key: str,
-    destination: Folder,
-    recipe: Recipe,
-    schemas: dict[bytes, pa.Schema],
-    *,
-    overwrite: bool,
+    file: SourceFile, key: str, destination: Folder, recipe: Recipe, schemas: dict[bytes, pa.Schema], *, overwrite: bool
 ) -> FilePlan:
-    """Decide what happens to one file: reads its footer, and its output's where there is one.
+    """Decide what happens to one file: reads its footer, and that of its existing output.
 
-    Equal schemas are one object in all plans, since they are most of a plan: ``schemas`` has each by its digest.
+    Plans share one object for equal schemas, which are most of a plan's size: ``schemas`` has them by their digests.
     """
     stamp = file.folder.stamp(file.key)  # before anything is read
-    with open_parquet(file.folder, file.entry.key) as parquet:
-        schema, metadata = parquet.schema_arrow, parquet.metadata
-        groups = tuple(
-            RowGroup(metadata.row_group(i).num_rows, metadata.row_group(i).total_byte_size)
-            for i in range(metadata.num_row_groups)
-        )
-    schema = schemas.setdefault(hashlib.sha256(schema.serialize()).digest(), schema)
-    fingerprint = recipe.fingerprint(file.entry, sum(group.rows for group in groups))
-    standing = destination.entry(key)
-    footer = {} if standing is None else footer_of(destination, key)
-    action, reason = _decide(standing, footer, fingerprint, overwrite=overwrite)
-    failed = int(footer.get(FAILED_KEY, b"0")) if action is Action.SKIP else 0
+    footer = read_footer(file.folder, file.key)
+    schema = schemas.setdefault(hashlib.sha256(footer.schema.serialize()).digest(), footer.schema)
+    fingerprint = recipe.fingerprint(file.entry, sum(group.rows for group in footer.row_groups))
+    existing = destination.entry(key)
+    found = {} if existing is None else read_key_values(destination, key)
+    action, reason = _decide(existing, found, fingerprint, overwrite=overwrite)
     return FilePlan(
-        file.folder, file.entry, stamp, schema, groups, destination, key, fingerprint, action, reason, standing, failed
+        source=file.folder,
+        entry=file.entry,
+        stamp=stamp,
+        schema=schema,
+        row_groups=footer.row_groups,
+        destination=destination,
+        key=key,
+        fingerprint=fingerprint,
+        action=action,
+        reason=reason,
+        existing=existing,
+        findings=read_findings(found) if action is Action.SKIP else Findings(),
     )
 
 
-def _retried(plan: FilePlan, operator: ClassifyEmotions, codes: Sequence[str]) -> FilePlan:
-    """The plan of a file whose output stands, if rows of it failed that are to be answered again."""
+def _plan_retry(plan: FilePlan, codes: Sequence[str]) -> FilePlan:
+    """The plan of a finished file, if rows of it failed that are to be computed again."""
     if plan.action is not Action.SKIP:
         return plan
-    failed = failed_rows(read_errors(plan.destination, plan.key, operator.output_columns().error), codes)
+    failed = count_failed(read_errors(plan.destination, plan.key), codes)
     if not failed:
         return plan
-    reason = f"{failed:,} of its rows failed, and are tried again"
-    return dataclasses.replace(plan, action=Action.RETRY, reason=reason, failed=0)
-
-
-def fingerprint_of(folder: Folder, key: str) -> Fingerprint | None:
-    """The fingerprint in the footer of an output; None where it has none or is no Parquet file."""
-    text = footer_of(folder, key).get(FINGERPRINT_KEY)
-    return Fingerprint.from_json(text) if text else None
-
-
-def footer_of(folder: Folder, key: str) -> Mapping[bytes, bytes]:
-    """The keys and values in a file's footer; none where it is no Parquet file."""
-    try:
-        with folder.open(key) as opened, pq.ParquetFile(opened) as parquet:
-            return parquet.metadata.metadata or {}
-    except (pa.ArrowException, OSError):
-        return {}
+    reason = f"{failed:,} of its rows failed and are tried again"
+    return dataclasses.replace(plan, action=Action.RETRY, reason=reason, findings=Findings())
 
 
 def _decide(
-    standing: Entry | None, footer: Mapping[bytes, bytes], wanted: Fingerprint, *, overwrite: bool
+    existing: Entry | None, found: Mapping[bytes, bytes], wanted: Fingerprint, *, overwrite: bool
 ) -> tuple[Action, str]:
-    if standing is None:
+    if existing is None:
         return Action.NEW, "has no output yet"
-    text = footer.get(FINGERPRINT_KEY)
+    text = found.get(FINGERPRINT_KEY)
     have = Fingerprint.from_json(text) if text else None
     if have is not None and have.digest == wanted.digest:
-        return Action.SKIP, "its output stands, made of the same"
+        return Action.SKIP, "its output exists and was made of the same"
     if have is None:
         differences = ["the output was not written by this package"]
     else:

@@ -1,4 +1,4 @@
-"""Failed rows in a table of their own, from which they can be looked at, mended and replayed.
+"""Copies of failed rows in separate tables, where they can be looked at, corrected and enriched again.
 
     <quarantine>/<key of the output>    the source's columns of the failed rows, and:
         quarantine_source    string   the source file
@@ -6,8 +6,8 @@
         quarantine_code      string   the error's code
         quarantine_message   string   what happened
 
-Its rows have the source's own columns, the image too, so that the table is a source like any other. A row that
-comes out of a quarantine and fails again keeps the source and the row that it first came from.
+The rows have all of the source's columns, inputs too, so that such a table is a source like any other. A row that comes
+from a quarantine and fails again keeps its first source and row.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import pyarrow.parquet as pq
 
 from emotion_ops.errors import DestinationConflictError
 from emotion_ops.images.meter import Meter
-from emotion_ops.lake.plan import OUR_KEYS, FilePlan, footer_of, home_of
-from emotion_ops.lake.runners.local import read_batches
+from emotion_ops.lake.parquet import read_key_values
+from emotion_ops.lake.plan import FilePlan
+from emotion_ops.lake.provenance import OUR_KEYS, place_id
 from emotion_ops.lake.targets.folder import Folder
-from emotion_ops.operators.classify.operator import rows_at
+from emotion_ops.operators.take_rows import rows_at
 
 FIELDS = (
     pa.field("quarantine_source", pa.string()),
@@ -37,25 +38,26 @@ _NAMES = [field.name for field in FIELDS]
 
 
 def write(plan: FilePlan, errors: Iterable[pa.ChunkedArray], quarantine: Folder, meter: Meter) -> int:
-    """Put the failed rows of one source file into the quarantine, whole and at once, in place of earlier ones.
+    """Write the failed rows of one source file into the quarantine, in place of earlier ones.
 
     Args:
         plan: The file.
-        errors: For each of its row groups, for each row null or ``code: what happened``.
-        quarantine: Where the table lies; the file has the key of the output. Without failed rows it is removed.
-        meter: Told what is read.
+        errors: The error column of each of its row groups.
+        quarantine: The folder; the file has the output's key. If no row failed, the file is removed.
+        meter: Counts what is read.
 
     Returns:
         How many rows failed.
 
     Raises:
-        DestinationConflictError: Something else lies there.
+        DestinationConflictError: Another file is there.
+        DatasetError: The source cannot be read.
     """
-    check_ours(plan, quarantine)
-    kept = [field for field in plan.schema if field.name not in _NAMES]
-    metadata = {name: value for name, value in (plan.schema.metadata or {}).items() if name not in (*OUR_KEYS, _OWNER)}
-    schema = pa.schema([*kept, *FIELDS], metadata=metadata or None)
-    batches = _failed(plan, errors, schema, meter)
+    check_owner(plan, quarantine)
+    own = [field for field in plan.schema if field.name not in _NAMES]
+    metadata = {key: value for key, value in (plan.schema.metadata or {}).items() if key not in (*OUR_KEYS, _OWNER)}
+    schema = pa.schema([*own, *FIELDS], metadata=metadata or None)
+    batches = _failed_rows(plan, errors, schema, meter)
     first = next(batches, None)
     if first is None:
         quarantine.delete(plan.key)
@@ -71,60 +73,56 @@ def write(plan: FilePlan, errors: Iterable[pa.ChunkedArray], quarantine: Folder,
     return count
 
 
-def check_ours(plan: FilePlan, quarantine: Folder) -> None:
-    """Only what an earlier run of the same source and destination put there may be replaced or removed.
+def check_owner(plan: FilePlan, quarantine: Folder) -> None:
+    """Only a file that a run of the same source and destination wrote may be replaced or removed.
 
     Raises:
-        DestinationConflictError: Something else lies there.
+        DestinationConflictError: Another file is there.
     """
     if quarantine.entry(plan.key) is None:
         return
-    if footer_of(quarantine, plan.key).get(_OWNER) != _owner(plan):
+    if read_key_values(quarantine, plan.key).get(_OWNER) != _owner(plan):
         raise DestinationConflictError(
             quarantine.path(plan.key),
-            "is no quarantine of this source and destination",
-            "give the quarantine a folder of its own",
+            "is not a quarantine of this source and destination",
+            "give the quarantine a separate folder",
         )
 
 
 def _owner(plan: FilePlan) -> bytes:
-    return f"{home_of(plan.source)} {home_of(plan.destination)}".encode()
+    return f"{place_id(plan.source)} {place_id(plan.destination)}".encode()
 
 
-def _failed(
+def _failed_rows(
     plan: FilePlan, errors: Iterable[pa.ChunkedArray], schema: pa.Schema, meter: Meter
 ) -> Iterator[pa.RecordBatch]:
     first = 0
-    for group, of_group in enumerate(errors):
-        failed, start = pc.is_valid(of_group), 0
-        batches = read_batches(plan.source, plan.entry.key, columns=None, row_group=group, meter=meter)
-        for batch in batches if pc.any(failed).as_py() else ():
-            rows = pc.indices_nonzero(failed.slice(start, batch.num_rows))
-            if len(rows):
-                positions = pc.add(rows.cast(pa.int64()), start)
-                yield _told(
-                    rows_at(batch, rows.to_numpy()), pc.add(positions, first), of_group.take(positions), plan, schema
-                )
-            start += batch.num_rows
-        first += len(of_group)
+    with plan.open_source() as file:
+        for group, of_group in enumerate(errors):
+            failed, start = pc.is_valid(of_group), 0
+            batches = file.batches(row_groups=[group], meter=meter)
+            for batch in batches if pc.any(failed).as_py() else ():
+                rows = pc.indices_nonzero(failed.slice(start, batch.num_rows))
+                if len(rows):
+                    positions = pc.add(rows.cast(pa.int64()), start)
+                    chosen = rows_at(batch, rows.to_numpy())
+                    yield _described(chosen, pc.add(positions, first), of_group.take(positions), plan, schema)
+                start += batch.num_rows
+            first += len(of_group)
 
 
-def _told(
+def _described(
     chosen: pa.RecordBatch, positions: pa.Array, errors: pa.ChunkedArray, plan: FilePlan, schema: pa.Schema
 ) -> pa.RecordBatch:
-    """Failed rows with what is told of them."""
+    """Failed rows with the columns that describe them."""
     words = pc.split_pattern(errors, ": ", max_splits=1)
-    added = {
-        "quarantine_source": pa.array([plan.source_path] * chosen.num_rows, pa.string()),
-        "quarantine_row": positions,
-        "quarantine_code": pc.list_element(words, 0),
-        "quarantine_message": pc.list_element(words, 1),
-    }
-    if set(_NAMES) <= set(chosen.schema.names):  # a replay: whence it first came stays
-        added |= {name: chosen.column(name) for name in _NAMES[:2]}
-    columns = [added[f.name] if f.name in added else chosen.column(f.name) for f in schema]
-    return pa.RecordBatch.from_arrays([_one(column) for column in columns], schema=schema)
+    sources = pa.array([plan.source_path] * chosen.num_rows, pa.string())
+    if set(_NAMES) <= set(chosen.schema.names):  # rows of an earlier quarantine
+        sources, positions = (chosen.column(name) for name in _NAMES[:2])
+    described = [sources, positions, pc.list_element(words, 0), pc.list_element(words, 1)]
+    own = [column for field, column in zip(chosen.schema, chosen.columns, strict=True) if field.name not in _NAMES]
+    return pa.RecordBatch.from_arrays([*own, *map(_as_array, described)], schema=schema)
 
 
-def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+def _as_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -15,7 +15,7 @@ from emotion_ops.errors import DestinationBusyError, EmotionOpsError
 from emotion_ops.io.redact import reason, redact_all
 from emotion_ops.lake.job import Job
 from emotion_ops.lake.plan import Action, FilePlan
-from emotion_ops.lake.targets.folder import HOME, Folder
+from emotion_ops.lake.targets.folder import METADATA_DIR, Folder
 from emotion_ops.reports import page
 from emotion_ops.reports.estimate import Estimate
 from emotion_ops.reports.findings import Findings
@@ -23,7 +23,7 @@ from emotion_ops.reports.page import SheetRow
 from emotion_ops.reports.report import EnrichReport, PlannedFile, Totals
 from emotion_ops.reports.stages import Stages
 
-HISTORY = f"{HOME}/runs"
+HISTORY = f"{METADATA_DIR}/runs"
 """Where the reports of all runs are, by the time at which each started."""
 
 _log = logging.getLogger("emotion_ops")
@@ -129,7 +129,7 @@ class Reporting:
         The history has the report of every run that did something, without its list of files.
         """
         plain = report.to_dict()
-        self.folder.publish_bytes(json.dumps(plain, indent=1).encode(), f"{HOME}/report{self.part}.json")
+        self.folder.publish_bytes(json.dumps(plain, indent=1).encode(), f"{METADATA_DIR}/report{self.part}.json")
         if not report.did_nothing:
             key = f"{HISTORY}/{report.started_at[:23].replace(':', '')}{self.part}.json"
             self.folder.publish_bytes(json.dumps({**plain, "planned": []}, indent=1).encode(), key)
@@ -140,7 +140,7 @@ class Reporting:
 
     @property
     def _page_key(self) -> str:
-        return f"{HOME}/report{self.part}.html"
+        return f"{METADATA_DIR}/report{self.part}.html"
 
     @property
     def _skipped(self) -> list[FilePlan]:

@@ -1,31 +1,29 @@
-"""Rows that failed once, answered again: all else of a published output is taken over as it stands."""
+"""Failed rows that are computed again; all other rows of an existing output stay as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from emotion_ops.errors import OptionError, RowErrorCode
+from emotion_ops.errors import OptionError
+from emotion_ops.lake.parquet import open_parquet
+from emotion_ops.lake.row_errors import has_code
 from emotion_ops.lake.targets.folder import Folder
-from emotion_ops.operators.classify.columns import OutputColumns
-
-CODES = tuple(RowErrorCode)
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Which rows of one row group are answered again; a picklable value.
+    """Which rows of one row group are computed again; a picklable value.
 
     Attributes:
-        output: The folder of the output that stands.
+        output: The folder of the existing output.
         key: Its key.
-        first: The row group's first row in it; its rows are the source's, in order.
-        codes: The errors whose rows are answered again.
+        first: The row group's first row in it; it has the rows of the source, in order.
+        codes: The errors whose rows are computed again.
     """
 
     output: Folder
@@ -33,59 +31,47 @@ class Retry:
     first: int
     codes: tuple[str, ...]
 
-    def standing(self, rows: int, columns: OutputColumns) -> pa.Table:
-        """The answers that stand: the appended columns of the row group, of so many rows."""
-        with self.output.open(self.key) as opened, pq.ParquetFile(opened) as file:
-            groups, start, skipped = [], 0, 0
-            for number in range(file.num_row_groups):
-                count = file.metadata.row_group(number).num_rows
-                if start + count <= self.first:
-                    skipped += count
-                elif start < self.first + rows:
-                    groups.append(number)
-                start += count
-            table = file.read_row_groups(groups, columns=list(columns.names))
-        return table.slice(self.first - skipped, rows).cast(pa.schema(columns.fields())).combine_chunks()
+    def existing_output(self, rows: int, schema: pa.Schema) -> pa.Table:
+        """The appended columns of the row group in the existing output.
 
-    def asked(self, standing: pa.Table) -> pa.Array:
-        """For each row whether it is answered again (bool)."""
-        return asked(standing.column(standing.num_columns - 1), self.codes).combine_chunks()
+        Args:
+            rows: Rows of the row group.
+            schema: The appended columns.
 
+        Raises:
+            DatasetError: The output cannot be read.
+        """
+        with open_parquet(self.output, self.key) as file:
+            columns = len(file.footer.schema)
+            table = file.rows(range(columns - len(schema), columns), self.first, rows)
+        return table.cast(schema).combine_chunks()
 
-def asked(errors: pa.ChunkedArray, codes: Sequence[str]) -> pa.ChunkedArray:
-    """For each error (``code: what happened``, or null) whether its code is one of these (bool, no null)."""
-    code = pc.list_element(pc.split_pattern(pc.fill_null(errors, ""), ":", max_splits=1), 0)
-    return pc.is_in(code, value_set=pa.array(codes, pa.string()))
+    def is_retried(self, existing: pa.Table) -> NDArray[np.bool_]:
+        """For each row of the existing output whether it is computed again."""
+        mask: NDArray[np.bool_] = has_code(existing.column(existing.num_columns - 1), self.codes).to_numpy()
+        return mask
 
 
-def merged(standing: pa.Table, again: pa.Array, answers: pa.Table) -> pa.Table:
-    """What stands, with the answers to the rows that were asked again in their places."""
-    is_new = again.to_numpy(zero_copy_only=False)
-    rows = np.arange(len(is_new))
-    rows[is_new] = len(is_new) + np.arange(answers.num_rows)
-    return pa.concat_tables([standing, answers.cast(standing.schema)]).take(pa.array(rows)).combine_chunks()
+def merge_results(existing: pa.Table, is_retried: NDArray[np.bool_], results: pa.Table) -> pa.Table:
+    """The existing output, with the new results in place of the rows that were computed again."""
+    rows = np.arange(len(is_retried))
+    rows[is_retried] = len(is_retried) + np.arange(results.num_rows)
+    return pa.concat_tables([existing, results.cast(existing.schema)]).take(pa.array(rows)).combine_chunks()
 
 
-def read_errors(folder: Folder, key: str, error_column: str) -> pa.ChunkedArray:
-    """The errors of a published output, row by row; reads that column alone."""
-    with folder.open(key) as opened, pq.ParquetFile(opened) as file:
-        return file.read(columns=[error_column]).column(0)
+def error_codes(retry_errors: bool | str | Sequence[str], known: Collection[str]) -> tuple[str, ...]:
+    """The codes that the option ``retry_errors`` names: all for True, none for False.
 
-
-def failed_rows(errors: pa.ChunkedArray, codes: Sequence[str]) -> int:
-    """How many rows have an error of these codes."""
-    return pc.sum(asked(errors, codes)).as_py() or 0
-
-
-def codes_of(retry_errors: bool | str | Sequence[str]) -> tuple[str, ...]:
-    """The codes that an option names; all of them for True, none for False.
+    Args:
+        retry_errors: The option.
+        known: The codes that the operator's rows may fail with.
 
     Raises:
-        OptionError: It names a code that does not exist.
+        OptionError: It names another code.
     """
     if isinstance(retry_errors, bool):
-        return CODES if retry_errors else ()
+        return tuple(sorted(known)) if retry_errors else ()
     codes = (retry_errors,) if isinstance(retry_errors, str) else tuple(retry_errors)
-    if not codes or not set(codes) <= set(CODES):
-        raise OptionError("retry_errors", retry_errors, f"give True, or codes out of {', '.join(CODES)}")
+    if not codes or not set(codes) <= set(known):
+        raise OptionError("retry_errors", retry_errors, f"give True, or codes out of {', '.join(sorted(known))}")
     return tuple(str(code) for code in codes)

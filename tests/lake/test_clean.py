@@ -1,4 +1,4 @@
-"""Cleaning removes what dead runs left and no rerun has a use for; data files are never touched."""
+"""Cleaning removes what killed runs left and no other run can use; data files are never changed."""
 
 from __future__ import annotations
 
@@ -12,38 +12,41 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from enriched import snapshot, write_source
-from test_status import dead, leave, living
+from test_status import killed, leave, living
 
 from emotion_ops import (
     ClassifyEmotions,
     DatasetError,
     DestinationConflictError,
     ErrorBudgetExceededError,
+    Limits,
     clean_destination,
     enrich_dataset,
 )
 from emotion_ops.lake.journal import Journal
-from emotion_ops.lake.plan import fingerprint_of
-from emotion_ops.lake.targets.folder import Folder, _place
-from emotion_ops.operators.classify.columns import EMOTIONS, OutputColumns
+from emotion_ops.lake.provenance import read_fingerprint
+from emotion_ops.lake.targets.folder import Folder
+from emotion_ops.lake.targets.spool import _machine_digest, temporary_home
+from emotion_ops.operators.classify.columns import OutputColumns
+from emotion_ops.operators.classify.labels import EMOTIONS
 
 FILE = "day=1/rows.parquet"
-ANSWERS = list(OutputColumns(EMOTIONS).names)
+APPENDED = list(OutputColumns(EMOTIONS).names)
 
 
 def journal_again(out: Path) -> None:
-    """As a run leaves it that was killed after it had published a file and before it removed the journal."""
+    """What a run leaves that is killed after it published a file and before it removed the journal."""
     folder = Folder(str(out))
-    fingerprint = fingerprint_of(folder, FILE)
+    fingerprint = read_fingerprint(folder, FILE)
     assert fingerprint is not None
-    answers = pq.read_table(out / FILE, partitioning=None).select(ANSWERS)
+    results = pq.read_table(out / FILE, partitioning=None).select(APPENDED)
     for group in range(3):
-        Journal(folder, FILE, fingerprint.digest, "0" * 8).write(group, answers.slice(3 * group, 3))
+        Journal(folder, FILE, fingerprint.digest, "0" * 8).write(group, results.slice(3 * group, 3))
 
 
 @pytest.fixture(scope="module")
 def made(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished dataset in which dead runs left everything that they can leave."""
+    """A finished dataset in which killed runs left everything that they can leave."""
     home = tmp_path_factory.mktemp("clean")
     write_source(home / "source")
     out = home / "out"
@@ -52,32 +55,32 @@ def made(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(out, home / "stopped")
     enrich_dataset(home / "source", out, ClassifyEmotions(model=tiny_model))
     journal_again(out)
-    other = ClassifyEmotions(model=tiny_model, max_pixels=900)
+    other = ClassifyEmotions(model=tiny_model, limits=Limits(max_pixels=900))
     with pytest.raises(ErrorBudgetExceededError):
         enrich_dataset(home / "source" / "day=2", out / "more", other, max_errors=0)
     shutil.move(out / "more" / "_emotion_ops", home / "more")
     for journal in (home / "more" / "journal").iterdir():
         shutil.copytree(journal, out / "_emotion_ops" / "journal" / journal.name)
     shutil.rmtree(out / "more")
-    leave(out, dead())
-    leave(out, dead(), "-0-of-4")
+    leave(out, killed())
+    leave(out, killed(), "-0-of-4")
     (out / "_emotion_ops" / "journal" / "empty" / "folder").mkdir(parents=True)
     return home
 
 
 @pytest.fixture
 def copy(made: Path, tmp_path: Path) -> Path:
-    """A copy with spool files of a dead process, of this one, and of another machine, new and old."""
+    """A copy with spool files of a killed process, of this one, and of another machine, new and old."""
     shutil.copytree(made, tmp_path / "made")
     spool = tmp_path / "made" / "out" / "_emotion_ops" / "spool"
-    host = _place()
-    for name in (f"{host}-{2**22 - 1}-a", f"{host}-{os.getpid()}-b", "elsewhere-1-c", "elsewhere-1-d"):
+    machine = _machine_digest()
+    for name in (f"{machine}-{2**22 - 1}-0-a", f"{machine}-{os.getpid()}-0-b", "elsewhere-1-0-c", "elsewhere-1-0-d"):
         (spool / f"{name}.tmp").write_bytes(b"12345")
-    os.utime(spool / "elsewhere-1-d.tmp", (1, 1))
+    os.utime(spool / "elsewhere-1-0-d.tmp", (1, 1))
     return tmp_path / "made"
 
 
-def test_leftovers_go_and_data_reports_and_what_the_living_write_stay(copy: Path) -> None:
+def test_leftovers_are_removed_and_data_reports_and_files_of_running_processes_stay(copy: Path) -> None:
     out = copy / "out"
     before = snapshot(out)
     report = clean_destination(out)
@@ -86,7 +89,7 @@ def test_leftovers_go_and_data_reports_and_what_the_living_write_stay(copy: Path
     assert {name: before[name] for name in after} == after
     assert {name.split("/")[1] for name in gone} == {"journal", "leases", "spool"}
     assert {name for name in gone if "spool" in name} == {
-        f"_emotion_ops/spool/{_place()}-{2**22 - 1}-a.tmp", "_emotion_ops/spool/elsewhere-1-d.tmp",
+        f"_emotion_ops/spool/{_machine_digest()}-{2**22 - 1}-0-a.tmp", "_emotion_ops/spool/elsewhere-1-0-d.tmp",
     }  # fmt: skip
     assert sorted(one.kind for one in report.removed) == ["journal", "lease", "lease", "spool", "spool"]
     assert report.bytes == sum(len(before[name][1]) for name in gone)
@@ -96,7 +99,7 @@ def test_leftovers_go_and_data_reports_and_what_the_living_write_stay(copy: Path
     assert clean_destination(out).removed == ()
 
 
-def test_a_dry_run_names_the_same_and_touches_nothing(copy: Path) -> None:
+def test_a_dry_run_names_the_same_and_changes_nothing(copy: Path) -> None:
     before = snapshot(copy)
     would = clean_destination(copy / "out", dry_run=True)
     assert snapshot(copy) == before
@@ -104,7 +107,7 @@ def test_a_dry_run_names_the_same_and_touches_nothing(copy: Path) -> None:
     assert clean_destination(copy / "out").removed == would.removed
 
 
-def test_the_journal_of_an_unfinished_file_is_kept_and_a_rerun_goes_on_from_it(
+def test_the_journal_of_an_unfinished_file_stays_and_the_next_run_continues_from_it(
     made: Path, copy: Path, tiny_model: str
 ) -> None:
     assert clean_destination(copy / "stopped").removed == ()
@@ -117,8 +120,25 @@ def test_the_journal_of_an_unfinished_file_is_kept_and_a_rerun_goes_on_from_it(
     assert enrich_dataset(made / "source", copy / "stopped", operator).rows_from_journal == 0
 
 
+def test_spool_files_that_killed_runs_left_in_the_temporary_folder_are_removed(
+    made: Path, tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    enrich_dataset(made / "source", "memory://clean-out", ClassifyEmotions(model=tiny_model))
+    temporary_home().mkdir(exist_ok=True)
+    left, used = (temporary_home() / f"{_machine_digest()}-{process}-0-a.tmp" for process in (2**22 - 1, os.getpid()))
+    for path in (left, used):
+        path.write_bytes(b"12345")
+    would = clean_destination("memory://clean-out", dry_run=True)
+    assert [(one.kind, one.path, one.bytes) for one in would.removed] == [("spool", str(left), 5)]
+    assert left.exists()
+    assert clean_destination("memory://clean-out").removed == would.removed
+    assert not left.exists()
+    assert used.exists()
+
+
 @pytest.mark.parametrize("part", ["", "-0-of-4", "-one.parquet"])
-def test_while_a_living_run_holds_any_lease_nothing_is_removed(copy: Path, part: str) -> None:
+def test_while_a_run_holds_any_lease_nothing_is_removed(copy: Path, part: str) -> None:
     leave(copy / "out", living(), part)
     before = snapshot(copy)
     for dry_run in (True, False):

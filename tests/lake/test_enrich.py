@@ -1,4 +1,4 @@
-"""A Parquet dataset in, the same dataset with the emotion columns out; skipped, redone or refused as it should be."""
+"""A Parquet dataset in, the same dataset with columns appended out; outputs are skipped, replaced or refused."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ import pytest
 from pictures import jpeg
 
 from emotion_ops import (
+    Access,
     ClassifyEmotions,
     ColumnNotFoundError,
     ColumnTypeError,
     DatasetError,
     DestinationConflictError,
     ErrorBudgetExceededError,
+    Limits,
     OptionError,
     RowFailedError,
     enrich_dataset,
 )
 from emotion_ops.lake.lease import Lease
-from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY
+from emotion_ops.lake.provenance import FINGERPRINT_KEY, LINEAGE_KEY
 
 CELLS = [jpeg(0, 40, 40), None, jpeg(1, 40, 40), b"broken", jpeg(2, 40, 40), jpeg(3, 40, 40), jpeg(4, 40, 40)]
 
@@ -70,11 +72,11 @@ def operator(tiny_model: str) -> ClassifyEmotions:
     return ClassifyEmotions(model=tiny_model)
 
 
-def test_every_file_gets_its_output_in_the_same_place_with_the_frames_own_numbers(
+def test_every_file_gets_an_output_in_the_same_place_with_the_values_of_the_operator(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     report = enrich_dataset(source, tmp_path / "out", operator)
-    assert (report.files, report.rows, report.images) == (2, 14, 10)
+    assert (report.files, report.rows, report.good_rows) == (2, 14, 10)
     assert report.errors == {"missing": 2, "unsupported": 2}
     expected = operator(table())
     for part in ("day=1", "day=2"):
@@ -87,11 +89,11 @@ def test_every_file_gets_its_output_in_the_same_place_with_the_frames_own_number
             assert read.column(name).to_pylist() == pytest.approx(expected.column(name).to_pylist(), abs=1e-6)
         assert read.schema.field("id").metadata[b"unit"] == b"none"
         assert out.metadata.metadata[b"owner"] == b"x"
-        assert json.loads(out.metadata.metadata[LINEAGE_KEY])["weights_sha256"] == report.weights_sha256
+        assert json.loads(out.metadata.metadata[LINEAGE_KEY])["revision"] == report.lineage["revision"]
         assert FINGERPRINT_KEY in out.metadata.metadata
 
 
-def test_arrow_pandas_and_polars_read_the_output_as_one_dataset_without_the_hidden_folder(
+def test_arrow_pandas_and_polars_read_the_output_as_one_dataset_without_the_metadata_folder(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     import pandas as pd
@@ -103,7 +105,7 @@ def test_arrow_pandas_and_polars_read_the_output_as_one_dataset_without_the_hidd
     assert pl.scan_parquet(tmp_path / "out" / "**" / "*.parquet", hive_partitioning=True).collect().height == 14
 
 
-def test_a_second_run_skips_what_stands_and_does_what_is_new_or_changed(
+def test_a_second_run_skips_finished_outputs_and_enriches_new_and_changed_files(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -121,18 +123,18 @@ def test_a_second_run_skips_what_stands_and_does_what_is_new_or_changed(
     assert first.stat().st_mtime_ns == stamps[first]
 
 
-def test_another_option_is_refused_with_the_difference_named_and_overwrite_does_it(
+def test_another_option_is_refused_by_name_and_overwrite_replaces_the_output(
     source: Path, operator: ClassifyEmotions, tiny_model: str, tmp_path: Path
 ) -> None:
     enrich_dataset(source, tmp_path / "out", operator)
-    other = ClassifyEmotions(model=tiny_model, max_pixels=900)
+    other = ClassifyEmotions(model=tiny_model, limits=Limits(max_pixels=900))
     with pytest.raises(DestinationConflictError, match="max_pixels: 100000000 there, 900 now"):
         enrich_dataset(source, tmp_path / "out", other)
     report = enrich_dataset(source, tmp_path / "out", other, overwrite=True)
     assert report.errors == {"missing": 2, "too_large": 10, "unsupported": 2}
 
 
-def test_new_weights_under_the_same_name_are_refused_too(source: Path, tmp_path: Path) -> None:
+def test_new_weights_with_the_same_name_are_refused_too(source: Path, tmp_path: Path) -> None:
     from emotion_ops.testing import save_tiny_model
 
     model = save_tiny_model(tmp_path / "model")
@@ -142,7 +144,7 @@ def test_new_weights_under_the_same_name_are_refused_too(source: Path, tmp_path:
         enrich_dataset(source, tmp_path / "out", ClassifyEmotions(model=str(model)))
 
 
-def test_an_output_of_someone_else_is_never_replaced_unasked(
+def test_a_file_that_this_package_did_not_write_is_not_replaced(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     (tmp_path / "out" / "day=1").mkdir(parents=True)
@@ -154,7 +156,7 @@ def test_an_output_of_someone_else_is_never_replaced_unasked(
     assert not (tmp_path / "out" / "day=2").exists()
 
 
-def test_a_source_that_vanished_is_reported_and_its_output_kept_unless_pruned(
+def test_an_orphaned_output_is_reported_and_removed_only_by_prune(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -184,11 +186,11 @@ def test_columns_chooses_what_passes_through(
 ) -> None:
     enrich_dataset(source, tmp_path / "out", operator, columns=columns)
     out = pq.read_table(tmp_path / "out" / "day=1" / "rows.parquet", partitioning=None)
-    assert out.column_names == [*names, *operator.output_columns().names]
+    assert out.column_names == [*names, *operator.appended_schema().names]
     assert out.num_rows == 7
 
 
-def test_columns_that_are_not_there_are_refused_before_any_work(
+def test_columns_that_do_not_exist_are_refused_before_any_work(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     for columns in (["nothing"], "-nothing"):
@@ -199,9 +201,7 @@ def test_columns_that_are_not_there_are_refused_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_shards_share_a_job_so_that_each_file_is_done_once(
-    source: Path, operator: ClassifyEmotions, tmp_path: Path
-) -> None:
+def test_each_file_of_a_sharded_job_is_enriched_once(source: Path, operator: ClassifyEmotions, tmp_path: Path) -> None:
     for number in range(40):
         pq.write_table(table().slice(0, 2), source / f"{number}.parquet")
     reports = [enrich_dataset(source, tmp_path / "out", operator, shard=(i, 3)) for i in range(3)]
@@ -235,7 +235,7 @@ def test_a_dry_run_plans_and_writes_nothing(source: Path, operator: ClassifyEmot
     assert not (tmp_path / "out").exists()
 
 
-def test_limit_does_so_many_files_and_the_next_run_goes_on(
+def test_limit_stops_after_so_many_files_and_the_next_run_continues(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     assert enrich_dataset(source, tmp_path / "out", operator, limit=1).files == 1
@@ -243,7 +243,7 @@ def test_limit_does_so_many_files_and_the_next_run_goes_on(
     assert (rest.files, rest.skipped) == (1, 1)
 
 
-def test_what_cannot_be_a_source_or_destination_is_one_clear_error_before_any_work(
+def test_an_impossible_source_or_destination_is_refused_before_any_work(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -254,28 +254,28 @@ def test_what_cannot_be_a_source_or_destination_is_one_clear_error_before_any_wo
     for bad, words in (
         (tmp_path / "nowhere", "no such Parquet file"),
         (tmp_path / "empty", "no such Parquet file"),
-        (tmp_path / "torn", "no whole Parquet file"),
+        (tmp_path / "torn", "not a complete Parquet file"),
     ):
         with pytest.raises(DatasetError, match=words):
             enrich_dataset(bad, tmp_path / "out", operator)
     with pytest.raises(ColumnTypeError):
         enrich_dataset(tmp_path / "numbers.parquet", tmp_path / "out", operator)
-    with pytest.raises(DatasetError, match="source and destination at once"):
+    with pytest.raises(DatasetError, match="is both source and destination"):
         enrich_dataset(source / "day=1" / "rows.parquet", source, operator)
-    with pytest.raises(DatasetError, match="lies in the source"):
+    with pytest.raises(DatasetError, match="is in the source"):
         enrich_dataset(source, source / "out", operator)
     assert not (tmp_path / "out").exists()
 
 
-def test_past_the_error_budget_the_job_stops_with_its_answers_kept_and_the_file_unpublished(
+def test_over_the_error_budget_the_job_stops_and_its_results_stay_in_the_journal(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     for budget in ({"max_errors": 1}, {"max_error_rate": 0.1}):
         out = tmp_path / str(budget)
         with pytest.raises(ErrorBudgetExceededError, match=r"of [\d,]+ rows failed"):
             enrich_dataset(source, out, operator, **budget)
-        kept = len(list(out.rglob("*.arrow")))
-        assert kept > 0
+        entries = len(list(out.rglob("*.arrow")))
+        assert entries > 0
         report = enrich_dataset(source, out, operator)
         assert report.rows_from_journal > 0
         assert report.rows == 14 - 7 * report.skipped
@@ -302,7 +302,7 @@ def test_on_error_drop_leaves_the_failed_rows_out_and_counts_them(
     ]
 
 
-def test_files_without_rows_are_done_like_any_other(operator: ClassifyEmotions, tmp_path: Path) -> None:
+def test_files_without_rows_are_enriched_too(operator: ClassifyEmotions, tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     pq.write_table(table().slice(0, 0), tmp_path / "source" / "none.parquet")
     report = enrich_dataset(tmp_path / "source", tmp_path / "out", operator)
@@ -311,7 +311,7 @@ def test_files_without_rows_are_done_like_any_other(operator: ClassifyEmotions, 
     assert enrich_dataset(tmp_path / "source", tmp_path / "out", operator).skipped == 1
 
 
-def test_a_living_runs_lease_is_respected_and_a_dead_ones_is_not(
+def test_the_lease_of_a_living_run_is_respected_and_that_of_a_dead_run_is_not(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     import time
@@ -319,7 +319,7 @@ def test_a_living_runs_lease_is_respected_and_a_dead_ones_is_not(
 
     home = tmp_path / "out" / "_emotion_ops" / "leases"
     home.mkdir(parents=True)
-    mine = Lease.mine("")
+    mine = Lease.create("", os.getppid())
     path = home / "000001.json"
     for living in (mine, replace(mine, host="elsewhere", machine="elsewhere/boot/namespace", process=2**22 - 1)):
         path.write_text(json.dumps(asdict(living)))
@@ -327,7 +327,7 @@ def test_a_living_runs_lease_is_respected_and_a_dead_ones_is_not(
             enrich_dataset(source, tmp_path / "out", operator)
     for dead, age in (
         (replace(mine, process=2**22 - 1), 0),  # there is no such process
-        (replace(mine, began="1"), 0),  # its number belongs to another process by now
+        (replace(mine, process_start="1"), 0),  # its number belongs to another process by now
         (replace(mine, machine="elsewhere/boot/namespace"), 61),  # no sign of life, by the clock of the disk
         (replace(mine, renewed_at=time.time() + 9999), 61),  # its own clock counts for nothing
     ):
@@ -350,15 +350,15 @@ def test_a_filesystem_of_fsspec_gives_the_same_outputs(
     assert not [path for path in memory.find("/enriched") if path.endswith((".arrow", ".tmp"))]
 
 
-def test_a_store_that_is_slow_to_answer_holds_up_nothing_that_was_read(
+def test_a_slow_store_does_not_delay_rows_that_were_read(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     from fsspec.implementations.memory import MemoryFileSystem
 
-    answered = threading.Event()
+    first_result = threading.Event()
 
     class Slow(MemoryFileSystem):
-        """Opens a second source to be read only when row groups of the first are answered."""
+        """Opens a second source to be read only when row groups of the first are first_result."""
 
         protocol = "slow"
         store: ClassVar[dict[str, Any]] = {}
@@ -370,26 +370,28 @@ def test_a_store_that_is_slow_to_answer_holds_up_nothing_that_was_read(
 
         def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
             if threading.current_thread().name.startswith("emotion-ops-read") and "day=2" in path:
-                assert answered.wait(60), "nothing was answered while the second file was slow"
+                assert first_result.wait(60), "no row group was finished while the second file was slow"
             return super()._open(path, mode, **options)
 
     fsspec.register_implementation("slow", Slow, clobber=True)
     fsspec.filesystem("slow").put(str(source), "/lake", recursive=True)
-    operator = replace(operator, batch_size=2)  # the pictures of its first row group fill one
-    report = enrich_dataset("slow://lake", tmp_path / "out", operator, on_progress=lambda _: answered.set())
+    operator = replace(operator, batch_size=2)  # the images of its first row group fill one
+    report = enrich_dataset("slow://lake", tmp_path / "out", operator, on_progress=lambda _: first_result.set())
     assert report.files == 2
     assert pq.read_table(tmp_path / "out" / "day=2" / "rows.parquet").num_rows == 7
 
 
-def test_no_secret_of_a_root_comes_into_a_footer(source: Path, tiny_model: str, tmp_path: Path) -> None:
-    operator = ClassifyEmotions(model=tiny_model, root="s3://key:sesame-4711@bucket/images?secret_key=sesame-4711")
+def test_no_secret_of_a_root_is_written_into_a_footer(source: Path, tiny_model: str, tmp_path: Path) -> None:
+    operator = ClassifyEmotions(
+        model=tiny_model, access=Access(root="s3://key:sesame-4711@bucket/images?secret_key=sesame-4711")
+    )
     enrich_dataset(source, tmp_path / "out", operator)
     for path in (tmp_path / "out").rglob("*"):
         assert path.is_dir() or b"sesame-4711" not in path.read_bytes()
     assert enrich_dataset(source, tmp_path / "out", operator).skipped == 2
 
 
-def test_an_output_may_be_a_source_and_has_one_footer_of_its_own(
+def test_an_output_can_be_a_source_and_its_footer_is_not_copied(
     source: Path, operator: ClassifyEmotions, tiny_model: str, tmp_path: Path
 ) -> None:
     enrich_dataset(source, tmp_path / "first", operator)
@@ -405,23 +407,23 @@ def test_an_output_may_be_a_source_and_has_one_footer_of_its_own(
             == 2
         )
     footer = pq.read_metadata(tmp_path / "second" / "day=1" / "rows.parquet").metadata
-    assert json.loads(footer[FINGERPRINT_KEY])["prefix"] == "second"
+    assert json.loads(footer[FINGERPRINT_KEY])["operator"]["prefix"] == "second"
 
 
-def test_two_files_of_one_folder_are_two_jobs_that_leave_each_others_journals_alone(
+def test_two_jobs_for_single_files_in_one_folder_do_not_touch_each_others_journals(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     rows = source / "day=1" / "rows.parquet"
     with pytest.raises(ErrorBudgetExceededError):
         enrich_dataset(rows, tmp_path / "out" / "a.parquet", operator, max_errors=0)
-    kept = len(list(tmp_path.glob("out/_emotion_ops/journal/*/*/*.arrow")))
-    assert kept > 0
+    entries = len(list(tmp_path.glob("out/_emotion_ops/journal/*/*/*.arrow")))
+    assert entries > 0
     enrich_dataset(rows, tmp_path / "out" / "b.parquet", operator)
-    assert len(list(tmp_path.glob("out/_emotion_ops/journal/*/*/*.arrow"))) == kept
+    assert len(list(tmp_path.glob("out/_emotion_ops/journal/*/*/*.arrow"))) == entries
     assert enrich_dataset(rows, tmp_path / "out" / "a.parquet", operator).rows_from_journal > 0
 
 
-def test_signs_of_a_glob_in_a_name_that_exists_are_part_of_the_name(operator: ClassifyEmotions, tmp_path: Path) -> None:
+def test_wildcards_in_an_existing_name_are_part_of_the_name(operator: ClassifyEmotions, tmp_path: Path) -> None:
     (tmp_path / "[old]").mkdir()
     pq.write_table(table(), tmp_path / "[old]" / "what?.parquet")
     assert enrich_dataset(tmp_path / "[old]", tmp_path / "out", operator).files == 1

@@ -1,4 +1,4 @@
-"""Full disks, missing rights, torn and changing files: each ends clearly, publishes nothing wrong, and is mended by a rerun."""
+"""Full disks, missing permissions, truncated and changing files: a clear error, nothing wrong published, and a rerun succeeds."""
 
 from __future__ import annotations
 
@@ -23,17 +23,13 @@ import pytest
 from kills import leftovers
 from pictures import jpeg
 
-from emotion_ops import ClassifyEmotions, DatasetError, EnrichReport, enrich_dataset
+from emotion_ops import ClassifyEmotions, DatasetError, EnrichReport, Resources, enrich_dataset
 from emotion_ops.lake.targets.folder import Folder
 from emotion_ops.reports.report import Progress
 
 IMAGES = [jpeg(seed, 40, 40) for seed in range(8)]
-NOBODY = 65534
-PRELOADED = [
-    "emotion_ops.lake.enrich",
-    "emotion_ops.models.engines.torch_engine",
-    "transformers.models.vit.modeling_vit",
-]
+UNPRIVILEGED = 65534
+PRELOADED = ["emotion_ops.lake.enrich", "emotion_ops.models.engines.torch_engine", "transformers.models.vit.modeling_vit"]
 
 
 def table(first: int = 0, rows: int = 4) -> pa.Table:
@@ -49,7 +45,7 @@ def write(path: Path, content: pa.Table | None = None, **options: Any) -> Path:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that others may enter; pytest's own are for its user alone."""
+    """A folder that other users may enter; pytest's folders are for its user only."""
     folder = Path(tempfile.mkdtemp(prefix="emotion-ops-test-"))
     folder.chmod(0o755)
     yield folder
@@ -58,12 +54,12 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def operator(tiny_model: str) -> ClassifyEmotions:
-    return ClassifyEmotions(model=tiny_model, batch_size=2, threads=2)
+    return ClassifyEmotions(model=tiny_model, batch_size=2, resources=Resources(threads=2))
 
 
 @pytest.fixture(scope="module")
-def apart() -> Callable[..., Any]:
-    """Call a function in a process of its own, which may lose its rights; its result or its error comes back."""
+def isolated() -> Callable[..., Any]:
+    """Call a function in another process, which may give up its permissions; returns its result or raises its error."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED, __name__])
 
@@ -74,8 +70,8 @@ def apart() -> Callable[..., Any]:
     return call
 
 
-def copied(model: str, folder: Path) -> str:
-    """A copy of the model that everyone may read."""
+def copy_model(model: str, folder: Path) -> str:
+    """A copy of the model that every user may read."""
     copy = Path(shutil.copytree(model, folder / "model"))
     for path in copy.iterdir():
         path.chmod(0o644)
@@ -83,22 +79,22 @@ def copied(model: str, folder: Path) -> str:
     return str(copy)
 
 
-def give_up_root() -> None:
-    """Permission bits mean nothing to root."""
+def drop_privileges() -> None:
+    """Permission bits do not apply to root."""
     if os.getuid() == 0:
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+        os.setgid(UNPRIVILEGED)
+        os.setuid(UNPRIVILEGED)
 
 
-def enrich_as_nobody(source: Path, destination: Path, model: str) -> EnrichReport:
+def enrich_unprivileged(source: Path, destination: Path, model: str) -> EnrichReport:
     operator = ClassifyEmotions(model=model)
-    with tempfile.TemporaryDirectory() as other:  # all that is imported, from where nobody may read
+    with tempfile.TemporaryDirectory() as other:  # imports all modules while they can be read
         enrich_dataset(source, other, operator)
-    give_up_root()
+    drop_privileges()
     return enrich_dataset(source, destination, operator)
 
 
-def command_as_nobody(arguments: list[str], log: Path) -> tuple[int, str]:
+def command_unprivileged(arguments: list[str], log: Path) -> tuple[int, str]:
     """The command line's exit code and what it wrote to stderr."""
     from emotion_ops.cli.main import run
 
@@ -108,23 +104,23 @@ def command_as_nobody(arguments: list[str], log: Path) -> tuple[int, str]:
             run()
         return int(ended.value.code or 0)
 
-    assert command(str(log.parent / "imports")) == 0  # all that is imported, from where nobody may read
-    give_up_root()
+    assert command(str(log.parent / "imports")) == 0  # imports all modules while they can be read
+    drop_privileges()
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
     code = command(arguments[1])
     return code, log.read_text()
 
 
-def enrich_with_little_room(source: Path, destination: Path, operator: ClassifyEmotions) -> EnrichReport:
-    """Files may have 1,500 bytes at the most, which a journal entry or an output exceeds."""
-    operator.columns_for([])
+def enrich_with_limited_file_size(source: Path, destination: Path, operator: ClassifyEmotions) -> EnrichReport:
+    """Files may have at most 1,500 bytes; a journal entry or an output has more."""
+    operator.append_columns({operator.image: []})
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
     return enrich_dataset(source, destination, operator)
 
 
 def assert_right(source: Path, destination: Path, operator: ClassifyEmotions) -> None:
-    """Every file of the source has its output, with the answers to its own rows, and nothing else is left."""
+    """Every file of the source has its output, with the results of its own rows, and there are no other files."""
     keys = {path.relative_to(source) for path in source.rglob("*.parquet")}
     assert {path.relative_to(destination) for path in destination.rglob("*.parquet")} == keys
     for key in keys:
@@ -137,16 +133,16 @@ def assert_right(source: Path, destination: Path, operator: ClassifyEmotions) ->
     assert not [key for key in leftovers(destination) if not key.endswith(".parquet")]
 
 
-# Room and rights
+# Disk space and permissions
 
 
-def test_a_limit_on_file_sizes_ends_with_its_cure_and_the_next_run_goes_on(
-    apart: Callable[..., Any], operator: ClassifyEmotions, tmp_path: Path
+def test_a_limit_on_file_sizes_is_an_error_with_a_hint_and_the_next_run_continues(
+    isolated: Callable[..., Any], operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     for number in range(2):
         write(tmp_path / "source" / f"{number}.parquet")
-    with pytest.raises(DatasetError, match=r"cannot be written .*run again: what was answered is kept"):
-        apart(enrich_with_little_room, tmp_path / "source", tmp_path / "out", operator)
+    with pytest.raises(DatasetError, match=r"cannot be written .*run again: finished row groups are kept"):
+        isolated(enrich_with_limited_file_size, tmp_path / "source", tmp_path / "out", operator)
     assert not list((tmp_path / "out").rglob("*.parquet"))
     assert not list((tmp_path / "out").rglob("*.tmp"))
     enrich_dataset(tmp_path / "source", tmp_path / "out", operator)
@@ -155,7 +151,7 @@ def test_a_limit_on_file_sizes_ends_with_its_cure_and_the_next_run_goes_on(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 128 KiB of its own; the test before this needs no right to mount one."""
+    """A file system of 128 KiB; the test before this one needs no permission to mount one."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -167,7 +163,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_a_full_disk_keeps_the_files_that_are_whole_and_more_room_mends_it(
+def test_on_a_full_disk_complete_files_stay_and_with_more_space_the_job_finishes(
     small_disk: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     for number in range(8):
@@ -187,7 +183,7 @@ def test_a_full_disk_keeps_the_files_that_are_whole_and_more_room_mends_it(
     assert_right(tmp_path / "source", out, operator)
 
 
-def test_a_disk_mounted_read_only_is_told_and_skips_nothing_when_it_can_be_written(
+def test_a_read_only_disk_is_an_error_and_nothing_is_skipped_once_it_is_writable(
     small_disk: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     write(tmp_path / "source" / "a.parquet")
@@ -198,56 +194,56 @@ def test_a_disk_mounted_read_only_is_told_and_skips_nothing_when_it_can_be_writt
     assert enrich_dataset(tmp_path / "source", small_disk / "out", operator).files == 1
 
 
-def test_a_destination_without_the_right_to_write_is_exit_code_5_and_mended_by_the_right(
-    apart: Callable[..., Any], open_folder: Path, tiny_model: str
+def test_a_destination_without_write_permission_is_exit_code_5_and_works_with_it(
+    isolated: Callable[..., Any], open_folder: Path, tiny_model: str
 ) -> None:
     write(open_folder / "source" / "a.parquet")
-    model = copied(tiny_model, open_folder)
+    model = copy_model(tiny_model, open_folder)
     arguments = [str(open_folder / "source"), str(open_folder / "out"), "--model", model]
     (open_folder / "log").mkdir()
     (open_folder / "log").chmod(0o777)
-    code, said = apart(command_as_nobody, arguments, open_folder / "log" / "first")
-    assert (code, "Traceback" in said) == (5, False)
-    assert f"{open_folder}/out: cannot be written" in said
-    assert "Permission denied" in said
-    assert "mend its permissions" in said
+    code, output = isolated(command_unprivileged, arguments, open_folder / "log" / "first")
+    assert (code, "Traceback" in output) == (5, False)
+    assert f"{open_folder}/out: cannot be written" in output
+    assert "Permission denied" in output
+    assert "correct its permissions" in output
     open_folder.chmod(0o777)
-    code, said = apart(command_as_nobody, arguments, open_folder / "log" / "second")
-    assert code == 0, said
+    code, output = isolated(command_unprivileged, arguments, open_folder / "log" / "second")
+    assert code == 0, output
 
 
-def test_a_partition_without_the_right_to_write_costs_only_itself(
-    apart: Callable[..., Any], open_folder: Path, tiny_model: str
+def test_a_partition_without_write_permission_does_not_affect_others(
+    isolated: Callable[..., Any], open_folder: Path, tiny_model: str
 ) -> None:
     for part in ("p=1", "p=2"):
         write(open_folder / "source" / part / "a.parquet")
-    model = copied(tiny_model, open_folder)
+    model = copy_model(tiny_model, open_folder)
     (open_folder / "out" / "p=2").mkdir(parents=True)
     (open_folder / "out").chmod(0o777)
     (open_folder / "out" / "p=2").chmod(0o555)
     with pytest.raises(DatasetError, match=r"cannot be written .*p=2"):
-        apart(enrich_as_nobody, open_folder / "source", open_folder / "out", model)
+        isolated(enrich_unprivileged, open_folder / "source", open_folder / "out", model)
     assert [path.parent.name for path in open_folder.glob("out/*/*.parquet")] == ["p=1"]
     (open_folder / "out" / "p=2").chmod(0o777)
-    report = apart(enrich_as_nobody, open_folder / "source", open_folder / "out", model)
+    report = isolated(enrich_unprivileged, open_folder / "source", open_folder / "out", model)
     assert (report.skipped, report.files, report.rows_from_journal) == (1, 1, 4)
     assert_right(open_folder / "source", open_folder / "out", ClassifyEmotions(model=model))
 
 
 @pytest.mark.parametrize(("closed", "words"), [("a.parquet", "cannot be opened"), ("", "cannot be listed")])
-def test_a_source_without_the_right_to_read_is_told_by_its_name(
-    closed: str, words: str, apart: Callable[..., Any], open_folder: Path, tiny_model: str
+def test_a_source_without_read_permission_is_named(
+    closed: str, words: str, isolated: Callable[..., Any], open_folder: Path, tiny_model: str
 ) -> None:
     write(open_folder / "source" / "p=1" / "a.parquet")
-    model = copied(tiny_model, open_folder)
+    model = copy_model(tiny_model, open_folder)
     open_folder.chmod(0o777)
     path = open_folder / "source" / "p=1" / closed
     path.chmod(0o000)
     with pytest.raises(DatasetError, match=rf"/source.*{words} .*Permission denied.*check"):
-        apart(enrich_as_nobody, open_folder / "source", open_folder / "out", model)
+        isolated(enrich_unprivileged, open_folder / "source", open_folder / "out", model)
     assert not (open_folder / "out").exists()
     path.chmod(0o755)
-    assert apart(enrich_as_nobody, open_folder / "source", open_folder / "out", model).files == 1
+    assert isolated(enrich_unprivileged, open_folder / "source", open_folder / "out", model).files == 1
 
 
 # Sources that change
@@ -272,12 +268,12 @@ def _replaced_with_its_time(path: Path) -> None:
     other.replace(path)
 
 
-def _torn(path: Path) -> None:
+def _truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
 
-@pytest.mark.parametrize("change", [_appended, _rewritten_in_place, _replaced_with_its_time, _torn, Path.unlink])
-def test_a_source_that_changes_during_the_run_is_never_published_and_the_rerun_does_it_anew(
+@pytest.mark.parametrize("change", [_appended, _rewritten_in_place, _replaced_with_its_time, _truncated, Path.unlink])
+def test_a_source_that_changes_during_the_run_is_not_published_and_the_rerun_computes_it_again(
     change: Callable[[Path], None], operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "source" / "a.parquet")
@@ -293,33 +289,33 @@ def test_a_source_that_changes_during_the_run_is_never_published_and_the_rerun_d
     with pytest.raises(DatasetError, match=r"a\.parquet.*(changed while it was read|cannot be read).*run again"):
         enrich_dataset(tmp_path / "source", tmp_path / "out", operator, on_progress=first_row_group)
     assert not (tmp_path / "out" / "a.parquet").exists()
-    if not path.exists() or change is _torn:
+    if not path.exists() or change is _truncated:
         path.write_bytes(before)
     enrich_dataset(tmp_path / "source", tmp_path / "out", operator)
     assert_right(tmp_path / "source", tmp_path / "out", operator)
 
 
-def test_a_source_that_is_swapped_and_swapped_back_leaves_no_answer_to_the_other_in_the_journal(
+def test_a_source_that_is_replaced_and_restored_leaves_no_foreign_results_in_the_journal(
     operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
-    """The fingerprint of the planned file fits again afterwards: what is in its journal must be its own."""
+    """The fingerprint of the planned file matches again afterwards, so its journal must have its own results."""
     path = write(tmp_path / "source" / "a.parquet", table(0, 8))
     other = write(tmp_path / "other.parquet", table(1, 8))
-    kept = tmp_path / "kept.parquet"
+    original = tmp_path / "original.parquet"
 
     def swap(_: Progress) -> None:
-        if not kept.exists():
-            path.rename(kept)
+        if not original.exists():
+            path.rename(original)
             other.rename(path)
 
     with pytest.raises(DatasetError, match="changed while it was read"):
         enrich_dataset(tmp_path / "source", tmp_path / "out", operator, on_progress=swap)
-    kept.rename(path)
+    original.rename(path)
     enrich_dataset(tmp_path / "source", tmp_path / "out", operator)
     assert_right(tmp_path / "source", tmp_path / "out", operator)
 
 
-def test_a_change_within_the_same_tick_of_the_clock_shows(tmp_path: Path) -> None:
+def test_a_change_within_the_same_tick_of_the_clock_is_detected(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     for number in range(20):
         (tmp_path / "a").write_bytes(b"%02d" % number)
@@ -328,11 +324,11 @@ def test_a_change_within_the_same_tick_of_the_clock_shows(tmp_path: Path) -> Non
         assert folder.stamp("a") != stamp
 
 
-# Torn files
+# Damaged files
 
 
-def rotten(path: Path, row_group: int, part: float) -> bytes:
-    """The file with one bit of another value, at this part of the images of a row group."""
+def flip_bit(path: Path, row_group: int, part: float) -> bytes:
+    """The file with one bit flipped, at this part of the images of a row group."""
     column = pq.read_metadata(path).row_group(row_group).column(1)
     data = bytearray(path.read_bytes())
     start = column.dictionary_page_offset or column.data_page_offset
@@ -340,30 +336,34 @@ def rotten(path: Path, row_group: int, part: float) -> bytes:
     return bytes(data)
 
 
-def test_a_file_torn_anywhere_is_told_before_any_work(operator: ClassifyEmotions, tmp_path: Path) -> None:
+def test_a_truncated_file_is_found_before_any_work(operator: ClassifyEmotions, tmp_path: Path) -> None:
     whole = write(tmp_path / "whole.parquet").read_bytes()
     footer = int.from_bytes(whole[-8:-4], "little")
-    torn = tmp_path / "source" / "p=1" / "a.parquet"
+    truncated = tmp_path / "source" / "p=1" / "a.parquet"
     write(tmp_path / "source" / "p=2" / "a.parquet")
-    torn.parent.mkdir()
+    truncated.parent.mkdir()
     for size in (0, 4, 11, 12, 400, len(whole) - footer - 8, len(whole) - footer // 2, len(whole) - 8, len(whole) - 1):
-        torn.write_bytes(whole[:size])
-        with pytest.raises(DatasetError, match=r"p=1/a.parquet: is no whole Parquet file .*mend it, or move it away"):
+        truncated.write_bytes(whole[:size])
+        with pytest.raises(
+            DatasetError, match=r"p=1/a.parquet: is not a complete Parquet file .*repair it or move it away"
+        ):
             enrich_dataset(tmp_path / "source", tmp_path / "out", operator)
     assert not (tmp_path / "out").exists()
-    torn.write_bytes(whole)
+    truncated.write_bytes(whole)
     enrich_dataset(tmp_path / "source", tmp_path / "out", operator)
     assert_right(tmp_path / "source", tmp_path / "out", operator)
 
 
-def test_a_page_that_rotted_under_its_checksum_stops_the_job_with_the_other_row_groups_kept(
+def test_a_corrupt_page_with_a_checksum_stops_the_job_and_other_row_groups_stay(
     operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "source" / "a.parquet", table(0, 8), compression="none", write_page_checksum=True)
     whole = path.read_bytes()
     for part in (0.1, 0.4):
-        path.write_bytes(rotten(path, 2, part))
-        with pytest.raises(DatasetError, match=r"a.parquet, row group 2: cannot be read .*mend the file and run again"):
+        path.write_bytes(flip_bit(path, 2, part))
+        with pytest.raises(
+            DatasetError, match=r"a.parquet, row group 2: cannot be read .*repair the file and run again"
+        ):
             enrich_dataset(tmp_path / "source", tmp_path / "out", operator)
         path.write_bytes(whole)
         assert not (tmp_path / "out" / "a.parquet").exists()
@@ -372,19 +372,17 @@ def test_a_page_that_rotted_under_its_checksum_stops_the_job_with_the_other_row_
     assert_right(tmp_path / "source", tmp_path / "out", operator)
 
 
-def test_outputs_have_page_checksums_so_that_rot_in_them_can_be_seen(
-    operator: ClassifyEmotions, tmp_path: Path
-) -> None:
+def test_outputs_have_page_checksums(operator: ClassifyEmotions, tmp_path: Path) -> None:
     write(tmp_path / "source" / "a.parquet")
     enrich_dataset(tmp_path / "source", tmp_path / "out", operator)
     out = tmp_path / "out" / "a.parquet"
-    out.write_bytes(rotten(out, 0, 0.2))
+    out.write_bytes(flip_bit(out, 0, 0.2))
     with pytest.raises(OSError, match="CRC"):
         pq.ParquetFile(out, page_checksum_verification=True).read()
 
 
-def test_bits_flipped_anywhere_in_the_data_crash_nothing(operator: ClassifyEmotions, tmp_path: Path) -> None:
-    """Without checksums a flip may pass; it must still end in rows or in an error of ours, and never in a crash."""
+def test_flipped_bits_in_the_data_do_not_crash_the_process(operator: ClassifyEmotions, tmp_path: Path) -> None:
+    """Without checksums a flipped bit may go unnoticed; the job must end with rows or with a DatasetError."""
     path = write(tmp_path / "source" / "a.parquet", table(0, 8))
     whole = path.read_bytes()
     data = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
@@ -398,10 +396,10 @@ def test_bits_flipped_anywhere_in_the_data_crash_nothing(operator: ClassifyEmoti
             assert enrich_dataset(tmp_path / "source", tmp_path / f"out-{number}", operator).rows == 8
 
 
-# Odd shapes
+# Unusual files
 
 
-def test_files_without_rows_in_every_form_go_along(operator: ClassifyEmotions, tmp_path: Path) -> None:
+def test_all_forms_of_empty_files_are_enriched(operator: ClassifyEmotions, tmp_path: Path) -> None:
     write(tmp_path / "source" / "no-group.parquet", table(0, 0))
     with pq.ParquetWriter(tmp_path / "source" / "empty-group.parquet", table().schema) as writer:
         writer.write_table(table(0, 0))
@@ -415,29 +413,31 @@ def test_files_without_rows_in_every_form_go_along(operator: ClassifyEmotions, t
     assert_right(tmp_path / "source", tmp_path / "all", operator)
 
 
-def test_row_groups_of_one_row_and_structs_and_names_with_dots_go_along(tiny_model: str, tmp_path: Path) -> None:
+def test_row_groups_of_one_row_and_structs_and_names_with_dots_are_enriched(tiny_model: str, tmp_path: Path) -> None:
     image = pa.StructArray.from_arrays([pa.array(IMAGES), pa.nulls(8, pa.string())], ["bytes", "path"])
     columns = {"pic.meta": ["x"] * 8, "pic": image, "a": pa.array([{"b": 1}] * 8), "a.b": pa.array(IMAGES)}
     write(tmp_path / "source" / "a.parquet", pa.table(columns), row_group_size=1)
     for name in ("pic", "a.b"):
         operator = ClassifyEmotions(name, model=tiny_model)
-        assert enrich_dataset(tmp_path / "source", tmp_path / name, operator).images == 8
+        assert enrich_dataset(tmp_path / "source", tmp_path / name, operator).good_rows == 8
         assert_right(tmp_path / "source", tmp_path / name, operator)
         enrich_dataset(tmp_path / "source", tmp_path / f"-{name}", operator, columns=f"-{name}")
-        kept = pq.read_schema(tmp_path / f"-{name}" / "a.parquet").names[:3]
-        assert kept == [other for other in columns if other != name]
+        names = pq.read_schema(tmp_path / f"-{name}" / "a.parquet").names[:3]
+        assert names == [other for other in columns if other != name]
 
 
-def test_columns_of_one_name_pass_through_both(operator: ClassifyEmotions, tmp_path: Path) -> None:
-    twice = pa.Table.from_arrays([pa.array([1, 2]), pa.array(["x", "y"]), pa.array(IMAGES[:2])], ["id", "id", "image"])
-    write(tmp_path / "source" / "a.parquet", twice)
+def test_two_columns_of_one_name_both_pass_through(operator: ClassifyEmotions, tmp_path: Path) -> None:
+    same_names = pa.Table.from_arrays(
+        [pa.array([1, 2]), pa.array(["x", "y"]), pa.array(IMAGES[:2])], ["id", "id", "image"]
+    )
+    write(tmp_path / "source" / "a.parquet", same_names)
     enrich_dataset(tmp_path / "source", tmp_path / "out", operator)
     out = pq.ParquetFile(tmp_path / "out" / "a.parquet").read()
     assert out.schema.names[:3] == ["id", "id", "image"]
     assert [column.to_pylist() for column in out.columns[:2]] == [[1, 2], ["x", "y"]]
 
 
-def test_any_name_of_a_file_is_a_name(operator: ClassifyEmotions, tmp_path: Path) -> None:
+def test_file_names_with_any_characters_are_enriched(operator: ClassifyEmotions, tmp_path: Path) -> None:
     names = ["a b", "100%", "a%20b", "né日本", "[x]*?", "#h", "a'b\"c", "n\nl", "back\\slash", "a:b", "-x", "x" * 240]
     for name in names:
         write(tmp_path / "source" / f"k={name[:9]}" / f"{name}.parquet", table(0, 1))
@@ -446,14 +446,14 @@ def test_any_name_of_a_file_is_a_name(operator: ClassifyEmotions, tmp_path: Path
     assert enrich_dataset(tmp_path / "source", tmp_path / "out", operator).skipped == len(names)
 
 
-def test_a_name_that_is_no_text_is_told(operator: ClassifyEmotions, tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_an_error(operator: ClassifyEmotions, tmp_path: Path) -> None:
     write(tmp_path / "source" / "a.parquet")
     (tmp_path / "source" / os.fsdecode(b"\xff.parquet")).touch()
     with pytest.raises(DatasetError, match=r"source: cannot be listed .*names are UTF-8"):
         enrich_dataset(tmp_path / "source", tmp_path / "out", operator)
 
 
-def test_symbolic_links_are_followed_but_not_into_themselves(operator: ClassifyEmotions, tmp_path: Path) -> None:
+def test_symbolic_links_are_followed_and_loops_are_refused(operator: ClassifyEmotions, tmp_path: Path) -> None:
     write(tmp_path / "real" / "p=1" / "a.parquet")
     (tmp_path / "source" / "p=2").mkdir(parents=True)
     (tmp_path / "source" / "p=1").symlink_to(tmp_path / "real" / "p=1")
@@ -461,14 +461,14 @@ def test_symbolic_links_are_followed_but_not_into_themselves(operator: ClassifyE
     (tmp_path / "source" / "p=2" / "dangling.parquet").symlink_to(tmp_path / "nowhere")
     assert enrich_dataset(tmp_path / "source", tmp_path / "out", operator).files == 2
     (tmp_path / "mirror").symlink_to(tmp_path / "source")
-    with pytest.raises(DatasetError, match="source and destination at once"):
+    with pytest.raises(DatasetError, match="is both source and destination"):
         enrich_dataset(tmp_path / "source", tmp_path / "mirror", operator)
     (tmp_path / "source" / "p=2" / "again").symlink_to(tmp_path / "source")
     with pytest.raises(DatasetError, match=r"p=2/again: is a symbolic link to a folder above itself; remove it"):
         enrich_dataset(tmp_path / "source", tmp_path / "out", operator)
 
 
-def test_a_destination_that_is_a_file_is_told_and_an_existing_folder_is_one_whatever_its_name(
+def test_a_destination_that_is_a_file_is_an_error_and_an_existing_folder_may_have_any_name(
     operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     write(tmp_path / "source" / "a.parquet")
@@ -482,13 +482,13 @@ def test_a_destination_that_is_a_file_is_told_and_an_existing_folder_is_one_what
     assert_right(tmp_path / "source", tmp_path / "as-spark-names-it.parquet", operator)
 
 
-def test_a_thousand_tiny_files_are_done_each_once_and_skipped_without_opening_the_network(
+def test_a_thousand_tiny_files_are_enriched_once_each_and_then_skipped(
     operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     for number in range(1000):
         write(tmp_path / "source" / f"k={number % 10}" / f"{number}.parquet", table(number % 8, 1))
     report = enrich_dataset(tmp_path / "source", tmp_path / "out", operator)
-    assert (report.files, report.images) == (1000, 1000)
+    assert (report.files, report.good_rows) == (1000, 1000)
     assert len(list((tmp_path / "out").rglob("*.parquet"))) == 1000
     assert not leftovers(tmp_path / "out") or all(key.endswith(".parquet") for key in leftovers(tmp_path / "out"))
     again = enrich_dataset(tmp_path / "source", tmp_path / "out", operator)

@@ -1,4 +1,4 @@
-"""What a job must never do to what is not its own, and what it must notice before it answers a row."""
+"""What a job must not do to files of others, and what it must notice before it computes a row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from emotion_ops import (
     enrich_dataset,
     verify_dataset,
 )
-from emotion_ops.lake import enrich as module
+from emotion_ops.lake import run as module
 from emotion_ops.testing import save_tiny_model
 
 
@@ -37,29 +37,31 @@ def operator(tiny_model: str) -> ClassifyEmotions:
 
 
 @pytest.mark.parametrize("failed", [0, 2])
-def test_a_quarantine_replaces_and_removes_nothing_but_its_own(
+def test_a_quarantine_replaces_and_removes_only_its_own_files(
     operator: ClassifyEmotions, tmp_path: Path, failed: int
 ) -> None:
     source = write(tmp_path / "a.parquet", failed=failed)
     before = source.read_bytes()
-    with pytest.raises(DatasetError, match=r"is a source or an output|lies in the quarantine|the quarantine"):
+    with pytest.raises(DatasetError, match=r"is a source or an output|is in the quarantine|the quarantine"):
         enrich_dataset(source, tmp_path / "out", operator, quarantine=tmp_path)
-    theirs = write(tmp_path / "held" / "a.parquet")
-    kept = theirs.read_bytes()
-    with pytest.raises(DestinationConflictError, match="no quarantine of this source and destination"):
-        enrich_dataset(source, tmp_path / "out", operator, quarantine=tmp_path / "held")
-    assert (source.read_bytes(), theirs.read_bytes()) == (before, kept)
+    theirs = write(tmp_path / "quarantine" / "a.parquet")
+    content = theirs.read_bytes()
+    with pytest.raises(DestinationConflictError, match="not a quarantine of this source and destination"):
+        enrich_dataset(source, tmp_path / "out", operator, quarantine=tmp_path / "quarantine")
+    assert (source.read_bytes(), theirs.read_bytes()) == (before, content)
     assert not (tmp_path / "out").exists()
 
 
 def test_two_jobs_do_not_share_a_quarantine(operator: ClassifyEmotions, tmp_path: Path) -> None:
     for name, failed in (("one", 2), ("two", 0)):
         write(tmp_path / name / "a.parquet", failed=failed)
-    enrich_dataset(tmp_path / "one", tmp_path / "first", operator, quarantine=tmp_path / "held")
+    enrich_dataset(tmp_path / "one", tmp_path / "first", operator, quarantine=tmp_path / "quarantine")
     with pytest.raises(DestinationConflictError):
-        enrich_dataset(tmp_path / "two", tmp_path / "second", operator, quarantine=tmp_path / "held")
-    assert pq.read_metadata(tmp_path / "held" / "a.parquet").num_rows == 2
-    enrich_dataset(tmp_path / "one", tmp_path / "first", operator, quarantine=tmp_path / "held", retry_errors=True)
+        enrich_dataset(tmp_path / "two", tmp_path / "second", operator, quarantine=tmp_path / "quarantine")
+    assert pq.read_metadata(tmp_path / "quarantine" / "a.parquet").num_rows == 2
+    enrich_dataset(
+        tmp_path / "one", tmp_path / "first", operator, quarantine=tmp_path / "quarantine", retry_errors=True
+    )
 
 
 def test_prune_removes_outputs_of_this_source_whose_file_is_gone_and_no_others(
@@ -77,14 +79,14 @@ def test_prune_removes_outputs_of_this_source_whose_file_is_gone_and_no_others(
     (tmp_path / "other" / "thu.parquet").unlink()
     assert enrich_dataset(tmp_path / "source" / "tue.parquet", out, operator, prune=True).pruned == ("wed.parquet",)
     assert sorted(path.name for path in out.glob("*.parquet")) == ["mon.parquet", "thu.parquet", "tue.parquet"]
-    with pytest.raises(OptionError, match="run it without shard"):
+    with pytest.raises(OptionError, match="run without shard"):
         enrich_dataset(tmp_path / "source", out, operator, prune=True, shard=(0, 2))
 
 
-def test_an_output_that_changed_between_the_plan_and_the_lease_is_planned_anew(
+def test_an_output_that_changed_between_the_plan_and_the_lease_is_planned_again(
     operator: ClassifyEmotions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another run overwrites the output while this one has planned to answer its failed rows again."""
+    """Another run overwrites the output after this one planned to retry its failed rows."""
     source, out = write(tmp_path / "source" / "a.parquet", rows=6, failed=1).parent, tmp_path / "out"
     enrich_dataset(source, out, operator)
     other = ClassifyEmotions(model=str(save_tiny_model(tmp_path / "other", seed=9)))
@@ -99,13 +101,13 @@ def test_an_output_that_changed_between_the_plan_and_the_lease_is_planned_anew(
     monkeypatch.setattr(module, "plan_dataset", overtaken)
     with pytest.raises(DestinationConflictError, match="weights_sha256"):
         enrich_dataset(source, out, operator, retry_errors=True)
-    answers = pq.read_table(out / "a.parquet").column("emotion_sad").to_pylist()
-    assert answers == pytest.approx(
+    values = pq.read_table(out / "a.parquet").column("emotion_sad").to_pylist()
+    assert values == pytest.approx(
         other(pq.read_table(source / "a.parquet")).column("emotion_sad").to_pylist(), abs=1e-6
     )
 
 
-def test_choices_of_columns_have_one_spelling_and_a_changed_source_is_done_with_any(
+def test_equal_choices_of_columns_are_equal_and_a_changed_source_is_enriched_again(
     operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     source = write(tmp_path / "source" / "a.parquet", id=range(4), kind=["x"] * 4).parent
@@ -116,7 +118,7 @@ def test_choices_of_columns_have_one_spelling_and_a_changed_source_is_done_with_
     report = enrich_dataset(source, tmp_path / "out", operator, columns=["-image"])
     assert [file.action for file in report.planned] == ["changed"]
     enrich_dataset(source, tmp_path / "none", operator, columns=[])
-    assert pq.read_schema(tmp_path / "none" / "a.parquet").names == list(operator.output_columns().names)
+    assert pq.read_schema(tmp_path / "none" / "a.parquet").names == operator.appended_schema().names
 
 
 def test_another_image_processor_or_network_configuration_is_another_fingerprint(tmp_path: Path) -> None:
@@ -127,17 +129,15 @@ def test_another_image_processor_or_network_configuration_is_another_fingerprint
         ("config.json", "layer_norm_eps", 0.5),
     ):
         path = model / name
-        said = path.read_text()
-        path.write_text(json.dumps({**json.loads(said), key: value}))
+        text = path.read_text()
+        path.write_text(json.dumps({**json.loads(text), key: value}))
         with pytest.raises(DestinationConflictError, match="settings_sha256"):
             enrich_dataset(source, tmp_path / "out", ClassifyEmotions(model=str(model)))
-        path.write_text(said)
+        path.write_text(text)
     assert enrich_dataset(source, tmp_path / "out", ClassifyEmotions(model=str(model))).skipped == 1
 
 
-def test_timestamps_of_sparks_old_format_pass_through_whatever_their_century(
-    operator: ClassifyEmotions, tmp_path: Path
-) -> None:
+def test_int96_timestamps_of_any_century_pass_through(operator: ClassifyEmotions, tmp_path: Path) -> None:
     import datetime
 
     when = [
@@ -154,7 +154,7 @@ def test_timestamps_of_sparks_old_format_pass_through_whatever_their_century(
     assert verify_dataset(tmp_path / "source", tmp_path / "out").proven
 
 
-def test_what_is_broken_or_foreign_in_a_journal_is_answered_again(operator: ClassifyEmotions, tmp_path: Path) -> None:
+def test_damaged_and_foreign_files_in_a_journal_are_computed_again(operator: ClassifyEmotions, tmp_path: Path) -> None:
     source, out = write(tmp_path / "source" / "a.parquet", failed=2).parent, tmp_path / "out"
     with pytest.raises(ErrorBudgetExceededError):
         enrich_dataset(source, out, operator, max_errors=0)
@@ -167,7 +167,7 @@ def test_what_is_broken_or_foreign_in_a_journal_is_answered_again(operator: Clas
     assert enrich_dataset(source, out, operator).rows_from_journal == 4
 
 
-def test_an_error_rate_counts_the_outputs_that_stand_so_that_retries_do_not_wear_it_down(
+def test_an_error_rate_counts_existing_outputs_so_that_reruns_do_not_pass_it(
     operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     for number in range(4):
@@ -180,10 +180,10 @@ def test_an_error_rate_counts_the_outputs_that_stand_so_that_retries_do_not_wear
     assert published[0] == published[-1] <= 1
 
 
-def test_a_compression_that_does_not_exist_is_told_before_any_work(operator: ClassifyEmotions, tmp_path: Path) -> None:
+def test_an_unknown_compression_is_refused_before_any_work(operator: ClassifyEmotions, tmp_path: Path) -> None:
     source = write(tmp_path / "a.parquet")
     for name in ("foo", "lzo"):
-        with pytest.raises(OptionError, match="give one of zstd, snappy"):
+        with pytest.raises(OptionError, match="give one of 'zstd', 'snappy'"):
             enrich_dataset(source, tmp_path / "out", operator, compression=name)
     assert not (tmp_path / "out").exists()
     assert enrich_dataset(source, tmp_path / "out", operator, compression="none").files == 1

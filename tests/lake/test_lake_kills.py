@@ -1,4 +1,4 @@
-"""Killed at any step and run again, a job ends with what an undisturbed one gives.
+"""A job that is killed at any step and run again ends with the same output as an undisturbed one.
 
 The longer run of the same code, at every step and 200 random instants, is benchmarks/kills.py.
 """
@@ -22,23 +22,23 @@ def attempt(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield prepared
 
 
-def assert_mended(outcome: Outcome) -> None:
-    """The rerun gave what an undisturbed run gives, left nothing, and lost what one batch can touch at the most."""
+def assert_recovered(outcome: Outcome) -> None:
+    """The rerun ended like an undisturbed run, left no files, and computed again at most what was in flight."""
     assert (outcome.wrong, outcome.leftovers) == ((), ())
     assert outcome.recomputed <= IN_FLIGHT
 
 
 WRITES = (
-    "lease._take", "journal.write", "commit._row_groups", "commit._verify",
+    "lease._take", "journal.write", "compose.output_row_groups", "commit._verify",
     "fsync", "folder.publish rows.parquet", "link", "replace", "journal.remove", "folder.publish report.json",
 )  # fmt: skip
-"""What a job does to the destination; it is killed as it enters and as it leaves each."""
+"""What a job does to the destination; it is killed when it enters and when it leaves each."""
 
 
-def test_killed_before_and_after_every_kind_of_write_a_rerun_ends_as_if_nothing_had_happened(
+def test_after_a_kill_before_or_after_any_write_a_rerun_ends_like_an_undisturbed_run(
     attempt: tuple[Trial, dict[str, Any]], tmp_path: Path
 ) -> None:
-    """One of each kind, now an early, now a late one."""
+    """One write of each kind, chosen at random."""
     jobs, whole = attempt
     rng = random.Random(3)
     for write, event in itertools.product(WRITES, (" call", " return")):
@@ -46,13 +46,13 @@ def test_killed_before_and_after_every_kind_of_write_a_rerun_ends_as_if_nothing_
         step = rng.choice(met)
         outcome = jobs(tmp_path / str(step), step=step)
         assert outcome.killed, (write, event)
-        assert_mended(outcome)
+        assert_recovered(outcome)
 
 
-def test_a_retry_that_is_killed_leaves_each_output_as_it_was_or_as_it_becomes_and_is_gone_on_with(
+def test_a_killed_retry_leaves_each_output_old_or_new_and_the_next_run_continues(
     attempt: tuple[Trial, dict[str, Any]], tmp_path: Path
 ) -> None:
-    """The rows that failed fail again, so that before, after and between the outputs hold the same."""
+    """The failed rows fail again, so that outputs are equal before, during and after the retry."""
     jobs, _ = attempt
     shutil.copytree(jobs.undisturbed, tmp_path / "whole")
     steps = jobs.killer(tmp_path / "whole", retry=True)["steps"]
@@ -66,7 +66,7 @@ def test_a_retry_that_is_killed_leaves_each_output_as_it_was_or_as_it_becomes_an
         assert (jobs.differences(destination), leftovers(destination)) == ([], ()), write
 
 
-def test_killed_again_and_again_at_random_instants_a_job_keeps_what_it_finished(
+def test_a_job_that_is_killed_repeatedly_keeps_its_finished_row_groups(
     attempt: tuple[Trial, dict[str, Any]], tmp_path: Path
 ) -> None:
     jobs, whole = attempt

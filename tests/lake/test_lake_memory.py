@@ -11,11 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from emotion_ops import ClassifyEmotions, enrich_dataset
-from emotion_ops.lake.batching import BATCH_BYTES
 from emotion_ops.lake.fingerprint import Recipe
 from emotion_ops.lake.journal import Journal
+from emotion_ops.lake.parquet import BATCH_BYTES, read_batches
 from emotion_ops.lake.plan import plan_dataset
-from emotion_ops.lake.runners.local import read_batches
 from emotion_ops.lake.targets.folder import Folder
 
 BIG = b"x" * 400_000
@@ -23,7 +22,7 @@ BIG = b"x" * 400_000
 
 def _batches(table: pa.Table, folder: Path, **how: Any) -> list[pa.RecordBatch]:
     pq.write_table(table, folder / "a.parquet", **how)
-    batches = list(read_batches(Folder(str(folder)), "a.parquet", columns=None, row_group=None))
+    batches = list(read_batches(Folder(str(folder)), "a.parquet"))
     assert pa.Table.from_batches(batches).equals(table)
     return batches
 
@@ -48,18 +47,18 @@ def test_one_image_stored_once_for_many_rows_is_read_in_batches_bounded_by_bytes
     assert max(batch.nbytes for batch in batches) <= BATCH_BYTES
 
 
-def test_values_stored_as_what_they_share_are_read_few_at_a_time(tmp_path: Path) -> None:
+def test_values_with_shared_prefixes_are_read_few_at_a_time(tmp_path: Path) -> None:
     table = pa.table({"image": pa.array([BIG] * 200, pa.binary())})
     batches = _batches(table, tmp_path, use_dictionary=False, column_encoding={"image": "DELTA_BYTE_ARRAY"})
     assert max(batch.num_rows for batch in batches) <= 64
 
 
-def test_paths_out_of_a_dictionary_are_read_many_at_a_time(tmp_path: Path) -> None:
+def test_paths_in_a_dictionary_are_read_many_at_a_time(tmp_path: Path) -> None:
     table = pa.table({"image": [f"images/{row % 1000:04d}.jpg" for row in range(10_000)]})
     assert [batch.num_rows for batch in _batches(table, tmp_path)] == [4096, 4096, 1808]
 
 
-def test_rows_without_an_image_do_not_make_the_others_look_small(tmp_path: Path) -> None:
+def test_null_rows_do_not_make_the_other_rows_look_small(tmp_path: Path) -> None:
     """Neither in another row group, nor in the same one."""
     table = pa.table({"image": pa.array([*[None] * 20_000, *[BIG + bytes([row]) for row in range(100)]], pa.binary())})
     for rows in (20_000, 30_000):
@@ -80,7 +79,7 @@ def test_a_dictionary_larger_than_a_row_group_is_written_once(tiny_model: str, t
     assert written.read(columns=["thumb"]).column(0).combine_chunks().equals(thumbs)
 
 
-def test_row_groups_with_dictionaries_of_their_own_are_joined_only_within_the_bound(
+def test_row_groups_with_different_dictionaries_are_joined_only_within_the_bound(
     tiny_model: str, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(0)
@@ -98,10 +97,10 @@ def test_row_groups_with_dictionaries_of_their_own_are_joined_only_within_the_bo
     assert written.read(columns=["thumb"]).column(0).cast(pa.binary()).equals(cells.cast(pa.binary()))
 
 
-def test_a_file_is_composed_with_the_answers_of_one_row_group_in_memory(
+def test_an_output_is_written_with_the_results_of_one_row_group_in_memory(
     tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The journal is read row group by row group, empty ones between, as the output is asked for."""
+    """The journal is read row group by row group, while the output is written; some row groups are empty."""
     rows = [7, 0, 5, 1, 0]
     schema = pa.schema([("id", pa.int64()), ("image", pa.binary())])
     with pq.ParquetWriter(tmp_path / "a.parquet", schema) as writer:
@@ -109,12 +108,12 @@ def test_a_file_is_composed_with_the_answers_of_one_row_group_in_memory(
             ids = range(100 * group, 100 * group + count)
             writer.write_table(pa.table({"id": list(ids), "image": pa.nulls(count, pa.binary())}, schema=schema))
     read = []
-    of_journal = Journal.read
+    read_entry = Journal.read
 
     def counted(self: Journal, row_group: int) -> pa.Table:
-        answers = of_journal(self, row_group)
-        read.append(answers.num_rows)
-        return answers
+        results = read_entry(self, row_group)
+        read.append(results.num_rows)
+        return results
 
     monkeypatch.setattr(Journal, "read", counted)
     operator = ClassifyEmotions(model=tiny_model)
@@ -127,15 +126,13 @@ def test_a_file_is_composed_with_the_answers_of_one_row_group_in_memory(
     assert pq.read_table(tmp_path / "bad" / "a.parquet").column("quarantine_row").to_pylist() == list(range(13))
 
 
-def test_plans_of_equal_files_share_one_schema_and_others_keep_their_own_metadata(
-    tiny_model: str, tmp_path: Path
-) -> None:
+def test_plans_of_files_with_equal_schemas_share_one_schema_object(tiny_model: str, tmp_path: Path) -> None:
     table = pa.table({"image": pa.nulls(1, pa.binary())})
     (tmp_path / "source").mkdir()
-    for name, told in (("a", b"1"), ("b", b"1"), ("c", b"2")):
-        pq.write_table(table.replace_schema_metadata({b"told": told}), tmp_path / "source" / f"{name}.parquet")
+    for name, note in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        pq.write_table(table.replace_schema_metadata({b"note": note}), tmp_path / "source" / f"{name}.parquet")
     operator = ClassifyEmotions(model=tiny_model).pinned()
-    recipe, out = Recipe.of(operator, "all"), str(tmp_path / "out")
-    a, b, c = plan_dataset([str(tmp_path / "source")], out, operator, recipe, None, overwrite=False)[2]
+    recipe, out = Recipe.create(operator, "all"), str(tmp_path / "out")
+    a, b, c = plan_dataset([str(tmp_path / "source")], out, operator, recipe).files
     assert a.schema is b.schema
-    assert (a.schema.metadata, c.schema.metadata) == ({b"told": b"1"}, {b"told": b"2"})
+    assert (a.schema.metadata, c.schema.metadata) == ({b"note": b"1"}, {b"note": b"2"})

@@ -1,4 +1,4 @@
-"""A real S3 server before which a proxy fails: nothing is lost, doubled or mixed, whoever the client is."""
+"""An S3 server behind a proxy that fails: nothing is lost, duplicated or mixed, with any client."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ import pytest
 from pictures import jpeg
 from s3_server import Proxy, running_proxy, running_server
 
-from emotion_ops import ClassifyEmotions
+from emotion_ops import ClassifyEmotions, Resources
 from emotion_ops.errors import DatasetError, DestinationBusyError, DestinationConflictError
-from emotion_ops.lake import lease
 from emotion_ops.lake.enrich import enrich_dataset
+from emotion_ops.lake.lease import STALE_AFTER, find_leases, hold_lease, wait_for_lease
 from emotion_ops.lake.targets.folder import Folder
 
 FILES = ["day=1/rows.parquet", "day=2/rows.parquet"]
 ROWS, ROW_GROUPS = 17, 5
 KINDS = ["arrow", "s3fs", "fsspec"]
-"""Arrow alone; Arrow that reads beside s3fs that writes; fsspec alone."""
+"""Arrow reads and writes; Arrow reads and s3fs writes; fsspec reads and writes."""
 
 
 @dataclass(frozen=True)
 class Lake:
-    """A bucket, as one kind of client sees it through the proxy, and as it is."""
+    """A bucket, through the proxy with one kind of client, and directly."""
 
     kind: str
     bucket: str
@@ -47,7 +47,7 @@ class Lake:
     client: Any
 
     def uri(self, key: str = "out") -> str:
-        if self.kind != "arrow":  # where the store is comes from the environment, for both clients
+        if self.kind != "arrow":  # both clients take the address of the store from the environment
             return {"s3fs": "", "fsspec": "fsspec+"}[self.kind] + f"s3://{self.bucket}/{key}"
         return f"s3://{self.bucket}/{key}?endpoint_override=127.0.0.1:{self.proxy.port}&scheme=http&region=us-east-1"
 
@@ -87,9 +87,9 @@ def proxy(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
         yield proxy
 
 
-def lake_of(kind: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Lake:
+def open_lake(kind: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Lake:
     if kind == "arrow":
-        monkeypatch.setitem(sys.modules, "s3fs", None)  # as where it is not installed
+        monkeypatch.setitem(sys.modules, "s3fs", None)  # as if it were not installed
     client = boto3.client("s3", endpoint_url="http://{}:{}".format(*proxy.target))
     bucket = f"lake-{uuid.uuid4().hex[:12]}"
     client.create_bucket(Bucket=bucket)
@@ -98,13 +98,13 @@ def lake_of(kind: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Lake:
 
 @pytest.fixture(params=KINDS)
 def lake(request: pytest.FixtureRequest, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    return lake_of(request.param, proxy, monkeypatch)
+    return open_lake(request.param, proxy, monkeypatch)
 
 
 @pytest.fixture(params=["s3fs", "fsspec"])
 def conditional_lake(request: pytest.FixtureRequest, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """One whose client uploads on condition."""
-    return lake_of(request.param, proxy, monkeypatch)
+    """A bucket whose client supports conditional uploads."""
+    return open_lake(request.param, proxy, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def operator(tiny_model: str) -> ClassifyEmotions:
-    return ClassifyEmotions(model=tiny_model, batch_size=4, threads=2)
+    return ClassifyEmotions(model=tiny_model, batch_size=4, resources=Resources(threads=2))
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +132,9 @@ def undisturbed(source: Path, operator: ClassifyEmotions, tmp_path_factory: pyte
 
 
 def assert_as_if_undisturbed(lake: Lake, undisturbed: Path) -> None:
-    """Every file is there and equal, probabilities within 1e-6, and nothing else is left."""
-    keys = lake.listed()
-    if lake.kind == "arrow":  # whose every removal puts an empty object in the place of the folder
+    """Every file is there and equal (probabilities within 1e-6), and there are no other files."""
+    keys = [key for key in lake.listed() if not key.startswith("out/_emotion_ops/runs/")]
+    if lake.kind == "arrow":  # each of its removals creates an empty object for the folder
         keys = [key for key in keys if not key.endswith("/")]
     assert keys == ["out/_emotion_ops/report.html", "out/_emotion_ops/report.json", *(f"out/{file}" for file in FILES)]
     assert not lake.client.list_multipart_uploads(Bucket=lake.bucket).get("Uploads")
@@ -150,12 +150,12 @@ def assert_equal(ours: pa.Table, right: pa.Table) -> None:
         np.testing.assert_allclose(ours.column(name).to_numpy(), right.column(name).to_numpy(), atol=1e-6)
 
 
-def test_a_fresh_run_gives_what_a_disk_gives_and_a_second_one_skips_it(
+def test_a_run_gives_the_same_output_as_on_a_disk_and_a_second_run_skips_it(
     lake: Lake, source: Path, operator: ClassifyEmotions, undisturbed: Path
 ) -> None:
     for file in FILES:
         lake.put(f"in/{file}", (source / file).read_bytes())
-    lake.put("in/day=3/", b"")  # what consoles make for a folder
+    lake.put("in/day=3/", b"")  # as consoles create for a folder
     report = enrich_dataset(lake.uri("in"), lake.uri(), operator)
     assert (report.files, report.rows) == (2, ROWS)
     for key in [key for key in lake.listed() if key.startswith("in/")]:
@@ -165,11 +165,11 @@ def test_a_fresh_run_gives_what_a_disk_gives_and_a_second_one_skips_it(
         lake.put(f"in/{file}", (source / file).read_bytes())
     puts = lake.proxy.count("PUT|POST", "/day=")
     again = enrich_dataset(lake.uri("in"), lake.uri(), operator)
-    assert again.skipped == 2 or lake.kind != "fsspec"  # by ETag; Arrow sees the new modification time
+    assert again.skipped == 2 or lake.kind != "fsspec"  # by ETag; Arrow compares modification times
     assert again.skipped < 2 or lake.proxy.count("PUT|POST", "/day=") == puts
 
 
-def test_errors_slow_downs_time_outs_and_cut_connections_lose_and_double_nothing(
+def test_errors_throttling_timeouts_and_cut_connections_lose_and_duplicate_nothing(
     lake: Lake, source: Path, operator: ClassifyEmotions, undisturbed: Path
 ) -> None:
     proxy = lake.proxy
@@ -182,7 +182,7 @@ def test_errors_slow_downs_time_outs_and_cut_connections_lose_and_double_nothing
         proxy.fail("cut", "GET", "/journal/", skip=4),
         proxy.fail("cut", "DELETE" if lake.kind == "arrow" else "POST", "/journal/|[?&]delete"),
         proxy.fail("cut", completing, f"/leases/{of_upload}"),
-        proxy.fail("late", "PUT", "/day=1/", seconds=4),  # Arrow's patience is 3 seconds, s3fs's here is 1
+        proxy.fail("late", "PUT", "/day=1/", seconds=4),  # Arrow's timeout is 3 seconds, that of s3fs here is 1
         proxy.fail("cut", completing, f"/day=2/{of_upload}"),
     ]
     report = enrich_dataset(source, lake.uri(), operator)
@@ -191,60 +191,60 @@ def test_errors_slow_downs_time_outs_and_cut_connections_lose_and_double_nothing
     assert_as_if_undisturbed(lake, undisturbed)
 
 
-def test_an_upload_whose_every_answer_is_lost_is_found_to_have_landed(
+def test_an_upload_whose_responses_are_all_lost_is_found_to_have_landed(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emotion_ops.lake.objects._REQUEST_TRIES", 2)  # the test has less patience than the product
+    monkeypatch.setattr("emotion_ops.lake.objects._REQUEST_TRIES", 2)  # the test waits less than the package
     if lake.kind != "arrow":
         monkeypatch.setattr("s3fs.S3FileSystem.retries", 2)
-    if lake.kind == "arrow":  # it uploads in parts, and the last request makes them an object
-        lake.proxy.fail("cut", "POST", "/answers.*uploadId", times=10**6)
+    if lake.kind == "arrow":  # it uploads in parts; the last request completes the object
+        lake.proxy.fail("cut", "POST", "/object.*uploadId", times=10**6)
     else:
-        lake.proxy.fail("cut", "PUT", "/answers", times=10**6)
+        lake.proxy.fail("cut", "PUT", "/object", times=10**6)
     folder = Folder(lake.uri())
-    folder.publish_bytes(b"new", "answers", new=True)
-    assert folder.read("answers") == b"new"
+    folder.publish_bytes(b"new", "object", new=True)
+    assert folder.read("object") == b"new"
     with pytest.raises(FileExistsError):
-        folder.publish_bytes(b"other", "answers", new=True)
-    assert folder.read("answers") == b"new"
+        folder.publish_bytes(b"other", "object", new=True)
+    assert folder.read("object") == b"new"
 
 
-def test_an_older_object_of_the_same_size_does_not_pass_for_the_new_one(lake: Lake) -> None:
+def test_an_older_object_of_the_same_size_is_not_taken_for_the_new_one(lake: Lake) -> None:
     folder = Folder(lake.uri())
-    folder.publish_bytes(b"old", "answers")
-    fault = lake.proxy.fail("error", "PUT|POST", "/answers", times=10**6, status=403)
+    folder.publish_bytes(b"old", "object")
+    fault = lake.proxy.fail("error", "PUT|POST", "/object", times=10**6, status=403)
     with pytest.raises(OSError, match=r"(?i)access.?denied|forbidden|injected"):
-        folder.publish_bytes(b"new", "answers")
-    assert folder.read("answers") == b"old"
+        folder.publish_bytes(b"new", "object")
+    assert folder.read("object") == b"old"
     fault.times = 0
-    folder.publish_bytes(b"new", "answers")
-    assert folder.read("answers") == b"new"
+    folder.publish_bytes(b"new", "object")
+    assert folder.read("object") == b"new"
 
 
-def test_what_another_run_published_meanwhile_is_not_replaced(
+def test_a_file_that_another_run_published_is_not_replaced(
     conditional_lake: Lake, source: Path, operator: ClassifyEmotions
 ) -> None:
     lake = conditional_lake
-    lake.proxy.fail("before", "PUT", "/day=1/", then=lambda: lake.put("out/day=1/rows.parquet", b"another's"))
+    lake.proxy.fail("before", "PUT", "/day=1/", then=lambda: lake.put("out/day=1/rows.parquet", b"other"))
     with pytest.raises(DestinationConflictError, match="was published by another run"):
         enrich_dataset(source, lake.uri(), operator)
-    assert lake.client.get_object(Bucket=lake.bucket, Key="out/day=1/rows.parquet")["Body"].read() == b"another's"
+    assert lake.client.get_object(Bucket=lake.bucket, Key="out/day=1/rows.parquet")["Body"].read() == b"other"
     conditions = {request.condition for request in lake.proxy.seen if "/day=1/" in request.path}
     assert "*" in conditions
 
 
-def test_hidden_folders_markers_empty_keys_and_thousands_of_keys_are_listed_right(
+def test_hidden_folders_folder_markers_and_thousands_of_keys_are_listed_correctly(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"day={i % 7}/{i:05d}.parquet" for i in range(1_030)]
-    filled = lake_of("s3fs", proxy, monkeypatch)
+    filled = open_lake("s3fs", proxy, monkeypatch)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda name: filled.put(f"out/{name}", b""), names))
     for key in ("out/", "out/day=0/", "out/_emotion_ops/", "out/_emotion_ops/x.arrow", "out/.hidden/x", "outer/x"):
         filled.put(key, b"" if key.endswith("/") else b"x")
     for day, kind in enumerate(KINDS):
         with monkeypatch.context() as patch:
-            lake = replace(lake_of(kind, proxy, patch), bucket=filled.bucket)
+            lake = replace(open_lake(kind, proxy, patch), bucket=filled.bucket)
             folder = Folder(lake.uri())
             assert [entry.key for entry in folder.entries()] == sorted(names)
             hidden = {entry.key for entry in folder.entries(hidden=True)} - set(names)
@@ -263,43 +263,43 @@ def test_hidden_folders_markers_empty_keys_and_thousands_of_keys_are_listed_righ
 
 
 @pytest.mark.parametrize("kind", ["disk", *KINDS])
-def test_of_many_who_want_a_lease_at_once_one_alone_holds_it(
+def test_only_one_of_several_runs_gets_the_lease(
     kind: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    folder = Folder(str(tmp_path)) if kind == "disk" else Folder(lake_of(kind, proxy, monkeypatch).uri())
-    holding, most, held = 0, 0, 0
+    folder = Folder(str(tmp_path)) if kind == "disk" else Folder(open_lake(kind, proxy, monkeypatch).uri())
+    holders, max_holders, total = 0, 0, 0
     counting = threading.Lock()
 
     def contend(number: int) -> None:
-        nonlocal holding, most, held
+        nonlocal holders, max_holders, total
         while True:
             try:
-                with lease.hold(folder, "" if number else "-0-of-2"):
+                with hold_lease(folder, "" if number else "-0-of-2"):
                     with counting:
-                        holding, held = holding + 1, held + 1
-                        most = max(most, holding)
+                        holders, total = holders + 1, total + 1
+                        max_holders = max(max_holders, holders)
                     time.sleep(0.05)
                     with counting:
-                        holding -= 1
+                        holders -= 1
                     return
             except DestinationBusyError:
-                assert lease.wait_for(folder, "", 120)
+                assert wait_for_lease(folder, "", 120)
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(contend, range(3)))
-    assert (most, held) == (1, 3)
-    assert lease.find(folder) == []
+    assert (max_holders, total) == (1, 3)
+    assert find_leases(folder) == []
 
 
-def test_shards_of_one_cut_run_at_once_and_a_run_of_the_whole_does_not(tmp_path: Path) -> None:
+def test_shards_of_one_division_run_at_the_same_time_and_a_run_of_the_whole_does_not(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
-    with lease.hold(folder, "-0-of-2"), lease.hold(folder, "-1-of-2"):
+    with hold_lease(folder, "-0-of-2"), hold_lease(folder, "-1-of-2"):
         for part in ("", "-0-of-2", "-0-of-3", "-a.parquet"):
-            with pytest.raises(DestinationConflictError, match="is writing here"), lease.hold(folder, part):
+            with pytest.raises(DestinationConflictError, match="is writing here"), hold_lease(folder, part):
                 pass
-    with lease.hold(folder, "-a.parquet"), lease.hold(folder, "-b.parquet"):
+    with hold_lease(folder, "-a.parquet"), hold_lease(folder, "-b.parquet"):
         pass
-    assert lease.find(folder) == []
+    assert find_leases(folder) == []
 
 
 class Jobs:
@@ -317,14 +317,14 @@ class Jobs:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        answer: int = json.loads(self._process.stdout.readline())
-        return answer
+        response: int = json.loads(self._process.stdout.readline())
+        return response
 
     def start(self, *argv: object, go: Path = Path("/")) -> Job:
         log = self.home / f"{uuid.uuid4().hex}.log"
         environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-        asked = {"argv": [str(one) for one in argv], "log": str(log), "go": str(go), "environment": environment}
-        return Job(self, self._ask(**asked), log)
+        request = {"argv": [str(one) for one in argv], "log": str(log), "go": str(go), "environment": environment}
+        return Job(self, self._ask(**request), log)
 
     def wait(self, process: int) -> int:
         return self._ask(wait=process)
@@ -345,10 +345,10 @@ class Job:
         os.kill(self.process, signal.SIGKILL)
 
     def end(self) -> tuple[int, str]:
-        """Its exit code, or the signal below zero, and what it said, in one line."""
-        return self.jobs.wait(self.process), self.said()
+        """Its exit code, or the signal below zero, and what it output, in one line."""
+        return self.jobs.wait(self.process), self.output()
 
-    def said(self) -> str:
+    def output(self) -> str:
         return " ".join(self.log.read_text().split()) if self.log.exists() else ""
 
 
@@ -363,7 +363,7 @@ def enrich_args(source: Path, destination: object, model: str, *more: object) ->
     return ["enrich", source, destination, "--model", model, "--batch-size", 4, "--threads", 2, "--json", *more]
 
 
-def test_killed_at_any_request_a_rerun_ends_as_if_nothing_had_happened(
+def test_after_a_kill_at_any_request_a_rerun_ends_like_an_undisturbed_run(
     conditional_lake: Lake,
     source: Path,
     operator: ClassifyEmotions,
@@ -389,43 +389,43 @@ def test_killed_at_any_request_a_rerun_ends_as_if_nothing_had_happened(
         lake.proxy.fail(when, method, path, skip=skip, then=job.kill)
         go.touch()
         assert job.end()[0] == -signal.SIGKILL
-        kept = sum(key.endswith(".arrow") for key in lake.listed())
-        standing = sum(f"out/{file}" in lake.listed() for file in FILES)
+        entries = sum(key.endswith(".arrow") for key in lake.listed())
+        existing = sum(f"out/{file}" in lake.listed() for file in FILES)
         report = enrich_dataset(source, lake.uri(), operator)
-        assert report.skipped == standing
-        assert (report.rows_from_journal > 0) == (kept > (3 if standing == 1 else 0))
+        assert report.skipped == existing
+        assert (report.rows_from_journal > 0) == (entries > (3 if existing == 1 else 0))
         assert_as_if_undisturbed(lake, undisturbed)
 
 
-def test_of_four_runs_at_once_one_works_and_the_others_refuse_or_wait(
+def test_of_four_runs_at_the_same_time_one_works_and_the_others_refuse_or_wait(
     conditional_lake: Lake, source: Path, undisturbed: Path, tiny_model: str, jobs: Jobs, tmp_path: Path
 ) -> None:
     lake, go, working, over = conditional_lake, tmp_path / "go", threading.Event(), threading.Event()
 
-    def until_the_others_refused() -> None:
+    def wait_until_the_others_refused() -> None:
         working.set()
         over.wait(60)
 
-    lake.proxy.fail("before", "PUT", "/journal/", then=until_the_others_refused)
+    lake.proxy.fail("before", "PUT", "/journal/", then=wait_until_the_others_refused)
     args = enrich_args(source, lake.uri(), tiny_model)
     four = [jobs.start(*args, go=go) for _ in range(4)]
     go.touch()
     assert working.wait(60)
     same, other = jobs.start(*args, "--wait", 60), jobs.start(*args, "--wait", 60, "--prefix", "other")
-    while sum("wait for it" in job.said() for job in four) < 3:
+    while sum("wait for it" in job.output() for job in four) < 3:
         time.sleep(0.05)
     over.set()
     ends = sorted(job.end() for job in four)
     assert [code for code, _ in ends] == [0, 5, 5, 5]
-    assert all("is writing here; wait for it" in said for code, said in ends if code)
+    assert all("is writing here; wait for it" in output for code, output in ends if code)
     assert same.end()[0] == 0
-    code, said = other.end()
-    assert (code, "made otherwise" in said) == (5, True)
+    code, output = other.end()
+    assert (code, "made otherwise" in output) == (5, True)
     assert_as_if_undisturbed(lake, undisturbed)
 
 
 @pytest.mark.parametrize("prefix", ["emotion", "other"])
-def test_runs_at_once_into_a_folder_of_the_disk_neither_mix_nor_lose(
+def test_concurrent_runs_into_one_folder_of_a_disk_do_not_mix_or_lose_rows(
     prefix: str, source: Path, undisturbed: Path, tiny_model: str, jobs: Jobs, tmp_path: Path
 ) -> None:
     out, go = tmp_path / "out", tmp_path / "go"
@@ -436,8 +436,10 @@ def test_runs_at_once_into_a_folder_of_the_disk_neither_mix_nor_lose(
     assert {code for code, _ in ends} <= {0, 5}
     won = {one for one, (code, _) in zip(prefixes, ends, strict=True) if code == 0}
     assert len(won) == 1
-    for code, said in ends:
-        assert code == 0 or any(why in said for why in ("is writing here", "made otherwise", "by another run")), said
+    for code, output in ends:
+        assert code == 0 or any(why in output for why in ("is writing here", "made otherwise", "by another run")), (
+            output
+        )
     [winner] = won
     for file in FILES:
         right = pq.read_table(undisturbed / file, partitioning=None)
@@ -447,10 +449,10 @@ def test_runs_at_once_into_a_folder_of_the_disk_neither_mix_nor_lose(
     assert left == ["_emotion_ops/report.html", "_emotion_ops/report.json", *FILES]
 
 
-def test_a_run_that_slept_past_its_lease_notices_and_publishes_nothing(
+def test_a_run_that_was_suspended_past_its_lease_publishes_nothing(
     source: Path, operator: ClassifyEmotions, tiny_model: str, jobs: Jobs, tmp_path: Path
 ) -> None:
-    for attempt in range(20):  # until one is caught between its first answers and its first file
+    for attempt in range(20):  # until one is caught between its first results and its first file
         out = tmp_path / f"out-{attempt}"
         sleeper = jobs.start(*enrich_args(source, out, tiny_model))
         while not list(out.glob("_emotion_ops/journal/*/*/*.arrow")) and not list(out.glob("day=*")):
@@ -460,25 +462,25 @@ def test_a_run_that_slept_past_its_lease_notices_and_publishes_nothing(
             break
         sleeper.kill()
         sleeper.end()
-    [held] = out.glob("_emotion_ops/leases/*.json")
+    [lease_file] = out.glob("_emotion_ops/leases/*.json")
     with pytest.raises(DestinationConflictError, match=f"process {sleeper.process} on"):
         enrich_dataset(source, out, ClassifyEmotions(model=tiny_model, prefix="other"))
-    old = time.time() - lease.STALE_AFTER - 1
-    os.utime(held, (old, old))
+    old = time.time() - STALE_AFTER - 1
+    os.utime(lease_file, (old, old))
     assert enrich_dataset(source, out, ClassifyEmotions(model=tiny_model, prefix="other")).files == 2
     os.kill(sleeper.process, signal.SIGCONT)
-    code, said = sleeper.end()
+    code, output = sleeper.end()
     assert code == 5
-    assert "another took its place" in said
+    assert "another run took over" in output
     for file in FILES:
         assert "other" in pq.read_schema(out / file).names
 
 
 @pytest.mark.parametrize("kind", ["arrow", "s3fs"])
-def test_a_big_file_is_uploaded_without_being_read_whole(
+def test_a_large_file_is_uploaded_in_parts(
     kind: str, server: int, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    lake = lake_of(kind, proxy, monkeypatch)
+    lake = open_lake(kind, proxy, monkeypatch)
     big, size = tmp_path / "big", 256 * 2**20
     with big.open("wb") as file:
         file.truncate(size)
@@ -498,7 +500,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     assert grown * 1024 < size / 2
 
 
-def test_secrets_in_a_uri_reach_no_message(proxy: Proxy) -> None:
+def test_messages_have_no_secrets_of_a_uri(proxy: Proxy) -> None:
     uri = f"s3://key:topsecret@nowhere-{uuid.uuid4().hex[:8]}/in?endpoint_override=127.0.0.1:{proxy.port}&scheme=http"
     with pytest.raises(DatasetError) as caught:
         enrich_dataset(uri, uri, ClassifyEmotions(model="demo"))

@@ -1,4 +1,4 @@
-"""What a job would do and take is told before it starts; files of one dataset may differ."""
+"""What a job would do and take is known before it starts; the schemas of files may differ."""
 
 from __future__ import annotations
 
@@ -35,28 +35,30 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
-def test_a_dry_run_tries_a_sample_and_says_what_the_job_takes(
+def test_a_dry_run_computes_a_sample_and_estimates_what_the_job_takes(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     report = enrich_dataset(source, tmp_path / "out", operator, dry_run=True, sample_rows=24)
-    guess = report.estimate
-    assert guess is not None
-    assert (guess.rows, guess.sampled, guess.failed) == (60, 24, {"unsupported": 6})
-    assert guess.error_rate == 0.25
-    assert guess.bytes == sum(path.stat().st_size for path in source.iterdir())
+    estimate = report.estimate
+    assert estimate is not None
+    assert (estimate.rows, estimate.sampled, estimate.failed) == (60, 24, {"unsupported": 6})
+    assert estimate.error_rate == 0.25
+    assert estimate.bytes == sum(path.stat().st_size for path in source.iterdir())
     rates = {
-        "storage": guess.storage_rows_per_second,
-        "decode": guess.decode_rows_per_second,
-        "network": guess.network_rows_per_second,
+        "reading": estimate.reading_rows_per_second,
+        "preparing": estimate.preparing_rows_per_second,
+        "computing": estimate.computing_rows_per_second,
     }
-    assert guess.limit == min(rates, key=lambda name: rates[name])
-    assert guess.seconds >= 0.9 * guess.rows / guess.rows_per_second
-    assert guess.memory_bytes > operator.memory
+    slowest = min(rates, key=lambda name: rates[name] or 0.0)
+    assert estimate.limit == ("loading" if estimate.loading_seconds > estimate.seconds / 2 else slowest)
+    assert estimate.rows_per_second <= rates[slowest]
+    assert estimate.seconds >= estimate.loading_seconds + 0.9 * estimate.rows / estimate.rows_per_second
+    assert estimate.memory_bytes > operator.resources.memory
     assert report.to_dict()["estimate"]["sampled"] == 24
     assert not (tmp_path / "out").exists()
 
 
-def test_without_a_sample_or_without_work_a_dry_run_guesses_nothing(
+def test_without_a_sample_or_without_work_there_is_no_estimate(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     assert enrich_dataset(source, tmp_path / "out", operator, dry_run=True, sample_rows=0).estimate is None
@@ -64,20 +66,19 @@ def test_without_a_sample_or_without_work_a_dry_run_guesses_nothing(
     assert enrich_dataset(source, tmp_path / "out", operator, dry_run=True).estimate is None
 
 
-def test_a_sample_of_a_job_that_would_raise_or_of_broken_rows_alone_is_told_too(
+def test_there_is_an_estimate_with_on_error_raise_and_for_failed_rows_only(
     source: Path, tiny_model: str, tmp_path: Path
 ) -> None:
     pq.write_table(pa.table({"image": [b"x", None]}), tmp_path / "broken.parquet")
     strict = ClassifyEmotions(model=tiny_model, on_error="raise")
-    guess = enrich_dataset(tmp_path / "broken.parquet", tmp_path / "out", strict, dry_run=True).estimate
-    assert guess is not None
-    assert (guess.error_rate, guess.failed) == (1.0, {"missing": 1, "unsupported": 1})
-    assert guess.limit != "network"
+    estimate = enrich_dataset(tmp_path / "broken.parquet", tmp_path / "out", strict, dry_run=True).estimate
+    assert estimate is not None
+    assert (estimate.error_rate, estimate.failed) == (1.0, {"missing": 1, "unsupported": 1})
+    assert estimate.computing_rows_per_second is None
+    assert estimate.limit != "computing"
 
 
-def test_the_sample_counts_failures_over_all_files_whatever_their_types(
-    operator: ClassifyEmotions, tmp_path: Path
-) -> None:
+def test_the_sample_counts_failed_rows_of_all_files_with_any_types(operator: ClassifyEmotions, tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     good = [jpeg(row, 40, 40) for row in range(8)]
     (tmp_path / "face.jpg").write_bytes(good[0])
@@ -89,15 +90,15 @@ def test_the_sample_counts_failures_over_all_files_whatever_their_types(
     ]
     for name, table in zip("abcd", tables, strict=True):
         pq.write_table(table, tmp_path / "source" / f"{name}.parquet")
-    guess = enrich_dataset(tmp_path / "source", tmp_path / "out", operator, dry_run=True, sample_rows=32).estimate
-    assert guess is not None
-    assert (guess.sampled, guess.failed) == (32, {"missing": 8, "not_found": 4})
-    slowest = min(guess.storage_rows_per_second, guess.decode_rows_per_second, guess.network_rows_per_second)
-    assert guess.rows_per_second <= slowest
+    estimate = enrich_dataset(tmp_path / "source", tmp_path / "out", operator, dry_run=True, sample_rows=32).estimate
+    assert estimate is not None
+    assert (estimate.sampled, estimate.failed) == (32, {"missing": 8, "not_found": 4})
+    rates = (estimate.reading_rows_per_second, estimate.preparing_rows_per_second, estimate.computing_rows_per_second)
+    assert estimate.rows_per_second <= min(rate for rate in rates if rate is not None)
 
 
 def test_files_that_differ_are_read_as_pyarrow_dataset_reads_them(operator: ClassifyEmotions, tmp_path: Path) -> None:
-    """More columns here, fewer there, paths here and bytes there; a file without the image column has nulls in it."""
+    """Files have different columns, and paths or bytes; a file without the image column has nulls there."""
     folder = tmp_path / "source"
     folder.mkdir()
     (tmp_path / "face.jpg").write_bytes(jpeg(0, 40, 40))
@@ -114,7 +115,7 @@ def test_files_that_differ_are_read_as_pyarrow_dataset_reads_them(operator: Clas
     assert labels[0] == labels[1] == labels[3]
 
 
-def test_where_no_schema_can_be_made_to_fit_the_file_is_named_before_any_work(
+def test_a_file_whose_schema_does_not_fit_is_named_before_any_work(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     with pytest.raises(ColumnNotFoundError, match=r"a.parquet: no column 'photo' in the table \(it has 'image'\)"):

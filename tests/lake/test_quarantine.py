@@ -1,4 +1,4 @@
-"""Failed rows in a table of their own, complete whichever run made the outputs, and a source like any other."""
+"""Copies of failed rows: complete whichever run wrote the outputs, and a source like any other."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def operator(tiny_model: str) -> ClassifyEmotions:
 
 
 @pytest.mark.parametrize("on_error", ["null", "drop"])
-def test_the_quarantine_holds_each_failed_row_with_its_key_code_and_message(
+def test_the_quarantine_has_each_failed_row_with_its_source_code_and_message(
     source: Path, tiny_model: str, tmp_path: Path, on_error: str
 ) -> None:
-    held = tmp_path / "held"
+    quarantine = tmp_path / "quarantined"
     operator = ClassifyEmotions(model=tiny_model, on_error=on_error)  # type: ignore[arg-type]
-    enrich_dataset(source, tmp_path / "out", operator, columns="none", quarantine=held)
-    assert [path.relative_to(held).as_posix() for path in held.rglob("*.parquet")] == ["day=1/rows.parquet"]
-    table = pq.ParquetFile(held / "day=1" / "rows.parquet").read()
+    enrich_dataset(source, tmp_path / "out", operator, columns="none", quarantine=quarantine)
+    assert [path.relative_to(quarantine).as_posix() for path in quarantine.rglob("*.parquet")] == ["day=1/rows.parquet"]
+    table = pq.ParquetFile(quarantine / "day=1" / "rows.parquet").read()
     assert table.column_names == ["id", "image", *ADDED]
     assert dict(zip(table["quarantine_row"].to_pylist(), table["quarantine_code"].to_pylist(), strict=True)) == FAILED
     assert table["id"].to_pylist() == [100 + row for row in FAILED]
@@ -50,39 +50,39 @@ def test_the_quarantine_holds_each_failed_row_with_its_key_code_and_message(
     assert table.schema.metadata[b"owner"] == b"x"
 
 
-def test_a_quarantine_is_replayed_like_any_source_and_what_fails_again_keeps_its_key(
+def test_a_quarantine_can_be_enriched_and_rows_that_fail_again_keep_their_first_source(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
-    held = tmp_path / "held"
-    enrich_dataset(source, tmp_path / "out", operator, quarantine=held)
-    mended = pq.ParquetFile(held / "day=1" / "rows.parquet").read()
-    images = [jpeg(2, 40, 40), *mended["image"].to_pylist()[1:]]
-    mended = mended.set_column(1, "image", pa.array(images, pa.binary()))
-    pq.write_table(mended, held / "day=1" / "rows.parquet")
-    report = enrich_dataset(held, tmp_path / "replayed", operator, quarantine=tmp_path / "held-again")
-    assert (report.rows, report.images) == (3, 1)
-    again = pq.ParquetFile(tmp_path / "held-again" / "day=1" / "rows.parquet").read()
+    quarantine = tmp_path / "quarantined"
+    enrich_dataset(source, tmp_path / "out", operator, quarantine=quarantine)
+    corrected = pq.ParquetFile(quarantine / "day=1" / "rows.parquet").read()
+    images = [jpeg(2, 40, 40), *corrected["image"].to_pylist()[1:]]
+    corrected = corrected.set_column(1, "image", pa.array(images, pa.binary()))
+    pq.write_table(corrected, quarantine / "day=1" / "rows.parquet")
+    report = enrich_dataset(quarantine, tmp_path / "replayed", operator, quarantine=tmp_path / "quarantined-again")
+    assert (report.rows, report.good_rows) == (3, 1)
+    again = pq.ParquetFile(tmp_path / "quarantined-again" / "day=1" / "rows.parquet").read()
     assert again.column_names == ["id", "image", *ADDED]
     assert again["quarantine_row"].to_pylist() == [5, 9]
     assert set(again["quarantine_source"].to_pylist()) == {f"{source}/day=1/rows.parquet"}
 
 
-def test_outputs_that_stood_before_get_their_quarantine_too_and_a_mended_file_loses_its_own(
+def test_existing_outputs_get_a_quarantine_too_and_that_of_a_corrected_file_is_removed(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
-    held = tmp_path / "held"
+    quarantine = tmp_path / "quarantined"
     enrich_dataset(source, tmp_path / "out", operator)
-    assert enrich_dataset(source, tmp_path / "out", operator, quarantine=held).skipped == 2
-    assert pq.read_table(held / "day=1" / "rows.parquet").num_rows == len(FAILED)
+    assert enrich_dataset(source, tmp_path / "out", operator, quarantine=quarantine).skipped == 2
+    assert pq.read_table(quarantine / "day=1" / "rows.parquet").num_rows == len(FAILED)
     pq.write_table(pa.table({"id": [1], "image": [jpeg(1, 40, 40)]}), source / "day=1" / "rows.parquet")
-    enrich_dataset(source, tmp_path / "out", operator, quarantine=held)
-    assert not list(held.rglob("*.parquet"))
+    enrich_dataset(source, tmp_path / "out", operator, quarantine=quarantine)
+    assert not list(quarantine.rglob("*.parquet"))
 
 
-def test_a_quarantine_among_the_sources_or_the_outputs_is_refused(
+def test_a_quarantine_inside_the_source_or_the_destination_is_refused(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
-    for place in (source / "held", tmp_path / "out", tmp_path / "out" / "held"):
-        with pytest.raises(DatasetError, match=r"lies in the (source|destination)"):
+    for place in (source / "quarantined", tmp_path / "out", tmp_path / "out" / "quarantined"):
+        with pytest.raises(DatasetError, match=r"is in the (source|destination)"):
             enrich_dataset(source, tmp_path / "out", operator, quarantine=place)
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Whoever reads an enriched dataset reads the same rows, also beside a job that died in the middle."""
+"""All readers of an enriched dataset see the same rows, also after a job was killed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def killed(source: Path, tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A destination whose job died as it published its fourth file: three stand, spool and journal are full."""
+    """A destination whose job was killed when it published its fourth file: three outputs, a spool file and journals."""
     folder = tmp_path_factory.mktemp("killed")
     killer = Killer(source, tiny_model)
     steps = killer(folder / "whole")["steps"]
@@ -113,7 +113,7 @@ def read(request: pytest.FixtureRequest) -> Read:
 
 
 def rows(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows by their id, whatever the order of columns and the reader's own forms of types and nulls."""
+    """The rows by id, independent of the order of columns and of the reader's types and nulls."""
     plain = [
         {
             name: None if value is None or (isinstance(value, float) and math.isnan(value)) else value
@@ -157,9 +157,7 @@ def test_every_reader_sees_the_same_rows_and_partitions_and_no_hidden_file(
     assert all((row["emotion"] is None) == (row["emotion_error"] is not None) for row in rows(table))
 
 
-def test_beside_a_job_that_died_every_reader_sees_the_files_that_are_whole_and_nothing_else(
-    read: Read, source: Path, killed: Path
-) -> None:
+def test_after_a_kill_every_reader_sees_the_complete_files_only(read: Read, source: Path, killed: Path) -> None:
     left = {path.suffix for path in (killed / "_emotion_ops").rglob("*") if path.is_file()}
     assert {".tmp", ".arrow", ".json"} <= left
     table = read(killed)
@@ -167,6 +165,6 @@ def test_beside_a_job_that_died_every_reader_sees_the_files_that_are_whole_and_n
     assert rows(table) == rows(expected(source, killed))
 
 
-def test_no_file_in_the_hidden_folder_is_named_as_a_parquet_file(killed: Path) -> None:
-    """Polars and DuckDB go by the name alone, and their globs enter hidden folders."""
+def test_no_file_in_the_metadata_folder_is_named_like_a_parquet_file(killed: Path) -> None:
+    """Polars and DuckDB look at names only, and their globs enter hidden folders."""
     assert not list((killed / "_emotion_ops").rglob("*.parquet"))

@@ -1,4 +1,4 @@
-"""A destination is proven against its source, and each kind of damage is found, named and placed."""
+"""A destination is proven against its source, and each kind of damage is found, with its place."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from enriched import rewrite, sort_faces, table, with_cell, write_source
+from enriched import rewrite, in_order, table, with_cell, write_source
 
 from emotion_ops import ClassifyEmotions, DatasetError, OptionError, enrich_dataset, verify_dataset
-from emotion_ops.lake.audit.proof import DROPPED, NO_COLUMNS
-from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY
+from emotion_ops.lake.audit.proof import DROPPED, NO_COLUMNS, NOT_INSTALLED
+from emotion_ops.lake.fingerprint import Fingerprint
+from emotion_ops.lake.provenance import FINGERPRINT_KEY, LINEAGE_KEY
+from emotion_ops.operators.base import METADATA_KEY
+from emotion_ops.testing.operators import ImageStatistics
 
 FILE = "day=1/rows.parquet"
 
@@ -48,7 +51,7 @@ def copy(made: Path, tmp_path: Path) -> Path:
     ("destination", "rows", "unproven"),
     [("all", 14, {}), ("some", 14, {}), ("none", 14, {NO_COLUMNS: 2}), ("drop", 10, {DROPPED: 2})],
 )
-def test_what_enrich_wrote_is_proven_and_what_cannot_be_is_said(
+def test_what_enrich_wrote_is_proven_and_the_report_says_what_cannot_be(
     made: Path, destination: str, rows: int, unproven: dict[str, int]
 ) -> None:
     report = verify_dataset(made / "source", made / destination)
@@ -56,7 +59,7 @@ def test_what_enrich_wrote_is_proven_and_what_cannot_be_is_said(
     assert (report.files, report.rows, report.unproven) == (2, rows, unproven)
     assert report.dropped == 14 - rows
     assert report.errors == ({} if destination == "drop" else {"missing": 2, "unsupported": 2})
-    assert set(report.lineage) == {"model", "revision", "weights_sha256", "version"}
+    assert set(report.lineage) == {"operator", "package_version", "model", "revision"}
     assert json.loads(json.dumps(report.to_dict()))["proven"] is True
 
 
@@ -100,10 +103,10 @@ def without_field_metadata(rows: pa.Table) -> pa.Table:
 BYTE = bytearray(table().column("image")[4].as_py())
 BYTE[200] ^= 1
 DAMAGES: dict[str, tuple[Callable[[pa.Table], pa.Table], dict[str, int], int | None, str]] = {
-    "a row is lost": (sort_faces(0, 1, 2, 4, 5, 6), {"rows": 1, "content": 1}, None, "has 6 rows, its source 7"),
-    "the last row is lost": (sort_faces(0, 1, 2, 3, 4, 5), {"rows": 1}, None, "has 6 rows, its source 7"),
-    "a row is doubled": (sort_faces(0, 1, 2, 2, 3, 4, 5, 6), {"rows": 1, "content": 1}, None, "has 8 rows"),
-    "two rows are swapped": (sort_faces(0, 1, 2, 3, 5, 4, 6), {"content": 2}, 4, "differs from the source's row in 'id'"),
+    "a row is lost": (in_order(0, 1, 2, 4, 5, 6), {"rows": 1, "content": 1}, None, "has 6 rows, its source 7"),
+    "the last row is lost": (in_order(0, 1, 2, 3, 4, 5), {"rows": 1}, None, "has 6 rows, its source 7"),
+    "a row is doubled": (in_order(0, 1, 2, 2, 3, 4, 5, 6), {"rows": 1, "content": 1}, None, "has 8 rows"),
+    "two rows are swapped": (in_order(0, 1, 2, 3, 5, 4, 6), {"content": 2}, 4, "differs from the source's row in 'id'"),
     "one bit of an image": (with_cell("image", 4, bytes(BYTE)), {"content": 1}, 4, "source's row in 'image'"),
     "a zero lost its sign": (with_cell("weight", 1, 0.0), {"content": 1}, 1, "source's row in 'weight'"),
     "a null became NaN": (with_cell("weight", 3, float("nan")), {"content": 1}, 3, "source's row in 'weight'"),
@@ -112,20 +115,20 @@ DAMAGES: dict[str, tuple[Callable[[pa.Table], pa.Table], dict[str, int], int | N
     "deep in a struct": (with_cell("who", 2, {"name": "", "age": 2}), {"content": 1}, 2, "source's row in 'who'"),
     "deep in a map": (with_cell("tags", 3, [("b", 0)]), {"content": 1}, 3, "source's row in 'tags'"),
     "a word of a dictionary": (with_cell("kind", 5, "b"), {"content": 1}, 5, "source's row in 'kind'"),
-    "a probability of 1.2": (with_cell("emotion_sad", 2, 1.2), {"answers": 1}, 2, "emotion_sad is 1.2, which is no"),
-    "a probability below 0": (with_cell("emotion_fear", 2, -0.1), {"answers": 1}, 2, "emotion_fear is -0.1, which"),
-    "a probability is NaN": (with_cell("emotion_sad", 2, float("nan")), {"answers": 1}, 2, "emotion_sad is nan, which"),
-    "a probability is null": (with_cell("emotion_sad", 2, None), {"answers": 1}, 2, "neither a whole answer nor an"),
-    "they do not sum to 1": (with_cell("emotion_happy", 2, 0.5), {"answers": 1}, 2, "the probabilities sum to 1."),
-    "a label is another": (swapped_labels, {"answers": 1}, 0, "but the highest probability is of"),
-    "a label is none of them": (with_cell("emotion", 0, "bored"), {"answers": 1}, 0, "emotion is 'bored', but the"),
-    "a label is null": (with_cell("emotion", 0, None), {"answers": 1}, 0, "neither a whole answer nor an error"),
-    "a good row has an error": (with_cell("emotion_error", 0, "missing: it"), {"answers": 1}, 0, "has an answer beside"),
-    "a failed row has a label": (with_cell("emotion", 1, "sad"), {"answers": 1}, 1, "has an answer beside its error"),
-    "a failed row says nothing": (with_cell("emotion_error", 1, None), {"answers": 1}, 1, "neither a whole answer"),
-    "a code that is none": (with_cell("emotion_error", 1, "lost: it"), {"answers": 1}, 1, "unknown code 'lost'"),
+    "a probability of 1.2": (with_cell("emotion_sad", 2, 1.2), {"results": 1}, 2, "emotion_sad is 1.2, which is not a p"),
+    "a probability below 0": (with_cell("emotion_fear", 2, -0.1), {"results": 1}, 2, "emotion_fear is -0.1, which is not"),
+    "a probability is NaN": (with_cell("emotion_sad", 2, float("nan")), {"results": 1}, 2, "emotion_sad is nan, which is not"),
+    "a probability is null": (with_cell("emotion_sad", 2, None), {"results": 1}, 2, "neither a whole result nor an error"),
+    "they do not sum to 1": (with_cell("emotion_happy", 2, 0.5), {"results": 1}, 2, "the probabilities sum to 1."),
+    "a label is another": (swapped_labels, {"results": 1}, 0, "but its result gives"),
+    "a label is none of them": (with_cell("emotion", 0, "bored"), {"results": 1}, 0, "emotion is 'bored', but its result"),
+    "a label is null": (with_cell("emotion", 0, None), {"results": 1}, 0, "emotion is None, but its result gives"),
+    "a good row has an error": (with_cell("emotion_error", 0, "missing: it"), {"results": 1}, 0, "has a value next to its error"),
+    "a failed row has a label": (with_cell("emotion", 1, "sad"), {"results": 1}, 1, "has a value next to its error"),
+    "a failed row says nothing": (with_cell("emotion_error", 1, None), {"results": 1}, 1, "neither a whole result"),
+    "a code that is none": (with_cell("emotion_error", 1, "lost: it"), {"results": 1}, 1, "unknown code 'lost'"),
     "a column is gone": (without("weight"), {"schema": 1}, None, "instead of ['id', 'image', 'weight'"),
-    "an emotion is gone": (without("emotion_sad"), {"schema": 1, "answers": 5}, None, "not those of its fingerprint"),
+    "a result is gone": (without("emotion_sad"), {"schema": 1}, None, "not those of its fingerprint"),
     "metadata is gone": (lambda rows: rows.replace_schema_metadata(None), {"schema": 1}, None, "metadata is not that"),
     "a field's metadata is gone": (without_field_metadata, {"schema": 1}, None, "column 'id' is int64, in the source"),
 }  # fmt: skip
@@ -148,11 +151,12 @@ def test_each_damage_to_the_rows_is_found_and_nothing_else(copy: Path, name: str
     ("footer", "counts", "words"),
     [
         ({FINGERPRINT_KEY: None}, {"not_enriched": 1}, "no fingerprint in its footer"),
-        ({LINEAGE_KEY: None}, {"lineage": 5}, "model is None in the footer's lineage"),
+        ({LINEAGE_KEY: None}, {"lineage": 6}, "model is None in its lineage"),
         ({b"revision": b"a" * 40}, {"lineage": 2}, f"revision is {'a' * 40!r}"),
-        ({b"version": b"0.0.9"}, {"lineage": 2}, "version is '0.0.9'"),
+        ({b"package_version": b"0.0.9"}, {"lineage": 2}, "package_version is '0.0.9'"),
+        ({b"recipe": b"0" * 64}, {"lineage": 1}, "recipe is '000"),
         ({b"weights_sha256": b"0" * 64}, {"lineage": 2}, "weights_sha256 is '000"),
-        ({b"max_pixels": b"5"}, {"lineage": 1}, "max_pixels is 5, of most files 100000000"),
+        ({b"max_pixels": b"5"}, {"lineage": 2}, "max_pixels is 5, of most files 100000000"),
         ({b"source_size": b"5"}, {"source_changed": 1}, "source_size 5, now"),
         ({b"source_rows": b"8"}, {"source_changed": 1}, "source_rows 8, now 7"),
     ],
@@ -166,10 +170,11 @@ def test_each_part_of_a_footer_that_was_replaced_is_found(
     stored = pq.read_metadata(path).metadata
     for name, value in list(footer.items()):
         if not name.startswith(b"emotion_ops."):
-            key = LINEAGE_KEY if name in (b"revision", b"version", b"weights_sha256") else FINGERPRINT_KEY
+            key = LINEAGE_KEY if name in (b"revision", b"package_version", b"recipe") else FINGERPRINT_KEY
             parts = json.loads(stored[key])
             assert value is not None
-            parts[name.decode()] = int(value) if len(value) == 1 else value.decode()
+            named = parts["operator"] if key == FINGERPRINT_KEY and not name.startswith(b"source_") else parts
+            named[name.decode()] = int(value) if len(value) == 1 else value.decode()
             footer = {key: json.dumps(parts).encode()}
     rewrite(path, lambda rows: rows, footer)
     report = verify_dataset(copy / "source", copy / "all")
@@ -178,7 +183,81 @@ def test_each_part_of_a_footer_that_was_replaced_is_found(
     assert {problem.file for problem in report.problems} == {FILE}
 
 
-def test_outputs_that_miss_and_files_that_nobody_asked_for_are_told_apart(copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "results", "row", "words"),
+    [
+        (lambda rows: rows, 0, None, ""),
+        (with_cell("width", 1, 5), 1, 1, "failed, and has a value next to its error"),
+        (with_cell("image_error", 1, "lost: it"), 1, 1, "unknown code 'lost'"),
+    ],
+)
+def test_outputs_of_any_operator_are_proven_as_far_as_it_says(
+    change: Callable[[pa.Table], pa.Table], results: int, row: int | None, words: str, made: Path, tmp_path: Path
+) -> None:
+    enrich_dataset(made / "source", tmp_path / "out", ImageStatistics())
+    rewrite(tmp_path / "out" / FILE, change)
+    report = verify_dataset(made / "source", tmp_path / "out")
+    assert (report.counts, report.unproven) == ({"results": results} if results else {}, {})
+    assert [(problem.row, words in problem.what) for problem in report.problems] == [(row, True)] * results
+    assert report.lineage["operator"] == "image_statistics"
+
+
+def test_without_their_operator_only_the_general_check_runs_and_the_report_says_so(copy: Path) -> None:
+    def rename(path: Path, name: str) -> None:
+        stored = pq.read_metadata(path).metadata
+        fingerprint, lineage = json.loads(stored[FINGERPRINT_KEY]), json.loads(stored[LINEAGE_KEY])
+        fingerprint["operator"]["operator"] = lineage["operator"] = name
+        lineage["recipe"] = Fingerprint(fingerprint).recipe_digest
+
+        def rename_in_schema(rows: pa.Table) -> pa.Table:
+            place = rows.schema.get_field_index("emotion")
+            field = rows.schema.field(place)
+            metadata = {**json.loads(field.metadata[METADATA_KEY]), "operator": name}
+            field = field.with_metadata({METADATA_KEY: json.dumps(metadata).encode()})
+            return rows.set_column(place, field, rows.column(place))
+
+        footer = {FINGERPRINT_KEY: json.dumps(fingerprint).encode(), LINEAGE_KEY: json.dumps(lineage).encode()}
+        rewrite(path, rename_in_schema, footer)
+
+    files = [copy / "all" / f"day={day}" / "rows.parquet" for day in (1, 2)]
+    for path in files:
+        rename(path, "not_installed")
+    report = verify_dataset(copy / "source", copy / "all")
+    assert (report.counts, report.unproven) == ({}, {NOT_INSTALLED: 2})
+    assert report.errors == {"missing": 2, "unsupported": 2}
+    rewrite(files[0], with_cell("emotion_sad", 2, 1.2))  # only the operator knows that it is wrong
+    rewrite(files[1], with_cell("emotion_sad", 1, 1.2))  # a failed row has no value, whatever the operator
+    report = verify_dataset(copy / "source", copy / "all")
+    assert [(problem.check.value, problem.file, problem.row) for problem in report.problems] == [
+        ("results", "day=2/rows.parquet", 1)
+    ]
+
+
+def test_a_column_of_another_type_is_found(copy: Path) -> None:
+    def widen(rows: pa.Table) -> pa.Table:
+        place = rows.schema.get_field_index("emotion_sad")
+        return rows.set_column(place, "emotion_sad", rows.column(place).cast(pa.float64()))
+
+    rewrite(copy / "all" / FILE, widen)
+    report = verify_dataset(copy / "source", copy / "all")
+    assert report.counts == {"schema": 1}
+    assert "emotion_sad: double" in report.problems[0].what
+
+
+def test_two_columns_of_one_name_are_proven_by_their_place(tiny_model: str, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    names = ["image", "id", "id"]
+    columns = [table().column("image"), pa.array(range(7)), pa.array(range(7, 14))]
+    pq.write_table(pa.Table.from_arrays(columns, names=names), tmp_path / "source" / "rows.parquet")
+    enrich_dataset(tmp_path / "source", tmp_path / "out", ClassifyEmotions(model=tiny_model))
+    assert verify_dataset(tmp_path / "source", tmp_path / "out").unproven == {}
+    assert verify_dataset(tmp_path / "source", tmp_path / "out").proven
+    rewrite(tmp_path / "out" / "rows.parquet", lambda rows: rows.set_column(2, rows.schema.field(2), rows.column(1)))
+    report = verify_dataset(tmp_path / "source", tmp_path / "out")
+    assert report.counts == {"content": 7}
+
+
+def test_missing_outputs_and_files_without_a_source_are_different_problems(copy: Path) -> None:
     (copy / "all" / FILE).unlink()
     pq.write_table(pa.table({"mine": [1]}), copy / "all" / "stranger.parquet")
     report = verify_dataset(copy / "source", copy / "all")
@@ -202,13 +281,13 @@ def test_a_source_that_was_replaced_or_is_gone_is_found(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("side", ["source", "all"])
-def test_a_torn_file_is_a_problem_of_its_own_and_the_other_files_are_proven(copy: Path, side: str) -> None:
+def test_a_damaged_file_is_one_problem_and_the_other_files_are_proven(copy: Path, side: str) -> None:
     path = copy / side / FILE
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     report = verify_dataset(copy / "source", copy / "all")
     assert report.counts == {"unreadable": 1}
-    assert "no whole Parquet file" in report.problems[0].what
+    assert "not a complete Parquet file" in report.problems[0].what
     path.write_bytes(whole[:4] + bytes(300) + whole[304:])
     report = verify_dataset(copy / "source", copy / "all")
     assert "unreadable" in report.counts
@@ -218,24 +297,24 @@ def test_a_torn_file_is_a_problem_of_its_own_and_the_other_files_are_proven(copy
 @pytest.mark.parametrize(
     ("change", "row"),
     [
-        (sort_faces(0, 2, 1, 3, 4), 2),
+        (in_order(0, 2, 1, 3, 4), 2),
         (with_cell("id", 3, 99), 3),
         (with_cell("image", 4, bytes(BYTE)), 4),
-        (sort_faces(0, 1, 2, 3, 4, 4), 5),
+        (in_order(0, 1, 2, 3, 4, 4), 5),
     ],
 )
-def test_where_rows_were_dropped_those_that_stand_are_held_against_the_source_in_their_order(
+def test_if_rows_were_dropped_the_others_are_compared_with_the_source_in_their_order(
     copy: Path, change: Callable[[pa.Table], pa.Table], row: int
 ) -> None:
     rewrite(copy / "drop" / FILE, change)
     report = verify_dataset(copy / "source", copy / "drop")
     assert report.counts == {"content": 1}
     assert (report.problems[0].row, report.unproven) == (row, {DROPPED: 2})
-    assert "nowhere after the row before it" in report.problems[0].what
+    assert "nowhere in the source after the row before it" in report.problems[0].what
 
 
 def test_problems_are_listed_up_to_the_limit_of_each_check_and_all_of_them_counted(copy: Path) -> None:
-    rewrite(copy / "all" / FILE, sort_faces(6, 5, 4, 3, 2, 1, 0))
+    rewrite(copy / "all" / FILE, in_order(6, 5, 4, 3, 2, 1, 0))
     (copy / "all" / "day=2" / "rows.parquet").unlink()
     report = verify_dataset(copy / "source", copy / "all", max_problems=2)
     assert report.counts == {"content": 6, "missing_output": 1}
@@ -254,7 +333,7 @@ def test_what_cannot_be_verified_is_one_clear_error(copy: Path) -> None:
         verify_dataset(copy / "source", copy / "all", max_problems=-1)
 
 
-def test_the_shell_is_told_0_when_it_is_proven_and_1_with_each_problem_when_it_is_not(copy: Path) -> None:
+def test_the_exit_code_is_0_if_it_is_proven_and_1_with_each_problem_if_it_is_not(copy: Path) -> None:
     def verify(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "emotion_ops", "verify", "source", "all", *options]
         return subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=60, check=False)
@@ -262,7 +341,7 @@ def test_the_shell_is_told_0_when_it_is_proven_and_1_with_each_problem_when_it_i
     done = verify()
     assert (done.returncode, done.stderr) == (0, "")
     assert "Proven: every source row has exactly its output row." in done.stdout
-    rewrite(copy / "all" / FILE, sort_faces(0, 1, 2, 3, 5, 4, 6))
+    rewrite(copy / "all" / FILE, in_order(0, 1, 2, 3, 5, 4, 6))
     done = verify()
     assert done.returncode == 1
     assert "Found wrong: content 2." in done.stdout

@@ -1,4 +1,4 @@
-"""A small dataset of odd columns, and ways to rewrite a Parquet file that stands."""
+"""A small dataset with unusual columns, and functions that rewrite a Parquet file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CELLS = [jpeg(0, 40, 40), None, jpeg(1, 40, 40), b"broken", jpeg(2, 40, 40), jpe
 
 
 def table() -> pa.Table:
-    """Seven rows, two of which fail; a column for each way in which equal and the same may differ."""
+    """Seven rows, two of which fail; columns whose values can be equal but not identical."""
     nan = float("nan")
     columns = {
         "id": pa.array(range(7), pa.int64()),
@@ -41,14 +41,14 @@ def write_source(folder: Path) -> Path:
 def rewrite(
     path: Path, change: Callable[[pa.Table], pa.Table], footer: dict[bytes, bytes | None] | None = None
 ) -> None:
-    """Put other rows under a file's own footer, or another footer under its rows."""
+    """Replace the rows of a file under the same footer, or change its footer."""
     with pq.ParquetFile(path) as file:
         rows, stored = file.read().cast(file.schema_arrow), dict(file.metadata.metadata)
     changed = change(rows)
     with pq.ParquetWriter(path, changed.schema, compression="zstd") as writer:
         writer.write_table(changed, row_group_size=4)
-        kept = {**{key: value for key, value in stored.items() if key.startswith(b"emotion_ops.")}, **(footer or {})}
-        writer.add_key_value_metadata({key: value for key, value in kept.items() if value is not None})
+        pairs = {**{key: value for key, value in stored.items() if key.startswith(b"emotion_ops.")}, **(footer or {})}
+        writer.add_key_value_metadata({key: value for key, value in pairs.items() if value is not None})
 
 
 def with_cell(column: str, row: int, value: object) -> Callable[[pa.Table], pa.Table]:
@@ -65,11 +65,11 @@ def with_cell(column: str, row: int, value: object) -> Callable[[pa.Table], pa.T
 
 
 def in_order(*order: int) -> Callable[[pa.Table], pa.Table]:
-    """A change of which rows there are, and in which order."""
+    """A change of the rows and their order."""
     return lambda rows: rows.take(np.array(order))
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Every file below a folder: when it was changed, and what it holds."""
+    """Every file below a folder: its modification time and its content."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}

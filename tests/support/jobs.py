@@ -1,9 +1,9 @@
-"""Runs the command line in forked children, many at once; what they import is imported once.
+"""Runs the command line in forked children, many at the same time; modules are imported once, before.
 
-    python jobs.py   (requests on stdin, one JSON line each; answers on stdout)
+    python jobs.py   (requests on stdin, one JSON line each; responses on stdout)
 
 ``{"argv": […], "log": PATH, "go": PATH, "environment": {…}}`` starts a child that loads the model, waits for the file ``go``, and runs
-``emotion-ops`` with these arguments; the answer is its process id. ``{"wait": PID}`` answers its exit status, as
+``emotion-ops`` with these arguments; the response is its process id. ``{"wait": PID}`` returns its exit status, as
 ``subprocess`` gives it. Nothing of the package is replaced; no thread is started before a fork.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 
 def run(request: dict[str, Any]) -> None:
-    """What the child does; it ends the process."""
+    """What the child does. It ends the process."""
     os.environ.update(request["environment"])
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -28,7 +28,7 @@ def run(request: dict[str, Any]) -> None:
     from emotion_ops.cli.main import run as cli
 
     argv = request["argv"]
-    ClassifyEmotions(model=argv[argv.index("--model") + 1]).columns_for([])
+    ClassifyEmotions(model=argv[argv.index("--model") + 1]).append_columns({"image": []})
     while not Path(request["go"]).exists():
         time.sleep(0.005)
     sys.argv = ["emotion-ops", *argv]
@@ -45,7 +45,7 @@ def run(request: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Answer requests until stdin ends."""
+    """Serve requests until stdin ends."""
     for name in (
         "emotion_ops.cli.enrich",
         "emotion_ops.models.engines.torch_engine",
@@ -57,12 +57,12 @@ def main() -> None:
         request = json.loads(line)
         if "wait" in request:
             _, status = os.waitpid(request["wait"], 0)
-            answer = os.waitstatus_to_exitcode(status)
+            response = os.waitstatus_to_exitcode(status)
         else:
-            answer = os.fork()
-            if answer == 0:
+            response = os.fork()
+            if response == 0:
                 run(request)
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(response), flush=True)
 
 
 if __name__ == "__main__":

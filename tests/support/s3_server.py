@@ -1,7 +1,7 @@
-"""An S3 server in a process of its own, and before it a proxy that fails on request.
+"""An S3 server in a separate process, and a proxy in front of it that fails on request.
 
-Both speak real HTTP: the server is moto's, and the proxy answers with errors, keeps a client waiting beyond its
-patience, or lets a request through and cuts the connection before the answer.
+Both use real HTTP: the server is moto's. The proxy returns errors, delays a response beyond the client's timeout, or
+forwards a request and closes the connection before the response.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _CODES = {500: "InternalError", 503: "SlowDown", 403: "AccessDenied"}
 class Fault:
     """What happens to requests of a kind.
 
-    ``kind`` is ``error`` (the status is answered, and the server never asked), ``late`` (the answer comes after
-    ``seconds``), ``cut`` (the server does it, and the connection is closed without an answer), or ``before`` and
-    ``after`` (``then`` is called before or after the server is asked, and the request goes on).
+    ``kind`` is ``error`` (the proxy responds with ``status`` and does not ask the server), ``late`` (the response comes after
+    ``seconds``), ``cut`` (the server does it, and the proxy closes the connection without a response), or ``before`` and
+    ``after`` (``then`` is called before or after the server is asked; the request is forwarded).
     """
 
     kind: str
@@ -53,7 +53,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Request:
-    """A request that came by: what it asked, on what condition, and the status of the answer."""
+    """A request that the proxy saw: its condition, and the status of the response."""
 
     method: str
     path: str
@@ -63,7 +63,7 @@ class Request:
 
 @dataclass
 class Proxy:
-    """The proxy: its address, the faults that wait, and what came by."""
+    """The proxy: its address, the pending faults, and the requests that it saw."""
 
     target: tuple[str, int]
     port: int = 0
@@ -78,7 +78,7 @@ class Proxy:
         self.faults.append(fault)
         return fault
 
-    def fault_of(self, method: str, path: str) -> Fault | None:
+    def take_fault(self, method: str, path: str) -> Fault | None:
         """The fault whose turn it is."""
         with self.lock:
             return next((fault for fault in list(self.faults) if fault.meets(method, path)), None)
@@ -119,12 +119,12 @@ class _Handler(BaseHTTPRequestHandler):
         connection = http.client.HTTPConnection(*self.server.proxy.target, timeout=60)
         try:
             connection.request(self.command, self.path, body or None, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.getheaders(), answer.read()
+            response = connection.getresponse()
+            return response.status, response.getheaders(), response.read()
         finally:
             connection.close()
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    def _respond(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.send_response_only(status)
         has_length = False
         for name, value in headers:
@@ -140,11 +140,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         path, body = unquote(self.path), self._body()
         condition = self.headers.get("If-None-Match")
-        fault = self.server.proxy.fault_of(self.command, path)
+        fault = self.server.proxy.take_fault(self.command, path)
         kind = fault.kind if fault else ""
         if fault and kind == "error":
             self.server.proxy.seen.append(Request(self.command, path, condition, fault.status))
-            self._answer(
+            self._respond(
                 fault.status,
                 [("Content-Type", "application/xml")],
                 _ERROR.format(code=_CODES[fault.status]).encode(),
@@ -153,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and kind == "before":
             fault.then()
         with self.server.proxy.one_at_a_time:  # the server looks and writes in two steps, which a store does in one
-            status, headers, answer = self._forward(body)
+            status, headers, response = self._forward(body)
         self.server.proxy.seen.append(Request(self.command, path, condition, status))
         if fault and kind == "after":
             fault.then()
@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        self._answer(status, headers, answer)
+        self._respond(status, headers, response)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _serve  # noqa: N815
 
@@ -177,7 +177,7 @@ class _Server(ThreadingHTTPServer):
         self.proxy = proxy
 
     def handle_error(self, *_: Any) -> None:
-        """A client that died is what the tests are about."""
+        """Tests kill clients."""
 
 
 @contextmanager
@@ -206,7 +206,7 @@ def running_server() -> Iterator[int]:
 
 @contextmanager
 def running_proxy(target_port: int) -> Iterator[Proxy]:
-    """Start the proxy before a server."""
+    """Start the proxy in front of a server."""
     proxy = Proxy(("127.0.0.1", target_port))
     server = _Server(proxy)
     proxy.port = server.server_address[1]

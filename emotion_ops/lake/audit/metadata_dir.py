@@ -1,8 +1,7 @@
-"""What lies in a destination's hidden folder: who is writing, and what earlier runs left."""
+"""What is in the metadata folder of a destination: which runs are writing, and what killed runs left."""
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -11,56 +10,50 @@ from typing import Literal
 
 import pyarrow as pa
 
-from emotion_ops.lake import lease
 from emotion_ops.lake.journal import ENTRY, JOURNAL, KEY_OF_FILE, Journal
-from emotion_ops.lake.plan import fingerprint_of, in_shard
-from emotion_ops.lake.targets.folder import HOME, SPOOL, Entry, Folder, spooled_by_the_living
+from emotion_ops.lake.lease import FoundLease, find_leases
+from emotion_ops.lake.part import covers
+from emotion_ops.lake.provenance import read_fingerprint
+from emotion_ops.lake.targets.folder import METADATA_DIR, Entry, Folder
+from emotion_ops.lake.targets.spool import SpoolFile
 
-Standing = Literal["none", "another", "same", "retry"]
+Existing = Literal["none", "other", "same", "retry"]
 
 
 @dataclass(frozen=True)
-class JournalFound:
-    """The journal of one output file under one fingerprint.
+class FoundJournal:
+    """The journal of one output file for one fingerprint.
 
     Attributes:
-        home: Where it lies, below the journals' folder.
-        key: The output file's key; None where its entries cannot be read.
-        row_groups: The row groups that it holds answers of.
-        bytes: What it takes.
-        output: What stands at the output's place: ``none``; the ``same``, made of this journal; the one whose
-            failed rows it is to ``retry``; or ``another``.
+        home: Where it is, below the journals' folder.
+        key: The output file's key; None if its entries cannot be read.
+        row_groups: The row groups whose results it has.
+        bytes: Its size.
+        existing: The existing output of the file: ``none``; the ``same``, which was made of this journal; the one whose
+            failed rows it is to ``retry``; or an ``other`` one.
     """
 
     home: str
     key: str | None
     row_groups: tuple[int, ...]
     bytes: int
-    output: Standing
+    existing: Existing
 
     @property
     def path(self) -> str:
-        """Where it lies in the destination."""
+        """Where it is in the destination."""
         return f"{JOURNAL}/{self.home}"
 
 
 @dataclass(frozen=True)
-class SpoolFound:
-    """A spool file, and whether whoever writes it may still be going."""
-
-    entry: Entry
-    living: bool
-
-
-@dataclass(frozen=True)
 class Leftover:
-    """Something that a dead run left.
+    """Something that a killed run left.
 
     Attributes:
         kind: ``spool``, ``lease`` or ``journal``.
-        path: Where it lies in the destination.
-        bytes: What it takes.
-        resumable: Whether a rerun can go on from it: a journal of a file that is not finished.
+        path: Where it is in the destination; for a spool file of an object store, its path in the temporary folder.
+        bytes: Its size.
+        resumable: Whether the next run can continue from it: a journal of a file that is not finished.
     """
 
     kind: Literal["spool", "lease", "journal"]
@@ -70,92 +63,84 @@ class Leftover:
 
 
 @dataclass(frozen=True)
-class Hidden:
-    """All of it, by kind.
+class MetadataDir:
+    """Everything in it, by kind.
 
     Attributes:
-        leases: Those of the living and the dead.
-        journals: Of files that are not finished, or whose run died as it finished them.
-        spools: Files that are being written, or were when their process died.
-        reports: The reports' keys.
+        leases: Those of running and of killed runs.
+        journals: Of files that are not finished, or whose run was killed when it had published them.
+        spools: Files that are being written, or were when their process was killed.
+        reports: The keys of the reports.
     """
 
-    leases: tuple[lease.Found, ...]
-    journals: tuple[JournalFound, ...]
-    spools: tuple[SpoolFound, ...]
+    leases: tuple[FoundLease, ...]
+    journals: tuple[FoundJournal, ...]
+    spools: Mapping[str, SpoolFile]
     reports: tuple[str, ...]
 
     @property
-    def living(self) -> tuple[lease.Found, ...]:
-        """Leases of runs that may still be going."""
+    def living(self) -> tuple[FoundLease, ...]:
+        """Leases of runs that may still be running."""
         return tuple(found for found in self.leases if found.living)
 
-    def in_progress(self, journal: JournalFound) -> bool:
-        """Whether a living run may be writing a journal."""
-        return any(journal.key is None or _covers(found.part, journal.key) for found in self.living)
+    def in_progress(self, journal: FoundJournal) -> bool:
+        """Whether a running run may be writing a journal."""
+        return any(journal.key is None or covers(found.part, journal.key) for found in self.living)
 
     @property
     def leftovers(self) -> tuple[Leftover, ...]:
-        """What dead runs left."""
+        """What killed runs left."""
         return (
-            *(Leftover("spool", found.entry.key, found.entry.size, False) for found in self.spools if not found.living),
+            *(Leftover("spool", path, found.bytes, False) for path, found in self.spools.items() if not found.in_use),
             *(Leftover("lease", found.key, found.bytes, False) for found in self.leases if not found.living),
             *(
-                Leftover("journal", found.path, found.bytes, found.output != "same")
+                Leftover("journal", found.path, found.bytes, found.existing != "same")
                 for found in self.journals
                 if not self.in_progress(found)
             ),
         )
 
 
-def look(folder: Folder) -> Hidden:
-    """Look into the hidden folder, in one listing; leases, and journals of outputs that stand, are read."""
+def read_metadata_dir(folder: Folder) -> MetadataDir:
+    """Look into the metadata folder, in one listing; leases, and journals of existing outputs, are read."""
     journals: dict[str, list[Entry]] = defaultdict(list)
-    spools, reports = [], []
-    for below in folder.child(HOME).entries(hidden=True):
-        entry = Entry(f"{HOME}/{below.key}", below.size, below.version)
+    reports = []
+    for below in folder.child(METADATA_DIR).entries(hidden=True):
+        entry = Entry(f"{METADATA_DIR}/{below.key}", below.size, below.version)
         top, _, name = below.key.rpartition("/")
         if entry.key.startswith(f"{JOURNAL}/") and ENTRY.fullmatch(name):
             journals[top.partition("/")[2]].append(entry)
-        elif entry.key.startswith(f"{SPOOL}/") and name.endswith(".tmp"):
-            with contextlib.suppress(FileNotFoundError):  # finished since it was listed
-                living = folder.is_local and spooled_by_the_living(folder.local_path(entry.key))
-                spools.append(SpoolFound(entry, living))
         elif not top and re.fullmatch(r"report.*\.json", name):
             reports.append(entry.key)
+    spools = {_spool_path(folder, found): found for found in folder.spool_files()}
     found_journals = tuple(_journal(folder, home, entries) for home, entries in sorted(journals.items()))
-    return Hidden(tuple(lease.find(folder)), found_journals, tuple(spools), tuple(reports))
+    return MetadataDir(tuple(find_leases(folder)), found_journals, spools, tuple(reports))
 
 
-def _covers(part: str, key: str) -> bool:
-    """Whether an output file is in the part of the job that a lease is about."""
-    name = part.removeprefix("-")
-    shard = re.fullmatch(r"(\d+)-of-(\d+)", name)
-    if shard:
-        return in_shard(key, (int(shard[1]), int(shard[2])))
-    return name in ("", key)
+def _spool_path(folder: Folder, found: SpoolFile) -> str:
+    return found.path.relative_to(folder.local_path("")).as_posix() if folder.is_local else str(found.path)
 
 
-def _journal(folder: Folder, home: str, entries: list[Entry]) -> JournalFound:
+def _journal(folder: Folder, home: str, entries: list[Entry]) -> FoundJournal:
     groups = tuple(int(entry.key.rpartition("/")[2].removesuffix(".arrow")) for entry in entries)
-    key = _key_of(folder, entries[0])
-    standing: Standing = "none" if key is None else _standing(folder, key, home)
-    return JournalFound(home, key, groups, sum(entry.size for entry in entries), standing)
+    key = _read_key(folder, entries[0])
+    existing: Existing = "none" if key is None else _existing_output(folder, key, home)
+    return FoundJournal(home, key, groups, sum(entry.size for entry in entries), existing)
 
 
-def _standing(folder: Folder, key: str, home: str) -> Standing:
+def _existing_output(folder: Folder, key: str, home: str) -> Existing:
     entry = folder.entry(key)
     if entry is None:
         return "none"
-    made_of, stamp = fingerprint_of(folder, key), home.rpartition("-")[2]
-    if made_of is not None and Journal(folder, key, made_of.digest, stamp).home == home:
+    fingerprint, stamp = read_fingerprint(folder, key), home.rpartition("-")[2]
+    if fingerprint is not None and Journal(folder, key, fingerprint.digest, stamp).home == home:
         return "same"
-    if made_of is not None and Journal(folder, key, made_of.retry_digest(entry), stamp).home == home:
+    if fingerprint is not None and Journal(folder, key, fingerprint.retry_digest(entry), stamp).home == home:
         return "retry"
-    return "another"
+    return "other"
 
 
-def _key_of(folder: Folder, entry: Entry) -> str | None:
+def _read_key(folder: Folder, entry: Entry) -> str | None:
     try:
         with folder.open(entry.key) as file:
             metadata: Mapping[bytes, bytes] = pa.ipc.open_file(file).schema.metadata or {}

@@ -1,41 +1,21 @@
-"""Enriched files as they stand: what their footers tell, and their rows beside those of another file."""
+"""Enriched files: what their footers say, and their rows next to those of another file."""
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from emotion_ops.errors import DatasetError
-from emotion_ops.io.redact import redact_all
+from emotion_ops.errors import DatasetError, EmotionOpsError
 from emotion_ops.lake.fingerprint import Fingerprint
-from emotion_ops.lake.plan import FINGERPRINT_KEY, LINEAGE_KEY
-from emotion_ops.lake.runners.local import read_batches
-from emotion_ops.lake.sources.parquet_files import is_broken
-from emotion_ops.lake.targets.folder import Entry, Folder, is_parquet, split
-from emotion_ops.operators.classify.columns import METADATA_KEY, OutputColumns
-
-
-@dataclass(frozen=True)
-class Footer:
-    """What a Parquet file says of itself.
-
-    Attributes:
-        schema: Its Arrow schema.
-        rows: Rows in each row group.
-        metadata: The key-value pairs of the file.
-        nulls: For each row group, the nulls of each flat column by name, where the file counts them.
-    """
-
-    schema: pa.Schema
-    rows: tuple[int, ...]
-    metadata: Mapping[bytes, bytes]
-    nulls: tuple[Mapping[str, int], ...]
+from emotion_ops.lake.parquet import Footer, read_batches, read_footer
+from emotion_ops.lake.provenance import FINGERPRINT_KEY, LINEAGE_KEY
+from emotion_ops.lake.targets.folder import Entry, Folder, is_parquet, split_uri
+from emotion_ops.operators import registry
+from emotion_ops.operators.base import METADATA_KEY, TableOperator
 
 
 @dataclass(frozen=True)
@@ -43,111 +23,101 @@ class Output:
     """An enriched file.
 
     Attributes:
-        folder: Where it lies.
+        folder: The folder that it is in.
         entry: The file in it.
-        footer: What it says of itself.
-        first: Where the emotion columns begin among its columns.
-        columns: The emotion columns, with the lineage that their label field carries.
-        fingerprint: What it was made of; None where ``enrich_dataset`` did not write it.
-        lineage: The footer's lineage; empty likewise.
+        footer: Its footer.
+        first: The position of the first appended column.
+        names: The names of the appended columns, by the metadata of the first one; the error column is last.
+        column_lineage: What made the columns, by the same metadata.
+        fingerprint: Everything that decided its content; None if ``enrich_dataset`` did not write it.
+        lineage: What made it, by its footer; empty if ``enrich_dataset`` did not write it.
     """
 
     folder: Folder
     entry: Entry
     footer: Footer
     first: int
-    columns: OutputColumns
+    names: tuple[str, ...]
+    column_lineage: Mapping[str, str]
     fingerprint: Fingerprint | None
     lineage: Mapping[str, str]
 
     @property
     def key(self) -> str:
-        """Its place in the folder."""
+        """Its key in the folder."""
         return self.entry.key
 
     @property
     def rows(self) -> int:
         """Its rows."""
-        return sum(self.footer.rows)
+        return self.footer.rows
 
     @property
     def dropped(self) -> int:
-        """Rows of its source that it left out under ``on_error="drop"``, by its own account."""
-        parts = self.fingerprint.parts if self.fingerprint else {}
-        return int(parts.get("source_rows", 0)) - self.rows if parts.get("on_error") == "drop" else 0
+        """Rows of its source that it left out with ``on_error="drop"``, by its own footer."""
+        if self.fingerprint is None or self.fingerprint.on_error != "drop":
+            return 0
+        return max(0, int(self.fingerprint.parts.get("source_rows", 0)) - self.rows)
 
-    def answers(self) -> Iterator[pa.RecordBatch]:
-        """The emotion columns alone, in order.
+    @property
+    def appended_schema(self) -> pa.Schema:
+        """The appended columns that it has."""
+        return pa.schema(list(self.footer.schema)[self.first : self.first + len(self.names)])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has all appended columns, in order."""
+        return tuple(self.appended_schema.names) == self.names
+
+    def appended(self) -> Iterator[pa.RecordBatch]:
+        """The appended columns alone.
 
         Raises:
-            DatasetError: Its data is broken.
+            DatasetError: Its data cannot be read.
         """
-        names = list(self.columns.names)
-        for batch in read_batches(self.folder, self.key, columns=names, row_group=None):
-            yield batch.select(names)
+        columns = range(self.first, self.first + len(self.names))
+        return read_batches(self.folder, self.key, columns=list(columns))
 
-    def failed_rows(self) -> Iterator[pa.RecordBatch]:
-        """The error column, of the row groups in which the footer does not rule a failed row out.
-
-        Raises:
-            DatasetError: Its data is broken.
-        """
-        error = self.columns.error
-        for group, (rows, nulls) in enumerate(zip(self.footer.rows, self.footer.nulls, strict=True)):
-            if nulls.get(error) != rows:
-                yield from read_batches(self.folder, self.key, columns=[error], row_group=group)
-
-
-def read_footer(folder: Folder, key: str) -> Footer:
-    """Read the footer of a Parquet file.
-
-    Raises:
-        DatasetError: It is no whole Parquet file.
-    """
-    try:
-        with folder.open(key) as opened, pq.ParquetFile(opened, coerce_int96_timestamp_unit="us") as file:
-            schema, metadata = file.schema_arrow, file.metadata
-            groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-            return Footer(
-                schema=schema,
-                rows=tuple(group.num_rows for group in groups),
-                metadata=metadata.metadata or {},
-                nulls=tuple(_nulls(group) for group in groups),
-            )
-    except (pa.ArrowException, OSError) as error:
-        raise DatasetError(
-            folder.path(key),
-            f"is no whole Parquet file ({redact_all(str(error))})",
-            "mend it or move it away",
-            retryable=not is_broken(error),
-        ) from error
+    @functools.cached_property
+    def operator(self) -> TableOperator | None:
+        """An operator for the appended columns; None if it is not installed, or its options cannot be read."""
+        name = self.fingerprint.operator_name if self.fingerprint else self.column_lineage.get("operator", "")
+        identity = self.fingerprint.identity if self.fingerprint else {"operator": name}
+        if not registry.is_registered(name):
+            return None
+        try:
+            found: TableOperator = registry.load_operator_class(name).from_identity(identity)
+        except (EmotionOpsError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            return None  # of another version, or changed by someone
+        return found
 
 
 def read_output(folder: Folder, entry: Entry) -> Output | None:
-    """Read the footer of an enriched file; None where the file has no emotion columns.
+    """Read the footer of an enriched file; None if it has no appended columns.
 
     Raises:
-        DatasetError: It is no whole Parquet file.
+        DatasetError: It is not a complete Parquet file.
     """
     footer = read_footer(folder, entry.key)
-    found = _emotion_columns(footer.schema)
+    found = _appended_columns(footer.schema)
     if found is None:
         return None
-    fingerprint = _json(footer.metadata.get(FINGERPRINT_KEY))
-    first, columns = found
+    first, names, lineage = found
+    fingerprint = _json(footer.key_values.get(FINGERPRINT_KEY))
     return Output(
         folder=folder,
         entry=entry,
         footer=footer,
         first=first,
-        columns=columns,
+        names=names,
+        column_lineage=lineage,
         fingerprint=Fingerprint(fingerprint) if fingerprint else None,
-        lineage=_json(footer.metadata.get(LINEAGE_KEY)),
+        lineage=_json(footer.key_values.get(LINEAGE_KEY)),
     )
 
 
-def open_destination(destination: str) -> tuple[Folder, str | None]:
-    """A destination as ``enrich_dataset`` takes it: its folder, and the output's name where it is one file.
+def open_output_folder(destination: str) -> tuple[Folder, str | None]:
+    """A destination of ``enrich_dataset``: its folder, and the output's name if it is one file.
 
     Raises:
         DatasetError: There is no such folder.
@@ -155,14 +125,14 @@ def open_destination(destination: str) -> tuple[Folder, str | None]:
     folder = Folder(destination)
     if folder.is_folder():
         return folder, None
-    parent, name = split(destination)
+    parent, name = split_uri(destination)
     if name.endswith(".parquet") and parent.is_folder():
         return parent, name
     raise DatasetError(str(folder), "there is no such folder", "give the destination of an enrich job", retryable=True)
 
 
 def data_files(folder: Folder, name: str | None) -> list[Entry]:
-    """The Parquet files that readers of a destination see, by key; under a name that one alone."""
+    """The Parquet files that readers of a destination see, by key; only the one of this name if there is a name."""
     if name is not None:
         entry = folder.entry(name)
         return [] if entry is None else [entry]
@@ -172,11 +142,11 @@ def data_files(folder: Folder, name: str | None) -> list[Entry]:
 def aligned(
     left: Iterator[pa.RecordBatch], right: Iterator[pa.RecordBatch]
 ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-    """The rows of two streams side by side, in batches of equal length, until the shorter one ends.
+    """The rows of two streams side by side, in batches of equal length, until the shorter stream ends.
 
     Args:
         left: Batches of any lengths.
-        right: Batches of any others.
+        right: Batches of any other lengths.
     """
     a = b = None
     while True:
@@ -192,41 +162,18 @@ def aligned(
         a, b = a.slice(rows), b.slice(rows)
 
 
-def _emotion_columns(schema: pa.Schema) -> tuple[int, OutputColumns] | None:
-    """The last columns that this package appended: a label field with lineage, and what follows up to its error."""
-    names: Sequence[str] = schema.names
+def _appended_columns(schema: pa.Schema) -> tuple[int, tuple[str, ...], dict[str, str]] | None:
+    """The columns that were appended last: where they begin, their names, and what made them."""
     for first in reversed(range(len(schema))):
-        lineage = (schema.field(first).metadata or {}).get(METADATA_KEY)
-        prefix = names[first]
-        if lineage is None or f"{prefix}_error" not in names[first:]:
-            continue
-        last = names.index(f"{prefix}_error", first)
-        of_type = dict(
-            zip(names[first + 1 : last], [field.type for field in list(schema)[first + 1 : last]], strict=True)
-        )
-        lists = pa.types.is_list(of_type.get(f"{prefix}_labels", pa.null()))
-        faces: Literal["none", "largest", "all"] = "none"
-        if pa.types.is_struct(of_type.get(f"{prefix}_face", pa.null())):
-            faces = "all" if pa.types.is_list(of_type.get(f"{prefix}_faces", pa.null())) else "largest"
-        empty = OutputColumns((), prefix, _json(lineage), lists_labels=lists, faces=faces)
-        labels = tuple(name.removeprefix(f"{prefix}_") for name in names[first + 1 : last - len(empty.added)])
-        columns = dataclasses.replace(empty, labels=labels)
-        if labels and columns.names == tuple(names[first : last + 1]):
-            return first, columns
+        lineage = _json((schema.field(first).metadata or {}).get(METADATA_KEY))
+        names = lineage.pop("columns", None)
+        if isinstance(names, list) and names[:1] == [schema.field(first).name]:
+            return first, tuple(map(str, names)), lineage
     return None
 
 
-def _nulls(group: pq.RowGroupMetaData) -> dict[str, int]:
-    columns = (group.column(number) for number in range(group.num_columns))
-    return {
-        column.path_in_schema: column.statistics.null_count
-        for column in columns
-        if column.is_stats_set and column.statistics.has_null_count
-    }
-
-
 def _json(text: bytes | None) -> dict[str, str]:
-    """A JSON object; empty where there is none that can be read."""
+    """A JSON object; empty if there is none that can be read."""
     try:
         value = json.loads(text or b"{}")
     except ValueError:

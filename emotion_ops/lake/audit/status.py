@@ -1,4 +1,4 @@
-"""Say of a destination what is done, in progress, stale and failed; nothing is touched."""
+"""Say which files of a destination are done, in progress, stale or failed; nothing is changed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-import pyarrow as pa
-
 from emotion_ops.errors import DatasetError
-from emotion_ops.lake.audit.metadata_dir import Hidden, JournalFound, Leftover, look
-from emotion_ops.lake.audit.outputs import data_files, open_destination, read_footer, read_output
-from emotion_ops.lake.runners.local import errors_of
+from emotion_ops.lake.audit.metadata_dir import FoundJournal, Leftover, MetadataDir, read_metadata_dir
+from emotion_ops.lake.audit.outputs import data_files, open_output_folder, read_output
+from emotion_ops.lake.parquet import read_footer
+from emotion_ops.lake.provenance import read_findings
 from emotion_ops.lake.sources.parquet_files import SourceFile, find_sources
 from emotion_ops.lake.targets.folder import Entry, Folder
 
-_OUTCOME = ("outcome", "files", "skipped", "rows", "errors", "seconds", "model", "revision", "version")
+_OUTCOME = ("outcome", "files", "skipped", "rows", "errors", "seconds", "operator", "lineage", "dataset")
 
 
 class State(StrEnum):
@@ -37,23 +36,23 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class FileStatus:
-    """One output file, standing or to come.
+    """One output file that exists or is to come.
 
     Attributes:
-        file: Its key; of a journal whose entries cannot be read, where that lies.
-        state: ``done``: it stands. ``changed``: it stands, and its source has changed since. ``without_source``:
-            it stands, and its source is gone. ``in_progress``: a living run answers its row groups. ``stale``:
-            a dead run did, and a run with the same options goes on from there. ``waiting``: it has a source and
-            nothing else. ``not_enriched``, ``unreadable``: a file that is none of ours, or is broken.
-        note: What else is to be known, in words; empty where nothing is.
-        rows: Its rows; 0 where it does not stand.
-        errors: Those of them that failed, by code.
+        file: Its key; for a journal whose entries cannot be read, where the journal is.
+        state: ``done``: it exists. ``changed``: it exists, and its source has changed since. ``without_source``: it
+            exists, and its source does not. ``in_progress``: a running run computes its row groups. ``stale``: a killed
+            run did, and a run with the same options continues from there. ``waiting``: it has a source and nothing
+            else. ``not_enriched``, ``unreadable``: a file that ``enrich_dataset`` did not write, or that is damaged.
+        note: What else there is to know, in words; may be empty.
+        rows: Its rows; 0 if it does not exist.
+        errors: Those of them that failed, by code, as its footer says.
         dropped: Source rows that ``on_error="drop"`` left out.
-        row_groups: Row groups whose answers are in the journal.
-        of_row_groups: Row groups of its source; None where the source is not known.
-        lineage: What made it: model, revision, weights, version, when it was finished.
+        row_groups: Row groups whose results are in the journal.
+        of_row_groups: Row groups of its source; None if the source is not known.
+        lineage: What made it: the operator, its model and revision, when it was finished, for example.
         source_size: Bytes of the source file that it was made of.
-        source_version: What changed whenever that file did: its modification time, or its ETag.
+        source_version: What changes with every change of that file: its modification time, or its ETag.
     """
 
     file: str
@@ -77,8 +76,8 @@ class RunStatus:
         part: The shard or file that it is about; empty for the whole destination.
         host: Its machine.
         process: Its process there.
-        renewed_at: Its last sign of life, in seconds since 1970.
-        living: Whether it may still be going.
+        renewed_at: When it renewed its lease last, in seconds since 1970.
+        living: Whether it may still be running.
     """
 
     part: str
@@ -90,13 +89,13 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class DatasetStatus:
-    """How far a destination is.
+    """The state of a destination.
 
     Attributes:
         destination: The destination.
         files: Every file, by key.
         runs: Every run that has a lease.
-        leftovers: What dead runs left; ``clean_destination`` removes what no rerun has a use for.
+        leftovers: What killed runs left; ``clean_destination`` removes what no other run can use.
         reports: The outcome of the last run of each part (whole, shard or file), from its report.
     """
 
@@ -113,12 +112,12 @@ class DatasetStatus:
 
     @property
     def rows(self) -> int:
-        """Rows of all files that stand."""
+        """Rows of all existing outputs."""
         return sum(file.rows for file in self.files)
 
     @property
     def errors(self) -> dict[str, int]:
-        """Failed rows of all files that stand, by code."""
+        """Failed rows of all existing outputs, by code."""
         total: Counter[str] = Counter()
         for file in self.files:
             total.update(file.errors)
@@ -134,100 +133,93 @@ def dataset_status(
     destination: str | os.PathLike[str],
     source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
 ) -> DatasetStatus:
-    """Say of a destination of ``enrich_dataset`` what is done, in progress, stale and failed.
+    """Say which files of a destination of ``enrich_dataset`` are done, in progress, stale or failed.
 
-    Nothing is written, and no lease taken: a run may go on meanwhile. Of the files that stand the footers are
-    read, and the error column where they do not rule a failed row out.
+    Nothing is written, and no lease is taken: a run may continue at the same time. Of existing outputs only the footers
+    are read.
 
     Args:
         destination: As it was given to ``enrich_dataset``.
-        source: Likewise; then it also says which source files have no output yet, or changed since.
+        source: The same; then the status also says which source files have no output yet, or have changed.
 
     Raises:
         DatasetError: There is no such destination or source.
     """
-    folder, name = open_destination(os.fspath(destination))
+    folder, name = open_output_folder(os.fspath(destination))
     sources = None if source is None else _sources(source, name)
-    seen = _Seen(folder, look(folder))
-    files = [seen.standing(entry) for entry in data_files(folder, name)]
+    seen = _Destination(folder, read_metadata_dir(folder))
+    files = [seen.existing(entry) for entry in data_files(folder, name)]
     known = {file.file for file in files}
     if sources is not None:
-        files = [_held_against(file, sources.get(file.file)) for file in files]
+        files = [_compare_with_source(file, sources.get(file.file)) for file in files]
         files += [seen.to_come(key, one) for key, one in sources.items() if key not in known]
         known |= set(sources)
-    files += [seen.journalled(one) for one in seen.hidden.journals if one.key not in known and name in (None, one.key)]
+    journals = [one for one in seen.metadata.journals if one.key not in known and name in (None, one.key)]
+    files += [seen.journalled(one) for one in journals]
+    leases = [(found, found.lease) for found in seen.metadata.leases if found.lease]
     return DatasetStatus(
         destination=str(Folder(os.fspath(destination))),
         files=tuple(sorted(files, key=lambda file: file.file)),
         runs=tuple(
-            RunStatus(
-                found.part.removeprefix("-"),
-                found.lease.host,
-                found.lease.process,
-                found.lease.renewed_at,
-                found.living,
-            )
-            for found in seen.hidden.leases
-            if found.lease
+            RunStatus(found.part.removeprefix("-"), lease.host, lease.process, lease.renewed_at, found.living)
+            for found, lease in leases
         ),
-        leftovers=seen.hidden.leftovers,
-        reports={key: outcome for key in seen.hidden.reports if (outcome := _outcome(folder, key))},
+        leftovers=seen.metadata.leftovers,
+        reports={key: outcome for key in seen.metadata.reports if (outcome := _outcome(folder, key))},
     )
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A destination and what its hidden folder holds: says of each file how far it is."""
+class _Destination:
+    """A destination and its metadata folder: says how far each file is."""
 
     folder: Folder
-    hidden: Hidden
+    metadata: MetadataDir
 
-    def standing(self, entry: Entry) -> FileStatus:
+    def existing(self, entry: Entry) -> FileStatus:
         """A file that readers see."""
         try:
             output = read_output(self.folder, entry)
-            if output is None or output.fingerprint is None:
-                return FileStatus(entry.key, State.NOT_ENRICHED, "was not written by enrich_dataset")
-            errors: Counter[str] = Counter()
-            for batch in output.failed_rows():
-                errors += errors_of(pa.Table.from_batches([batch]))
         except DatasetError as error:
             return FileStatus(entry.key, State.UNREADABLE, str(error))
+        if output is None or output.fingerprint is None:
+            return FileStatus(entry.key, State.NOT_ENRICHED, "was not written by enrich_dataset")
+        errors = {} if output.dropped else read_findings(output.footer.key_values).errors
         return FileStatus(
             file=entry.key,
             state=State.DONE,
-            note="; ".join(self._of_journal(one) for one in self.hidden.journals if one.key == entry.key),
+            note="; ".join(self._note(one) for one in self.metadata.journals if one.key == entry.key),
             rows=output.rows,
             errors=dict(sorted(errors.items())),
-            dropped=max(0, output.dropped),
+            dropped=output.dropped,
             lineage=output.lineage,
             source_size=output.fingerprint.parts.get("source_size"),
             source_version=output.fingerprint.parts.get("source_version"),
         )
 
-    def journalled(self, journal: JournalFound) -> FileStatus:
-        """A file that does not stand, but has a journal."""
-        state = State.IN_PROGRESS if self.hidden.in_progress(journal) else State.STALE
+    def journalled(self, journal: FoundJournal) -> FileStatus:
+        """A file that does not exist, but has a journal."""
+        state = State.IN_PROGRESS if self.metadata.in_progress(journal) else State.STALE
         return FileStatus(journal.key or journal.path, state, row_groups=len(journal.row_groups))
 
     def to_come(self, key: str, source: SourceFile) -> FileStatus:
-        """A file of the source that does not stand."""
-        journals = [one for one in self.hidden.journals if one.key == key]
+        """A file of the source whose output does not exist."""
+        journals = [one for one in self.metadata.journals if one.key == key]
         if not journals:
             return FileStatus(key, State.WAITING)
         furthest = max(journals, key=lambda one: len(one.row_groups))
-        groups = len(read_footer(source.folder, source.key).rows)
+        groups = len(read_footer(source.folder, source.key).row_groups)
         return replace(self.journalled(furthest), of_row_groups=groups)
 
-    def _of_journal(self, journal: JournalFound) -> str:
-        groups = f"{len(journal.row_groups):,} row groups answered"
-        if journal.output == "same":
+    def _note(self, journal: FoundJournal) -> str:
+        groups = f"{len(journal.row_groups):,} row groups finished"
+        if journal.existing == "same":
             return "its journal was not removed"
-        retried = journal.output == "retry"
-        if self.hidden.in_progress(journal):
-            return f"{'its failed rows are being retried' if retried else 'is being made anew'}, {groups}"
-        what = "to retry its failed rows" if retried else "it anew, of other options or another source"
-        return f"a dead run began {what}, {groups}"
+        is_retry = journal.existing == "retry"
+        if self.metadata.in_progress(journal):
+            return f"{'its failed rows are being retried' if is_retry else 'is being replaced'}, {groups}"
+        what = "to retry its failed rows" if is_retry else "to replace it, with other options or another source"
+        return f"a killed run began {what}, {groups}"
 
 
 def _sources(
@@ -238,8 +230,8 @@ def _sources(
     return {name or file.key: file for file in find_sources(uris)}
 
 
-def _held_against(file: FileStatus, source: SourceFile | None) -> FileStatus:
-    """A file that stands, with its source as it is now."""
+def _compare_with_source(file: FileStatus, source: SourceFile | None) -> FileStatus:
+    """An existing output, compared with its present source."""
     if file.state is not State.DONE:
         return file
     if source is None:
@@ -253,7 +245,7 @@ def _held_against(file: FileStatus, source: SourceFile | None) -> FileStatus:
 
 
 def _outcome(folder: Folder, key: str) -> dict[str, Any]:
-    """What a report says in short; empty where it cannot be read."""
+    """The most important numbers of a report; empty if it cannot be read."""
     try:
         report = json.loads(folder.read(key) or b"{}")
     except ValueError:

@@ -1,6 +1,6 @@
-"""The folder that an output waits in until it has passed a gate, and how it is let through.
+"""A staging folder: an output is there until it has passed a gate, and is then published in its destination.
 
-_emotion_ops/candidate.json    whose candidate this is, and what of it has passed and is on its way
+_emotion_ops/staging.json    whose staging folder this is, and which output has passed and is being published
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from emotion_ops.errors import DatasetError, DestinationBusyError, DestinationConflictError
-from emotion_ops.lake import lease
-from emotion_ops.lake.plan import fingerprint_of, home_of
-from emotion_ops.lake.targets.folder import HOME, Entry, Folder
+from emotion_ops.lake.lease import hold_lease, wait_for_lease
+from emotion_ops.lake.provenance import place_id, read_fingerprint
+from emotion_ops.lake.targets.folder import METADATA_DIR, Entry, Folder
 
-MARK = f"{HOME}/candidate.json"
+MARK = f"{METADATA_DIR}/staging.json"
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """The outputs of a destination that may not be seen there yet.
+class Staging:
+    """The outputs of a destination that are not visible there yet.
 
     Attributes:
-        folder: Where they lie meanwhile. It is of one destination, for good.
+        folder: Where they are. It belongs to one destination.
         destination: Where they go.
     """
 
@@ -35,83 +35,83 @@ class Candidate:
     destination: Folder
 
     def claim(self, keys: Iterable[str]) -> None:
-        """Make sure that nothing is lost by writing into the folder, and mark it as this destination's.
+        """Make sure that writing into the folder loses nothing, and mark it as this destination's.
 
         Args:
             keys: What will be written.
 
         Raises:
-            DestinationConflictError: It holds what no gate put there, or the candidate of another destination.
+            DestinationConflictError: It has files that no gate put there, or belongs to another destination.
         """
-        hint = "give an empty folder, which is of this destination alone"
-        mark, held = self._mark(), {entry.key for entry in self.folder.entries()}
-        if not mark and held:
-            what = f"has files already, {min(held)} say, that are no candidate's and would be replaced"
+        hint = "give an empty folder, for this destination only"
+        mark, existing = self._read_mark(), {entry.key for entry in self.folder.entries()}
+        if not mark and existing:
+            what = f"has other files already, for example {min(existing)}, which would be replaced"
             raise DestinationConflictError(str(self.folder), what, hint)
-        if mark and mark.get("of") != home_of(self.destination):
-            raise DestinationConflictError(str(self.folder), "is the candidate of another destination", hint)
-        for key in sorted(held & set(keys)):
-            if fingerprint_of(self.folder, key) is None:
+        if mark and mark.get("of") != place_id(self.destination):
+            raise DestinationConflictError(str(self.folder), "is the staging folder of another destination", hint)
+        for key in sorted(existing & set(keys)):
+            if read_fingerprint(self.folder, key) is None:
                 what = "was not written by this package, and would be replaced"
                 raise DestinationConflictError(self.folder.path(key), what, "move it away")
         if not mark:
             self._write_mark(passed=None)
 
     def digest(self, keys: Iterable[str], limits: Mapping[str, Any]) -> str:
-        """What changes whenever one of its files does, or what they are held against."""
+        """A text that differs whenever one of the files or a limit does."""
         entries = {entry.key: entry for entry in self.folder.entries()}
-        told = [[key, entry.size, entry.version] for key in sorted(keys) if (entry := entries.get(key))]
-        return hashlib.sha256(json.dumps([told, dict(limits)], sort_keys=True).encode()).hexdigest()
+        files = [[key, entry.size, entry.version] for key in sorted(keys) if (entry := entries.get(key))]
+        return hashlib.sha256(json.dumps([files, dict(limits)], sort_keys=True).encode()).hexdigest()
 
     def has_passed(self, digest: str) -> bool:
-        """Whether this has passed, and did not get through to its last file."""
-        return self._mark().get("passed") == digest
+        """Whether this output has passed already, and was not published completely."""
+        return self._read_mark().get("passed") == digest
 
-    def promote(self, keys: Sequence[str], standing: Mapping[str, Entry], digest: str, wait: float) -> int:
-        """Publish the files in the destination, each at once and whole.
+    def promote(self, keys: Sequence[str], existing: Mapping[str, Entry], digest: str, wait: float) -> int:
+        """Publish the files in the destination, each at once.
 
-        Killed between two of them, the next time goes on from there, unasked; for the destination is neither the
-        previous output then nor the new one.
+        If this is killed between two files, the next run continues without another comparison: the destination is then
+        neither the previous output nor the new one.
 
         Args:
             keys: The files.
-            standing: What lay in the destination when the decision was made to replace it.
+            existing: The destination's files when it was decided to replace them.
             digest: What has passed.
-            wait: Seconds to wait for another run that is writing there.
+            wait: Seconds to wait for another run that writes there.
 
         Returns:
-            How many were published; those that stand there, made of the same, are left.
+            How many were published; files that are there already with the same fingerprint are left.
 
         Raises:
-            DestinationBusyError: Another run is writing there.
+            DestinationBusyError: Another run writes there.
             DestinationConflictError: Another run has written there since the decision.
-            OSError: One did not land; those before it did.
+            OSError: A file did not land; those before it did.
         """
         deadline = time.monotonic() + wait
         self._write_mark(passed=digest)
         while True:
             try:
-                with lease.hold(self.destination, "") as held:
+                with hold_lease(self.destination, "") as lease:
                     published = 0
                     for key in keys:
-                        held.check()
-                        published += self._publish(key, standing.get(key))
+                        lease.check()
+                        published += self._publish(key, existing.get(key))
                     self._write_mark(passed=None)
                     return published
             except DestinationBusyError:
-                if not lease.wait_for(self.destination, "", deadline - time.monotonic()):
+                if not wait_for_lease(self.destination, "", deadline - time.monotonic()):
                     raise
 
     def _publish(self, key: str, planned: Entry | None) -> int:
-        made_of = fingerprint_of(self.folder, key)
+        made_of = read_fingerprint(self.folder, key)
         if made_of is None:
-            raise DatasetError(self.folder.path(key), "is gone, or is no output any more", "run again", retryable=True)
+            raise DatasetError(self.folder.path(key), "is gone, or is not an output", "run again", retryable=True)
         place, now = self.destination.path(key), self.destination.entry(key)
         if now is not None:
-            stands = fingerprint_of(self.destination, key)
-            if stands is not None and stands.digest == made_of.digest:
+            there = read_fingerprint(self.destination, key)
+            if there is not None and there.digest == made_of.digest:
                 return 0
-        hint = "run again: what it holds by then is looked at anew"
+        hint = "run again: the new content of the destination is compared"
         if now != planned:
             raise DestinationConflictError(place, "changed since this run planned to replace it", hint, retryable=True)
         with self.destination.spool() as spooled:
@@ -119,28 +119,26 @@ class Candidate:
             try:
                 self.destination.publish(spooled, key, new=now is None)
             except FileExistsError as error:
-                raise DestinationConflictError(
-                    place, "was published by another run meanwhile", hint, retryable=True
-                ) from error
+                raise DestinationConflictError(place, "was published by another run", hint, retryable=True) from error
         return 1
 
-    def _mark(self) -> dict[str, Any]:
+    def _read_mark(self) -> dict[str, Any]:
         data = self.folder.read(MARK)
         mark: dict[str, Any] = json.loads(data) if data else {}
         return mark
 
     def _write_mark(self, *, passed: str | None) -> None:
-        mark = {"of": home_of(self.destination), "passed": passed}
+        mark = {"of": place_id(self.destination), "passed": passed}
         self.folder.publish_bytes(json.dumps(mark).encode(), MARK)
 
 
 def _fetch(folder: Folder, key: str, target: os.PathLike[str]) -> None:
-    """A file of a folder as a local file: another name for it where that is possible, else a copy."""
+    """A file of a folder as a local file: another name for it if possible, else a copy."""
     if folder.is_local:
         try:
             os.link(folder.local_path(key), target)
-        except OSError:  # another disk, or one without links
+        except OSError:  # another disk, or one without hard links
             shutil.copyfile(folder.local_path(key), target)
         return
-    with folder.open(key) as opened, open(target, "wb") as copy:  # noqa: PTH123
+    with folder.open(key) as opened, open(target, "wb") as copy:  # noqa: PTH123  (target may be any path-like)
         shutil.copyfileobj(opened, copy, 8 * 2**20)
