@@ -19,6 +19,7 @@ from emotion_ops.lake.row_errors import error_counts
 from emotion_ops.lake.runners.local import input_columns
 from emotion_ops.operators.base import TableOperator
 from emotion_ops.operators.resources import Cache
+from emotion_ops.operators.rows import Flow
 from emotion_ops.reports.estimate import Estimate
 
 _MAX_FILES = 4  # that the sample is taken from, evenly over the job
@@ -49,8 +50,10 @@ def estimate(plans: Sequence[FilePlan], operator: TableOperator, sample_rows: in
     chosen = filled[:: -(-len(filled) // _MAX_FILES)]
     sample, reading = _read_sample(chosen, operator.inputs, -(-sample_rows // len(chosen)))
     first = _stream(operator, sample)
-    batch_size = operator.start(operator.new_run()).batch_size
-    repeats = max(_MIN_BATCHES * batch_size / first.rows, _SECONDS / first.seconds)
+    run = operator.new_run()
+    session = operator.start(run)
+    flow = Flow(session.batch_size, run.threads, run.ahead_bytes, session.concurrency, session.max_parts)
+    repeats = max(_MIN_BATCHES * session.batch_size / first.rows, _SECONDS / first.seconds)
     second = _stream(operator, sample * max(1, round(repeats)))
     fetching = first.thread_seconds("fetch") / first.rows  # of rows that no cache has seen
     loading = fetching + second.thread_seconds("decode") / second.rows
@@ -76,7 +79,11 @@ def estimate(plans: Sequence[FilePlan], operator: TableOperator, sample_rows: in
         computing_rows_per_second=_rounded(rates["computing"]),
         rows_per_second=round(pace, 1),
         seconds=round(loading_seconds + working, 3),
-        memory_bytes=_peak_memory() + operator.resources.memory + BATCH_BYTES + 2 * GROUP_BYTES,
+        memory_bytes=_peak_memory()
+        + operator.resources.memory
+        + flow.max_items * session.item_bytes
+        + BATCH_BYTES
+        + 2 * GROUP_BYTES,
         limit="loading" if loading_seconds > working else min(known, key=lambda name: known[name]),
     )
 

@@ -276,6 +276,11 @@ class Flow:
         return (self.batches + 1) * self.batch_size + 2 * self.threads
 
     @property
+    def max_items(self) -> int:
+        """Items in memory at most: those of the window, and what rows of many items have on top."""
+        return self.window + (2 * self.threads + self.batches) * (self.max_parts - 1)
+
+    @property
     def reach(self) -> int:
         """Rows from the first that is not prepared on, however slow that one is; each takes a few hundred bytes."""
         return 32 * self.window

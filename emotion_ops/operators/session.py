@@ -25,6 +25,7 @@ class Session:
         batch_size: Items in one call of ``compute``; the last of a stream may have fewer.
         concurrency: Calls of ``compute`` at the same time.
         max_parts: Maximum items of one row.
+        item_bytes: Bytes of one item, for estimates of memory; 0 if it is not known.
     """
 
     prepare: Callable[[Row], Any]
@@ -33,3 +34,4 @@ class Session:
     batch_size: int = BATCH_SIZE
     concurrency: int = 1
     max_parts: int = 1
+    item_bytes: int = 0

@@ -103,7 +103,7 @@ def test_who_meets_another_detector_than_the_one_that_was_pinned_refuses_it(tiny
     assert pinned.identity() == with_faces(pinned, detector=file).identity()
     assert pinned(TABLE).num_rows == 10
     file.write_bytes(other_network())
-    with pytest.raises(ModelError, match="when the work was planned") as refused:
+    with pytest.raises(ModelError, match="when the job was planned") as refused:
         pinned(TABLE)
     assert refused.value.retryable
     travelled = pickle.loads(pickle.dumps(refused.value))
@@ -116,7 +116,7 @@ def test_a_network_that_cannot_take_a_picture_stops_the_job_before_any_row(tiny_
     of_one, of_four = (b"\x0a\x02\x08%c\x0a\x02\x08\x03" % number for number in (1, 4))  # the input's first sizes
     (tmp_path / "four.onnx").write_bytes(YUNET.read_bytes().replace(of_one, of_four))
     operator = ClassifyEmotions(model=tiny_model, faces=Faces("largest", detector=tmp_path / "four.onnx"))
-    with pytest.raises(ModelError, match="cannot look at a picture"):
+    with pytest.raises(ModelError, match="cannot take an image"):
         next(operator.stream([TABLE.to_batches()[0]]))
 
 
@@ -189,7 +189,7 @@ def test_a_dataset_is_not_made_with_a_detector_that_cannot_be_told_from_another(
         functools.partial(given_more, more=_Shortened()),
     ):
         unknown = with_faces(operator, detector=detector)
-        with pytest.raises(OptionError, match="could not be told from those of another"):
+        with pytest.raises(OptionError, match="cannot be distinguished from a detector that finds other faces"):
             unknown.identity()
         if detector is not within:
             assert unknown(TABLE.slice(0, 1)).num_rows == 1  # a table has no fingerprint

@@ -107,9 +107,9 @@ def order(row: int, *places: int) -> Callable[[pa.Table], pa.Table]:
 
 
 DAMAGES: dict[str, tuple[Callable[[pa.Table], pa.Table], int, str]] = {
-    "a face is lost": (order(2, 0, 1), 2, "emotion_faces has 2 faces of 3"),
-    "all are lost": (order(2), 2, "emotion_faces has 0 faces of 3"),
-    "a face is doubled": (order(2, 0, 1, 1, 2), 2, "emotion_faces has 4 faces of 3"),
+    "a face is lost": (order(2, 0, 1), 2, "emotion_faces has 2 faces, of 3"),
+    "all are lost": (order(2), 2, "emotion_faces has 0 faces, of 3"),
+    "a face is doubled": (order(2, 0, 1, 1, 2), 2, "emotion_faces has 4 faces, of 3"),
     "two are swapped": (order(2, 0, 2, 1), 2, "emotion_faces is not ordered by size and probability"),
     "the largest is another": (order(2, 1, 0, 2), 2, "emotion_faces is not ordered by size and probability"),
     "a probability of 5": (
@@ -154,7 +154,7 @@ def test_verify_knows_how_many_faces_of_which_size_were_asked_for(operator: Clas
     )
     assert verify_dataset(source, out).proven
     rewrite(out / "source.parquet", face(2, 1, width=20.0))
-    assert [problem.what[:60] for problem in verify_dataset(source, out).problems] == [
+    assert [problem.what[:61] for problem in verify_dataset(source, out).problems] == [
         "face 2 of emotion_faces is not a face that was asked for: x 6"
     ]
     rewrite(out / "source.parquet", face(2, 1, width=21.0, emotion="sad"))

@@ -80,6 +80,7 @@ def open_session(
         batch_size=size,
         concurrency=engine.concurrency,
         max_parts=faces.limit if faces else 1,
+        item_bytes=engine.pixels.height * engine.pixels.width * 3,
     )
 
 
