@@ -83,7 +83,7 @@ def take_screenshots(base: str, target: Path) -> None:
         page.get_by_text("enrich [").first.wait_for()
         save_screenshot(page, target / "airflow-grid.png", 740)
         page.goto(f"{run}/tasks/enrich/mapped/0")
-        page.get_by_text("images_per_second").first.wait_for()
+        page.get_by_text("rows_per_second").first.wait_for()
         save_screenshot(page, target / "airflow-log.png", 480)
         page.goto(f"{run}/tasks/enrich/mapped/0/details")
         with context.expect_page() as opened:

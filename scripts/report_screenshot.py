@@ -2,7 +2,7 @@
 
     python scripts/report_screenshot.py docs/images/report.png
 
-Draws a dataset in which some faces are clear and some are between two emotions, with broken rows and duplicates,
+Draws a dataset in which some faces are clear and some are between two emotions, with broken rows and equal images,
 enriches it with the demo model, and takes a screenshot of the report's page. Needs Chromium.
 """
 

@@ -33,7 +33,7 @@ JOB_OPTIONS = (
 )  # fmt: skip
 """The options of ``enrich_dataset``; its ``dry_run`` is ``plan_only`` here, for Airflow has another."""
 
-LIMITS = ("max_flips", "max_flip_rate", "max_drift", "max_mean_drift", "min_coverage")
+LIMITS = ("max_changes", "max_change_rate", "max_drift", "max_mean_drift", "min_coverage")
 """The limits that go with ``compare_to``."""
 
 GATE_OPTIONS = ("compare_to", "candidate", *LIMITS)
@@ -67,8 +67,8 @@ class EmotionEnrichOperator(WorkerOperator):
         candidate: A folder that the output goes to until it has passed, and where it stays if it has not, while the
             destination stays as it was; without ``compare_to`` it passes when all of it is done, with no more failed
             rows than allowed. None publishes each file at once.
-        max_flips: The most labels that may differ.
-        max_flip_rate: The largest part of the rows whose label may differ, 0 to 1.
+        max_changes: Maximum rows whose category (for emotions: the label) may change.
+        max_change_rate: Maximum part of the rows whose category may change, 0 to 1.
         max_drift: The furthest that one probability may have moved, 0 to 1.
         max_mean_drift: The furthest that probabilities may have moved in the mean, 0 to 1.
         min_coverage: The least part of all rows that must have been compared, 0 to 1.
@@ -151,8 +151,8 @@ class EmotionEnrichOperator(WorkerOperator):
         plan_only: bool | Template = False,
         compare_to: Location | None = None,
         candidate: Location | None = None,
-        max_flips: int | Template | None = None,
-        max_flip_rate: float | Template | None = None,
+        max_changes: int | Template | None = None,
+        max_change_rate: float | Template | None = None,
         max_drift: float | Template | None = None,
         max_mean_drift: float | Template | None = None,
         min_coverage: float | Template | None = None,

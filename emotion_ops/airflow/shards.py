@@ -73,7 +73,7 @@ class EmotionCheckOperator(WorkerOperator):
         manifests: What the mapped tasks returned: ``enrich.output``.
         verify: Prove, too, row by row, that each source row has exactly its output row; it reads both datasets.
         compare_to: A previous output that the new one is held against; the task fails, and emits no event, where it
-            differs by more than ``max_flips``, ``max_flip_rate``, ``max_drift``, ``max_mean_drift`` or
+            differs by more than ``max_changes``, ``max_change_rate``, ``max_drift``, ``max_mean_drift`` or
             ``min_coverage`` allow. What the shards wrote is published already.
         **kwargs: As for ``WorkerOperator``. The assets in ``outlets`` get the manifest as the extra of their event.
 
@@ -94,8 +94,8 @@ class EmotionCheckOperator(WorkerOperator):
         manifests: Sequence[Mapping[str, Any]] | XComArg,
         verify: bool | Template = False,
         compare_to: Location | None = None,
-        max_flips: int | Template | None = None,
-        max_flip_rate: float | Template | None = None,
+        max_changes: int | Template | None = None,
+        max_change_rate: float | Template | None = None,
         max_drift: float | Template | None = None,
         max_mean_drift: float | Template | None = None,
         min_coverage: float | Template | None = None,

@@ -19,10 +19,10 @@ def clean(destination: str, *, journals: bool, dry_run: bool, as_json: bool) -> 
     table.add_row(
         "would be removed" if dry_run else "removed", f"{len(report.removed):,} leftovers, {report.bytes:,} bytes"
     )
-    if report.kept:
-        size = sum(one.bytes for one in report.kept)
-        what = f"{len(report.kept):,} journals of unfinished files, {size:,} bytes"
-        table.add_row("kept", f"{what}: the next run continues from them, --journals removes them")
+    if report.remaining:
+        size = sum(one.bytes for one in report.remaining)
+        what = f"{len(report.remaining):,} journals of unfinished files, {size:,} bytes"
+        table.add_row("remaining", f"{what}: the next run continues from them, --journals removes them")
     out.print(table)
     if report.removed:
         listed = Table(box=None, padding=(0, 2, 0, 0))

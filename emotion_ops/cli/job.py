@@ -144,7 +144,7 @@ class _Progress:
         self._said = now
         event: dict[str, Any] = {"rows": progress.rows_done, "of": progress.rows_total, "failed": progress.errors}
         if now > since:
-            event["images_per_second"] = round((progress.rows_done - before) / (now - since), 1)
+            event["rows_per_second"] = round((progress.rows_done - before) / (now - since), 1)
         self._answer({"event": "progress", **event})
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 import pyarrow as pa
 from PIL import Image
 
-from emotion_ops.images.cells import kind_of
+from emotion_ops.images.cells import cell_of, kind_of
 from emotion_ops.lake.columns import passthrough_columns
 from emotion_ops.lake.parquet import read_batches
 from emotion_ops.lake.plan import FilePlan
@@ -131,7 +131,7 @@ class ContactSheet:
         inputs = self._read_inputs(plan, chosen, operator.inputs, run)
         for place, appended, row in zip(chosen, self._appended[key].to_pylist(), inputs, strict=True):
             card = make_card(operator, row, appended)
-            is_shown = card.error is None and not (self.stored_only and isinstance(card.image, str))
+            is_shown = card.error is None and not (self.stored_only and isinstance(cell_of(card.image), str))
             image = load_image(card, run, _SIDE) if is_shown else None
             url = None if image is None else _data_url(image)
             yield SheetRow(plan.source_path, plan.entry.key, place.row, card, url)

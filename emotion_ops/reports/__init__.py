@@ -1,1 +1,1 @@
-"""What a job did, told: as a value, as JSON, and as a page."""
+"""What a job did: as a value, as JSON and as a page; and previews of rows."""

@@ -147,8 +147,8 @@ def _value(inputs: Row, name: str, *, is_image: bool) -> Any:
 
 def _to_ascii(text: str) -> str:
     letters = unicodedata.normalize("NFKD", " ".join(text[:400].split()).translate(_ASCII))
-    kept = (letter for letter in letters if not unicodedata.combining(letter))
-    return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in kept)
+    plain = (letter for letter in letters if not unicodedata.combining(letter))
+    return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in plain)
 
 
 @functools.lru_cache(maxsize=8)
@@ -178,10 +178,10 @@ def _draw_boxes(image: Image.Image, boxes: Sequence[Box], scale: float) -> None:
         room = right - left - 7
         text = fit_text(box.text, 10, max(room, _MIN_TEXT_IN_BOX))
         width = _text_width(text, 10)
-        place = (left + 3, bottom - 16, left + 5 + width, bottom - 2)
-        overlaps = any(place[0] < b[2] and b[0] < place[2] and place[1] < b[3] and b[1] < place[3] for b in written)
-        if text and width <= room and place[1] >= top and not overlaps:
-            written.append(place)
+        area = (left + 3, bottom - 16, left + 5 + width, bottom - 2)
+        overlaps = any(area[0] < b[2] and b[0] < area[2] and area[1] < b[3] and b[1] < area[3] for b in written)
+        if text and width <= room and area[1] >= top and not overlaps:
+            written.append(area)
             outline = {"stroke_width": 1, "stroke_fill": _OUTLINE}
             _write(draw, (left + 4, bottom - 5), text, 10, _OTHER_BOX, anchor="ls", **outline)
 

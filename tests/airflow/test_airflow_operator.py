@@ -223,8 +223,8 @@ def test_a_task_writes_what_enrich_dataset_writes_and_tells_of_it(
     assert json.loads(json.dumps(manifest)) == manifest
     assert len(json.dumps(manifest)) < 4096
     expected = {
-        "rows": 14, "images": 14, "errors": {}, "files": 2, "skipped": 0, "failed": 0, "error_rate": 0.0,
-        "destination": str(tmp_path / "r"), "model": tiny_model, "weights_sha256": report.weights_sha256,
+        "rows": 14, "good_rows": 14, "errors": {}, "files": 2, "skipped": 0, "failed": 0, "error_rate": 0.0,
+        "destination": str(tmp_path / "r"), "operator": "classify_emotions", "lineage": dict(report.lineage),
     }  # fmt: skip
     assert {name: manifest[name] for name in expected} == expected
     assert len(manifest["fingerprint"]) == 64
@@ -255,8 +255,8 @@ def test_progress_and_warnings_stand_in_the_tasks_log_with_their_values(
     assert Api().run(operator).state == "success"
     log = capfd.readouterr().out
     first, *_, last = [line for line in log.splitlines() if " progress " in line]
-    assert "images_per_second" not in first  # one point in time has no rate, and 0 would be none
-    assert all(part in last for part in ("rows=14", "of=14", "failed=0", "images_per_second="))
+    assert "rows_per_second" not in first  # one point in time has no rate, and 0 would be none
+    assert all(part in last for part in ("rows=14", "of=14", "failed=0", "rows_per_second="))
     assert "notes.txt" in log
     assert "[warning" in log
 
@@ -274,9 +274,9 @@ def test_progress_and_warnings_stand_in_the_tasks_log_with_their_values(
         ({"destination": "gs://lake@bucket/out"}, "connections are taken for s3:// alone"),
         ({"conn_id": "a", "root": "s3://b@bucket/images"}, "the connections a, b are all for S3"),
         ({"python": "/no/such/python"}, "python='/no/such/python' cannot be started"),
-        ({"max_flips": 1}, "max_flips needs an output to compare with"),
+        ({"max_changes": 1}, "max_changes needs an output to compare with"),
         ({"device": "toaster"}, "toaster"),
-        ({"compare_to": "/no/such/output", "max_flips": 1}, "there is no such Parquet file"),
+        ({"compare_to": "/no/such/output", "max_changes": 1}, "there is no such Parquet file"),
     ],
 )
 def test_what_cannot_work_fails_before_any_work_and_says_what_to_do(

@@ -262,12 +262,12 @@ def test_shards_cover_every_file_once_and_none_is_empty(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> tuple[Path, Path, list[dict[str, Any]]]:
     """A dataset enriched in two shards, and their manifests."""
-    from emotion_ops.lake.manifest import manifest_of
+    from emotion_ops.lake.manifest import build_manifest
 
     folder = tmp_path_factory.mktemp("sharded")
     source, operator = write_days(folder / "in", 4), ClassifyEmotions(model=tiny_model)
     manifests = [
-        manifest_of(enrich_dataset(source, folder / "out", operator, shard=(i, 2)), operator, shard=(i, 2))
+        build_manifest(enrich_dataset(source, folder / "out", operator, shard=(i, 2)), operator, shard=(i, 2))
         for i in range(2)
     ]
     return source, folder / "out", manifests
@@ -279,7 +279,7 @@ def test_the_whole_is_the_sum_of_its_shards(sharded: tuple[Path, Path, list[dict
     source, out, manifests = sharded
     whole = check_shards(source, out, manifests, verify=True)
     assert (whole["rows"], whole["files"], whole["shards"], whole["verified"]) == (12, 4, 2, True)
-    assert sum(whole["emotions"].values()) == 12
+    assert sum(whole["summary"]["labels"].values()) == 12
     assert whole["fingerprint"] == manifests[0]["fingerprint"]
 
 
@@ -287,11 +287,11 @@ def test_the_whole_is_the_sum_of_its_shards(sharded: tuple[Path, Path, list[dict
     ("change", "text"),
     [
         (lambda parts: parts[:1], "the shards tell of"),
-        (lambda parts: [parts[0], parts[0]], "not the parts of one cut"),
-        (lambda parts: [parts[0], {**parts[1], "shard": [1, 3]}], "not the parts of one cut"),
-        (lambda parts: [parts[0], {**parts[1], "shard": None}], "not the parts of one cut"),
+        (lambda parts: [parts[0], parts[0]], "not the parts of one job"),
+        (lambda parts: [parts[0], {**parts[1], "shard": [1, 3]}], "not the parts of one job"),
+        (lambda parts: [parts[0], {**parts[1], "shard": None}], "not the parts of one job"),
         (lambda parts: [parts[0], {**parts[1], "fingerprint": "0" * 64}], "differ in fingerprint"),
-        (lambda parts: [{**part, "weights_sha256": "0" * 64} for part in parts], "was made by another model"),
+        (lambda parts: [{**part, "fingerprint": "0" * 64} for part in parts], "was made by another operator"),
         (lambda parts: [], "there are none"),
     ],
 )
@@ -333,7 +333,7 @@ def other_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_gate_keeps_an_output_apart_until_it_may_pass(tiny_model: str, other_model: str, tmp_path: Path) -> None:
     source, out = write_days(tmp_path / "in", 2), tmp_path / "out"
     places = {"source": str(source), "destination": str(out), "compare_to": str(out), "overwrite": True}
-    options = {**places, "candidate": str(tmp_path / "candidate"), "max_flip_rate": 0.0}
+    options = {**places, "candidate": str(tmp_path / "candidate"), "max_change_rate": 0.0}
     first = run(make(**options, model=tiny_model))
     assert "compared" not in first  # there was nothing to hold it against
     before = {path: path.read_bytes() for path in out.rglob("day=*/*.parquet")}
@@ -341,16 +341,16 @@ def test_a_gate_keeps_an_output_apart_until_it_may_pass(tiny_model: str, other_m
 
     api = Api(retries=True)
     done = api.run(make(**options, model=other_model))
-    assert "of the labels flipped, more than 0" in str(done.error)
+    assert "of the rows changed their category, more than 0" in str(done.error)
     assert f"it is kept in {tmp_path / 'candidate'}" in str(done.error)
     assert api.states[-1]["state"] == "failed"
     assert {path: path.read_bytes() for path in out.rglob("day=*/*.parquet")} == before
 
-    passed = run(make(**{**options, "max_flip_rate": 1.0}, model=other_model))
-    assert passed["compared"]["flips"] > 0
+    passed = run(make(**{**options, "max_change_rate": 1.0}, model=other_model))
+    assert passed["compared"]["changes"] > 0
     assert (passed["files"], passed["skipped"]) == (0, 2)  # the candidate stood, and was not computed again
     assert passed["destination"] == str(out)
-    assert diff_datasets(out, tmp_path / "candidate", max_flips=0, max_drift=0.0).exceeded == ()
+    assert diff_datasets(out, tmp_path / "candidate", max_changes=0, max_drift=0.0).exceeded == ()
     report = enrich_dataset(source, out, ClassifyEmotions(model=other_model))
     assert (report.files, report.skipped) == (0, 2)  # what was let through is what enrich_dataset writes
 
@@ -402,7 +402,7 @@ def test_a_check_of_shards_holds_the_whole_against_a_previous_output_and_emits_n
     assert "a probability drifted by" in str(done.error)
     assert api.states[-1]["state"] == "failed"
     assert "outlet_events" not in api.states[-1]
-    assert run(make("EmotionCheckOperator", **options, max_flip_rate="{{ 1.0 }}"))["compared"]["rows"] == 12
+    assert run(make("EmotionCheckOperator", **options, max_change_rate="{{ 1.0 }}"))["compared"]["rows"] == 12
 
 
 def test_a_gate_killed_while_it_lets_files_through_goes_on(tiny_model: str, tmp_path: Path) -> None:
@@ -431,7 +431,7 @@ def test_what_passed_is_held_against_the_previous_output_again_if_it_or_the_limi
     places = {"compare_to": str(out), "candidate": str(candidate)}
     operator = ClassifyEmotions(model=other_model)
     with lease.hold(Folder(str(out)), ""), pytest.raises(DestinationBusyError):
-        enrich_with_gate(Gate(**places, max_flip_rate=1.0), str(source), str(out), operator, overwrite=True)
+        enrich_with_gate(Gate(**places, max_change_rate=1.0), str(source), str(out), operator, overwrite=True)
     with pytest.raises(GateClosedError):
         enrich_with_gate(Gate(**places, max_drift=0.0), str(source), str(out), operator, overwrite=True)
 
@@ -466,14 +466,14 @@ def test_a_candidate_is_apart_from_the_destination_and_from_what_it_is_held_agai
         (tmp_path / "lake", None), (tmp_path / "lake", old), (old / "day=0", f"{old}/*/rows.parquet"),
         (tmp_path / "candidate.parquet", None),
     ):  # fmt: skip
-        limits = {} if compare_to is None else {"compare_to": str(compare_to), "max_flips": 9}
+        limits = {} if compare_to is None else {"compare_to": str(compare_to), "max_changes": 9}
         with pytest.raises(OptionError, match="candidate"):
             enrich_with_gate(Gate(candidate=str(candidate), **limits), str(source), str(out), operator, overwrite=True)
     with pytest.raises(OptionError, match="destination"):
         enrich_with_gate(Gate(candidate=str(tmp_path / "c")), str(source), str(tmp_path / "x.parquet"), operator)
     for compare_to in (out, out / "day=0", tmp_path / "lake"):
         with pytest.raises(OptionError, match="held against itself"):
-            enrich_with_gate(Gate(compare_to=str(compare_to), max_flips=9), str(source), str(out), operator)
+            enrich_with_gate(Gate(compare_to=str(compare_to), max_changes=9), str(source), str(out), operator)
     assert {path: path.read_bytes() for path in (tmp_path / "lake").rglob("*.parquet")} == before
     assert not (tmp_path / "x.parquet").exists()
 
@@ -516,7 +516,7 @@ def test_a_check_of_shards_against_their_own_output_is_refused_before_any_work(
     source, out, manifests = sharded
     options = {"source": str(source), "destination": str(out), "compare_to": str(out), "manifests": manifests[:1]}
     api = Api(retries=True)
-    done = api.run(make("EmotionCheckOperator", **options, max_flips=0))
+    done = api.run(make("EmotionCheckOperator", **options, max_changes=0))
     assert "held against itself" in str(done.error)
     assert api.states[-1]["state"] == "failed"
 
@@ -528,10 +528,10 @@ def test_what_a_destination_refuses_a_gate_refuses_before_any_work(
     enrich_dataset(source, out, ClassifyEmotions(model=tiny_model))
     options = {"source": str(source), "destination": str(out), "compare_to": str(out), "model": other_model}
     for change, text in (
-        ({"candidate": str(tmp_path / "candidate"), "max_flips": 9}, "stands already, made otherwise"),
-        ({"candidate": str(tmp_path / "candidate"), "max_flips": 9, "overwrite": True, "prune": True}, "prune"),
-        ({"max_flips": 9, "overwrite": True}, "held against itself"),
-        ({"max_flips": 9, "shard": [0, 2]}, "a gate looks at the whole"),
+        ({"candidate": str(tmp_path / "candidate"), "max_changes": 9}, "stands already, made otherwise"),
+        ({"candidate": str(tmp_path / "candidate"), "max_changes": 9, "overwrite": True, "prune": True}, "prune"),
+        ({"max_changes": 9, "overwrite": True}, "held against itself"),
+        ({"max_changes": 9, "shard": [0, 2]}, "a gate looks at the whole"),
         ({}, "give a limit too"),
     ):
         done = Api(retries=True).run(make(**options, **change))
@@ -721,7 +721,7 @@ def test_lists_sets_and_nothing_come_through_templates_as_what_they_are(tmp_path
         ("EmotionEnrichOperator", {"python": ["python"]}, "give a text"),
         ("EmotionCheckOperator", {"manifests": [{}, None]}, "a task that was skipped returned none"),
         ("EmotionCheckOperator", {"manifests": None}, "a task that was skipped returned none"),
-        ("EmotionCheckOperator", {"manifests": {"shard": None, "destination": "o", "emotions": {}}}, "not the parts"),
+        ("EmotionCheckOperator", {"manifests": {"shard": None, "destination": "o", "summary": {}}}, "not the parts"),
     ],
 )
 def test_what_templates_give_that_cannot_work_fails_without_a_retry(
@@ -737,19 +737,19 @@ def test_what_templates_give_that_cannot_work_fails_without_a_retry(
 # --- manifest -----------------------------------------------------------------------------------------------------
 
 
-def test_the_manifest_of_a_second_run_knows_the_failed_rows_of_the_first(tiny_model: str, tmp_path: Path) -> None:
-    from emotion_ops.lake.manifest import manifest_of, merged
+def test_the_build_manifest_a_second_run_knows_the_failed_rows_of_the_first(tiny_model: str, tmp_path: Path) -> None:
+    from emotion_ops.lake.manifest import build_manifest, merge_manifests
 
     pq.write_table(
         pa.table({"image": [b"no image", faces_table(1)["image"][0].as_py()["bytes"]]}), tmp_path / "in.parquet"
     )
     operator = ClassifyEmotions(model=tiny_model)
     reports = [enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", operator) for _ in range(2)]
-    first, second = (manifest_of(report, operator, shard=(0, 1)) for report in reports)
+    first, second = (build_manifest(report, operator, shard=(0, 1)) for report in reports)
     assert (first["failed"], first["failed_skipped"], first["error_rate"]) == (1, 0, 0.5)
     assert (second["failed"], second["failed_skipped"], second["error_rate"]) == (0, 1, 0.5)
     slow = {**first, "shard": [1, 2], "seconds": 1e6, "limit": "storage", "outcome": "planned"}
-    whole = merged([{**second, "shard": [0, 2]}, slow])
+    whole = merge_manifests([{**second, "shard": [0, 2]}, slow])
     assert (whole["failed"], whole["failed_skipped"], whole["error_rate"]) == (1, 1, 0.5)
     assert (whole["limit"], whole["outcome"]) == ("storage", "planned")
 

@@ -140,7 +140,7 @@ def test_a_killed_task_of_a_mapped_dag_is_retried_to_the_output_of_an_undisturbe
         ours, theirs = (pq.read_table(place / f"day={number}" / "rows.parquet") for place in (out, undisturbed))
         for column in ("id", "emotion", "emotion_error"):
             assert ours[column].equals(theirs[column])
-    assert diff_datasets(out, undisturbed, max_flips=0, max_drift=1e-6, min_coverage=1.0).exceeded == ()
+    assert diff_datasets(out, undisturbed, max_changes=0, max_drift=1e-6, min_coverage=1.0).exceeded == ()
 
     manifest = cluster.xcom("emotion_shards", "killed", "check")
     assert (manifest["rows"] + manifest["rows_skipped"], manifest["errors"]) == (FILES * ROWS, {})

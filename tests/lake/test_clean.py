@@ -93,7 +93,7 @@ def test_leftovers_are_removed_and_data_reports_and_files_of_running_processes_s
     }  # fmt: skip
     assert sorted(one.kind for one in report.removed) == ["journal", "lease", "lease", "spool", "spool"]
     assert report.bytes == sum(len(before[name][1]) for name in gone)
-    assert [one.kind for one in report.kept] == ["journal"]
+    assert [one.kind for one in report.remaining] == ["journal"]
     assert not (out / "_emotion_ops" / "journal" / "empty").exists()
     assert (out / FILE).exists()
     assert clean_destination(out).removed == ()
@@ -166,5 +166,5 @@ def test_the_shell_says_what_would_go_and_what_went(copy: Path) -> None:
     assert "would be removed" in would
     assert "000001-0-of-4.json" in would
     report = json.loads(clean("--json"))
-    assert (len(report["removed"]), len(report["kept"]), report["dry_run"]) == (5, 1, False)
+    assert (len(report["removed"]), len(report["remaining"]), report["dry_run"]) == (5, 1, False)
     assert "0 leftovers" in clean()

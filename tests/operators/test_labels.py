@@ -192,20 +192,21 @@ def test_a_dataset_has_the_same_labels_and_everything_that_reads_it_knows_rows_w
         )
     )
     report = json.loads((out / "_emotion_ops" / "report.json").read_text())
-    assert (report["unsure"], report["images"], report["errors"]) == (unsure, 8, {"missing": 1, "not_found": 1})
-    assert sum(report["labels"].values()) == 8 - unsure > 0
+    assert (report["good_rows"], report["errors"]) == (8, {"missing": 1, "not_found": 1})
+    assert report["summary"]["labels"]["unsure"] == unsure
+    assert sum(report["summary"]["labels"].values()) == 8 > unsure
     page = (out / "_emotion_ops" / "report.html").read_text()
-    assert f"{unsure} more rows have no label" in page
+    assert '<th scope="row">unsure</th>' in page
     verified = verify_dataset(source, out)
     assert verified.proven, verified.problems
     assert [file.state for file in dataset_status(out).files] == ["done"]
     sure = dataclasses.replace(operator, labels=Labels(above=None, min_probability=None))
     enrich_dataset(source, tmp_path / "sure", sure)
     compared = diff_datasets(out, tmp_path / "sure")
-    assert (compared.flips, compared.drift.largest) == (unsure, 0.0)
-    assert set(compared.matrix) - {"unsure", "no answer"} <= set(EMOTIONS)
-    assert sum(compared.matrix["unsure"].values()) == unsure
-    assert compared.matrix["no answer"] == {"no answer": 2}
+    assert (compared.changes, compared.drift.largest) == (unsure, 0.0)
+    assert set(compared.categories) - {"unsure", "failed"} <= set(EMOTIONS)
+    assert sum(compared.categories["unsure"].values()) == unsure
+    assert compared.categories["failed"] == {"failed": 2}
 
 
 def test_failed_rows_alone_are_answered_again(dataset: tuple[Path, Path, ClassifyEmotions]) -> None:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from html_page import Page
 from pictures import jpeg
 
 from emotion_ops import (
@@ -39,7 +39,6 @@ from emotion_ops.testing.operators import ImageStatistics
 
 GOOD = [jpeg(seed, 40, 40) for seed in range(12)]
 CELLS = [*GOOD[:6], None, b"broken", *GOOD[6:], GOOD[0], b"broken", None, GOOD[3]]  # 14 good, 4 failed
-VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
 def write(path: Path, cells: list[Any], row_group_size: int = 5, kind: pa.DataType | None = None) -> Path:
@@ -59,38 +58,6 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def operator(tiny_model: str) -> ClassifyEmotions:
     return ClassifyEmotions(model=tiny_model)
-
-
-class Page(HTMLParser):
-    """A parsed page; fails if a tag is not closed in its place."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.stack: list[str] = []
-        self.words: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(html)
-        self.close()
-        assert self.stack == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.stack.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.stack[-1:] != ["style"]:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def read_report(out: Path, part: str = "") -> dict[str, Any]:

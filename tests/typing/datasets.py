@@ -24,7 +24,7 @@ def reports(source: Path, destination: Path) -> None:
     assert_type(enrich_dataset([source], destination, operator, columns=["id"], shard=(0, 4)), EnrichReport)
     assert_type(verify_dataset(source, destination), VerifyReport)
     assert_type(dataset_status(destination), DatasetStatus)
-    assert_type(diff_datasets(source, destination, max_flips=3), DiffReport)
+    assert_type(diff_datasets(source, destination, max_changes=3), DiffReport)
     assert_type(clean_destination(destination, dry_run=True), CleanReport)
 
 

@@ -1,1 +1,1 @@
-"""What stands in a destination, looked at: status, verify, diff and clean."""
+"""Look at an existing destination: status, verify, diff and clean."""

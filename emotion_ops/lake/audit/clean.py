@@ -23,13 +23,13 @@ class CleanReport:
     Attributes:
         destination: The destination.
         removed: What was removed.
-        kept: Journals of unfinished files, from which the next run continues.
+        remaining: Journals of unfinished files, from which the next run continues.
         dry_run: Whether nothing was changed.
     """
 
     destination: str
     removed: tuple[Leftover, ...]
-    kept: tuple[Leftover, ...]
+    remaining: tuple[Leftover, ...]
     dry_run: bool
 
     @property
@@ -78,7 +78,7 @@ def clean_destination(
     return CleanReport(
         destination=str(Folder(os.fspath(destination))),
         removed=chosen,
-        kept=tuple(one for one in found.leftovers if one.resumable and not journals),
+        remaining=tuple(one for one in found.leftovers if one.resumable and not journals),
         dry_run=dry_run,
     )
 

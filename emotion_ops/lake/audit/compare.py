@@ -50,7 +50,7 @@ def total_drift(sums: Iterable[DriftSum]) -> Drift:
 
 @dataclass
 class Comparison:
-    """What was found in the files compared so far; only the rows of the largest drift are kept."""
+    """What was found in the files compared so far; of rows only those of the largest drift stay."""
 
     max_rows: int
     files: int = 0

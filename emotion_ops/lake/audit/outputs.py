@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -172,7 +173,7 @@ def _appended_columns(schema: pa.Schema) -> tuple[int, tuple[str, ...], dict[str
     return None
 
 
-def _json(text: bytes | None) -> dict[str, str]:
+def _json(text: bytes | None) -> dict[str, Any]:
     """A JSON object; empty if there is none that can be read."""
     try:
         value = json.loads(text or b"{}")

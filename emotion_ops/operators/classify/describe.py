@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 UNSURE = "unsure"
-"""What stands for the label of a row whose probabilities are all below ``min_probability``."""
+"""The label, in summaries and comparisons, of a row whose probabilities are all below ``min_probability``."""
 
 _BINS = 20
 _LABELS_NOTE = "An expression is not a feeling: a label is what an observer might say about the face."
