@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from enriched import rewrite, in_order, table, with_cell, write_source
+from enriched import in_order, rewrite, table, with_cell, write_source
 
 from emotion_ops import ClassifyEmotions, DatasetError, OptionError, enrich_dataset, verify_dataset
 from emotion_ops.lake.audit.proof import DROPPED, NO_COLUMNS, NOT_INSTALLED
