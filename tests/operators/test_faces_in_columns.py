@@ -30,7 +30,7 @@ from emotion_ops import (
     RowFailedError,
     classify_emotions,
 )
-from emotion_ops.faces.crops import crop
+from emotion_ops.faces.crops import crop_face
 from emotion_ops.images.decode import upright_rgb
 
 
@@ -63,7 +63,7 @@ def test_every_face_has_the_answer_of_its_crop_alone_the_largest_first(
         if faces:
             picture = canvas(count, row)
             crops = [
-                crop(picture, np.array([face[n] for n in ("x", "y", "width", "height")], np.float32), 0.0)
+                crop_face(picture, np.array([face[n] for n in ("x", "y", "width", "height")], np.float32), 0.0)
                 for face in faces
             ]
             expected = alone.predict(crops)

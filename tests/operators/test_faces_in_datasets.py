@@ -64,7 +64,7 @@ def test_a_dataset_has_the_same_columns_is_proven_compared_and_retried(
     again = enrich_dataset(source, out, operator, retry_errors="no_face")
     assert (again.rows_retried, again.errors) == (1, {"missing": 1, "no_face": 1, "unsupported": 1})
     assert verify_dataset(source, out).proven
-    assert diff_datasets(out, out).answered == 7
+    assert diff_datasets(out, out).good_rows == 7
 
 
 @pytest.mark.parametrize(
