@@ -144,7 +144,7 @@ def test_a_picture_without_a_face_says_which_option_left_it_without_one(operator
 def test_an_option_that_cannot_be_used_is_refused_at_once(bad: dict[str, Any], hint: str) -> None:
     with pytest.raises(OptionError, match=rf"^Faces\.{next(iter(bad))}=.*{hint}"):
         Faces(**{"which": "all", **bad})
-    with pytest.raises(OptionError, match="give a path"):
+    with pytest.raises(OptionError, match="give the path"):
         Faces("all", detector=3)  # type: ignore[arg-type]
 
 
@@ -162,7 +162,7 @@ def broken_detector(pixels: np.ndarray) -> str:
 def test_a_detector_that_answers_nonsense_stops_the_job_and_one_that_raises_costs_the_row(
     operator: ClassifyEmotions,
 ) -> None:
-    with pytest.raises(ModelError, match="no array of faces"):
+    with pytest.raises(ModelError, match="not an array of faces"):
         with_faces(operator, detector=broken_detector)(TABLE)
     out = with_faces(operator, detector=failing_detector)(TABLE)
     assert "the detector failed (ValueError: out of luck)" in out.column("emotion_error")[0].as_py()

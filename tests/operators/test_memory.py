@@ -78,10 +78,12 @@ with ThreadPoolExecutor(8) as threads:
 
 FACES = """
 import numpy as np
-from emotion_ops.faces.crops import PassThrough
-from emotion_ops.images.loader import decoder_pool
 from emotion_ops.images.memory import ByteBudget
-from emotion_ops.operators.classify.face_loader import FaceLoader, FaceSearch
+from emotion_ops.operators.classify.face_loader import FaceLoader
+from emotion_ops.operators.classify.faces import Faces
+from emotion_ops.operators.resources import Resources
+from emotion_ops.operators.rows import Row
+from emotion_ops.operators.run import Run
 
 def everything(pixels):
     return [(0, 0, pixels.shape[1], pixels.shape[0], 1.0)]
@@ -96,19 +98,19 @@ asked, found, memory = [], {}, Memory(2**32)
 memory.decoded = Asked(2**31)
 for isolation in ("thread", "process"):
     waiting = {"timeout": 60.0, "memory": 2**31} if isolation == "process" else {}
-    pool = decoder_pool(Decoding(isolation=isolation, **waiting), limits, PassThrough(0.2))
-    images = ImageLoader(Access(), limits, Decoding(), resize, memory, pool)
-    loader = FaceLoader(images, FaceSearch(everything, 0.7, 0.0, 0.2, 64))
+    run = Run(Resources(), Access(), limits, Decoding(isolation=isolation, **waiting))
+    run._memory = memory
+    load = FaceLoader("image", Faces("all", everything, margin=0.2), resize)
     for path in sorted(folder.iterdir()):
         cells = {"file": path.read_bytes()}
-        if pool is None:
+        if isolation == "thread":
             cells["pixels"] = np.asarray(Image.open(path).convert("RGB"))
         for kind, cell in cells.items():
-            loader.load_unless(cell, None)  # the library's own memory, which stays
+            row = Row.from_values({"image": cell}, run)
+            load(row)  # the library's own memory, which stays
             asked.clear()
-            peak = peak_of(lambda: loader.load_unless(cell, None))
+            peak = peak_of(lambda: load(row))
             found[f"{path.name} {kind} {isolation}"] = peak, asked[-1] / 1e6
-pool.end()
 print(json.dumps(found))
 """
 
