@@ -1,1 +1,1 @@
-"""A Parquet dataset in → the same dataset with the emotion columns out."""
+"""A dataset in → the same dataset with the columns of a table operator appended."""

@@ -1,1 +1,1 @@
-"""Arrow record batches in → Arrow record batches out, with the emotion columns appended."""
+"""Table operators: record batches in → the same record batches with columns appended."""

@@ -70,7 +70,7 @@ class DiffReport:
         good_only_in_b: Rows that are good in B and failed in A.
         errors_a: Failed rows of A by code, of the rows compared.
         errors_b: The same for B.
-        columns: The numbers that both sides have, by the operator's names: for emotions the labels.
+        columns: The numbers that both sides have, by the operator's names for them.
         columns_only_in_a: Names of numbers that some file of A has and its counterpart lacks.
         columns_only_in_b: The same for B.
         categories: Rows by their category in A, then in B; a row that failed has the category ``failed``.

@@ -85,7 +85,7 @@ def render(report: EnrichReport, rows: Sequence[SheetRow] = ()) -> str:
         rows: The rows of the contact sheet.
 
     Returns:
-        HTML. Everything that comes from the data (names, labels, messages) is escaped.
+        HTML. Everything that comes from the data (names, values, messages) is escaped.
     """
     files = [file for file in report.planned if file.action != "skip"]
     return _template().render(

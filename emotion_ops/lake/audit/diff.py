@@ -65,7 +65,7 @@ def diff_datasets(
 
     Files are matched by their place below A and B (two single files whatever their names are), rows by their position.
     Only the appended columns are read, in batches. The operator says what the category of a row is and which numbers
-    are compared: see ``TableOperator.compare``. For emotions these are the label and the probabilities.
+    are compared: see ``TableOperator.compare``.
 
     Args:
         a: An enriched file, folder or glob; a local path or a URI.
