@@ -1,4 +1,4 @@
-"""A stream and a dataset have the faces of one detector, and say of which."""
+"""The faces of a stream and of a dataset come from one detector, and its identity is recorded."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def with_faces(operator: ClassifyEmotions, **options: Any) -> ClassifyEmotions:
 
 @needs_yunet
 @pytest.mark.parametrize("change", ["replaced", "removed", "emptied"])
-def test_a_stream_keeps_the_detector_that_it_began_with(tiny_model: str, tmp_path: Path, change: str) -> None:
+def test_a_stream_uses_the_same_detector_until_its_end(tiny_model: str, tmp_path: Path, change: str) -> None:
     file = Path(shutil.copy(YUNET, tmp_path / "y.onnx"))
     operator = ClassifyEmotions(
         model=tiny_model, faces=Faces("largest", detector=file), resources=Resources(threads=1), batch_size=1, cache=0
@@ -60,7 +60,7 @@ def test_a_stream_keeps_the_detector_that_it_began_with(tiny_model: str, tmp_pat
     batch = pa.record_batch({"image": [encode(photograph("astronaut").resize((500, 450)))] * 2})
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for number in range(6):  # a row is loaded after it was asked for
+        for number in range(6):
             if number == 3:
                 file.unlink()
                 if change != "removed":
@@ -73,7 +73,7 @@ def test_a_stream_keeps_the_detector_that_it_began_with(tiny_model: str, tmp_pat
 
 
 @needs_yunet
-def test_a_dataset_has_the_faces_of_one_detector_and_its_footer_says_of_which(tiny_model: str, tmp_path: Path) -> None:
+def test_a_dataset_has_the_faces_of_one_detector_which_its_footer_names(tiny_model: str, tmp_path: Path) -> None:
     file, other = Path(shutil.copy(YUNET, tmp_path / "y.onnx")), tmp_path / "other.onnx"
     other.write_bytes(other_network())
     assert find_faces(photograph("astronaut"), file)[0, 0] != find_faces(photograph("astronaut"), other)[0, 0]
@@ -91,12 +91,12 @@ def test_a_dataset_has_the_faces_of_one_detector_and_its_footer_says_of_which(ti
     written = pq.ParquetFile(tmp_path / "out" / "in.parquet")
     assert len({str(box) for box in written.read().column("emotion_face").to_pylist()}) == 1
     assert SHA256 in written.metadata.metadata[b"emotion_ops.fingerprint"].decode()
-    with pytest.raises(DestinationConflictError, match="detector"):  # another one is there by now
+    with pytest.raises(DestinationConflictError, match="detector"):  # the file has another detector now
         enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", operator)
 
 
 @needs_yunet
-def test_who_meets_another_detector_than_the_one_that_was_pinned_refuses_it(tiny_model: str, tmp_path: Path) -> None:
+def test_a_worker_that_finds_another_detector_than_the_pinned_one_refuses_it(tiny_model: str, tmp_path: Path) -> None:
     file = Path(shutil.copy(YUNET, tmp_path / "y.onnx"))
     pinned = ClassifyEmotions(model=tiny_model, faces=Faces("largest", detector=file)).pinned()
     assert pinned == pinned.pinned() == pickle.loads(pickle.dumps(pinned))
@@ -112,9 +112,13 @@ def test_who_meets_another_detector_than_the_one_that_was_pinned_refuses_it(tiny
 
 
 @needs_yunet
-def test_a_network_that_cannot_take_a_picture_stops_the_job_before_any_row(tiny_model: str, tmp_path: Path) -> None:
-    of_one, of_four = (b"\x0a\x02\x08%c\x0a\x02\x08\x03" % number for number in (1, 4))  # the input's first sizes
-    (tmp_path / "four.onnx").write_bytes(YUNET.read_bytes().replace(of_one, of_four))
+def test_a_detector_that_cannot_take_an_image_stops_the_job_before_the_first_row(
+    tiny_model: str, tmp_path: Path
+) -> None:
+    one_image, four_images = (
+        b"\x0a\x02\x08%c\x0a\x02\x08\x03" % number for number in (1, 4)
+    )  # the first dimensions of its input
+    (tmp_path / "four.onnx").write_bytes(YUNET.read_bytes().replace(one_image, four_images))
     operator = ClassifyEmotions(model=tiny_model, faces=Faces("largest", detector=tmp_path / "four.onnx"))
     with pytest.raises(ModelError, match="cannot take an image"):
         next(operator.stream([TABLE.to_batches()[0]]))
@@ -124,11 +128,11 @@ def given_more(pixels: np.ndarray, more: object = None) -> list[object]:
     return []
 
 
-class Holding:
-    """A detector that is told from others by nothing."""
+class Anonymous:
+    """A detector whose repr does not say what its faces depend on."""
 
-    def __init__(self, held: object) -> None:
-        self.held = held
+    def __init__(self, value: object) -> None:
+        self.value = value
 
     def __call__(self, pixels: np.ndarray) -> list[object]:
         return []
@@ -139,99 +143,103 @@ class Holding:
 
 
 @dataclasses.dataclass(frozen=True)
-class Telling(Holding):
-    held: object
+class Named(Anonymous):
+    value: object
 
     def find(self, pixels: np.ndarray) -> list[object]:
         return []
 
 
-TOLD_APART = [
+DISTINCT = [
     given_more,
     failing_detector,
     functools.partial(given_more, more=1),
     functools.partial(given_more, more=2),
     functools.partial(given_more, more=failing_detector),
     functools.partial(functools.partial(given_more, more=given_more)),
-    Telling(1),
-    Telling(2),
-    Telling(1).find,
-    Telling(2).find,
-    Holding.of_class,
-    Telling.of_class,
+    Named(1),
+    Named(2),
+    Named(1).find,
+    Named(2).find,
+    Anonymous.of_class,
+    Named.of_class,
 ]
 
 
-def test_detectors_that_find_other_faces_have_other_fingerprints(operator: ClassifyEmotions, tmp_path: Path) -> None:
-    told = [detector_identity(detector) for detector in TOLD_APART]
-    assert len(set(told)) == len(told)
-    assert [detector_identity(pickle.loads(pickle.dumps(detector))) for detector in TOLD_APART] == told
+def test_detectors_that_find_other_faces_have_other_identities_in_every_process(
+    operator: ClassifyEmotions, tmp_path: Path
+) -> None:
+    identities = [detector_identity(detector) for detector in DISTINCT]
+    assert len(set(identities)) == len(identities)
+    assert [detector_identity(pickle.loads(pickle.dumps(detector))) for detector in DISTINCT] == identities
     pq.write_table(TABLE.slice(0, 1), tmp_path / "in.parquet")
-    first, second = (with_faces(operator, detector=detector) for detector in TOLD_APART[2:4])
+    first, second = (with_faces(operator, detector=detector) for detector in DISTINCT[2:4])
     enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", first)
     assert enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", first).skipped == 1
     with pytest.raises(DestinationConflictError, match=r"more=1.*more=2"):
         enrich_dataset(tmp_path / "in.parquet", tmp_path / "out", second)
 
 
-def test_a_dataset_is_not_made_with_a_detector_that_cannot_be_told_from_another(operator: ClassifyEmotions) -> None:
-    def within(pixels: np.ndarray) -> list[object]:
+def test_a_dataset_is_refused_with_a_detector_that_cannot_be_distinguished_from_another(
+    operator: ClassifyEmotions,
+) -> None:
+    def local_detector(pixels: np.ndarray) -> list[object]:
         return []
 
     for detector in (
-        within,
+        local_detector,
         lambda pixels: [],
-        Holding(1),
-        Holding(1).__call__,
-        functools.partial(within),
-        functools.partial(given_more, more=Holding(1)),
-        functools.partial(given_more, more=[within]),
-        functools.partial(given_more, more=_Shortened()),
+        Anonymous(1),
+        Anonymous(1).__call__,
+        functools.partial(local_detector),
+        functools.partial(given_more, more=Anonymous(1)),
+        functools.partial(given_more, more=[local_detector]),
+        functools.partial(given_more, more=ShortRepr()),
     ):
         unknown = with_faces(operator, detector=detector)
-        with pytest.raises(OptionError, match="cannot be distinguished from a detector that finds other faces"):
+        with pytest.raises(OptionError, match="cannot be distinguished from a detector"):
             unknown.identity()
-        if detector is not within:
-            assert unknown(TABLE.slice(0, 1)).num_rows == 1  # a table has no fingerprint
+        if detector is not local_detector:
+            assert unknown(TABLE.slice(0, 1)).num_rows == 1  # a table needs no identity
 
 
-class _Shortened:
+class ShortRepr:
     def __repr__(self) -> str:
         return repr(np.arange(5000))
 
 
 def test_a_detector_that_cannot_be_hashed_is_refused_at_once() -> None:
-    class Unhashable(Holding):
+    class Unhashable(Anonymous):
         __hash__ = None  # type: ignore[assignment]
 
     with pytest.raises(OptionError, match="cannot be hashed"):
         ClassifyEmotions(faces=Faces(detector=Unhashable(1)))
 
 
-def test_what_finds_the_faces_is_part_of_the_fingerprint(operator: ClassifyEmotions) -> None:
-    parts = [
+def test_all_options_of_faces_are_part_of_the_identity(operator: ClassifyEmotions) -> None:
+    identities = [
         with_faces(operator, **change).identity()
         for change in ({}, {"which": "largest"}, {"margin": 0.1}, {"max_faces": 3}, {"detector": failing_detector})
     ]
-    assert len({str(one) for one in parts}) == len(parts)
+    assert len({str(one) for one in identities}) == len(identities)
 
 
-def test_the_lineage_tells_of_the_search_and_nothing_is_fetched_for_it(operator: ClassifyEmotions) -> None:
+def test_the_lineage_has_the_options_of_faces_and_nothing_is_fetched_for_it(operator: ClassifyEmotions) -> None:
     def lineage(**options: object) -> dict[str, str]:
         schema = with_faces(operator, **options).output_schema(TABLE.schema)
         return json.loads(schema.field("emotion").metadata[METADATA_KEY])
 
-    told = lineage(margin=0.1)
-    assert {name: told[name] for name in ("faces", "face_threshold", "min_face_size", "face_margin", "max_faces")} == {
+    found = lineage(margin=0.1)
+    assert {name: found[name] for name in ("faces", "face_threshold", "min_face_size", "face_margin", "max_faces")} == {
         "faces": "all", "face_threshold": "0.7", "min_face_size": "0.0", "face_margin": "0.1", "max_faces": "64"
     }  # fmt: skip
-    assert "Marked" in told["detector"]
+    assert "Marked" in found["detector"]
     assert lineage(detector=None)["detector"] == f"yunet sha256:{SHA256}"  # the hub's, which is not in the cache here
     plain = dataclasses.replace(operator, faces=None).output_schema(TABLE.schema)
     assert "faces" not in json.loads(plain.field("emotion").metadata[METADATA_KEY])
 
 
-def test_a_detector_without_a_name_will_do_for_a_table(operator: ClassifyEmotions) -> None:
+def test_a_detector_without_a_name_can_be_used_for_a_table(operator: ClassifyEmotions) -> None:
     out = with_faces(operator, detector=lambda pixels: [(0, 0, 9, 9, 1)])(TABLE.slice(0, 2))
     assert out.column("emotion_face_count").to_pylist() == [1, 1]
     assert json.loads(out.schema.field("emotion").metadata[METADATA_KEY])["detector"]

@@ -49,7 +49,7 @@ def with_faces(operator: ClassifyEmotions, **options: Any) -> ClassifyEmotions:
     return dataclasses.replace(operator, faces=dataclasses.replace(operator.faces, **options))
 
 
-def test_every_face_has_the_answer_of_its_crop_alone_the_largest_first(
+def test_every_face_has_the_result_of_its_crop_and_the_largest_is_the_first(
     operator: ClassifyEmotions, enriched: pa.Table
 ) -> None:
     alone = ClassifyEmotions(model=operator.model, on_error="raise")
@@ -77,7 +77,7 @@ def test_every_face_has_the_answer_of_its_crop_alone_the_largest_first(
             }
 
 
-def test_a_picture_without_a_face_is_no_face_and_others_that_fail_are_null(enriched: pa.Table) -> None:
+def test_an_image_without_a_face_has_an_empty_list_and_other_failed_rows_are_null(enriched: pa.Table) -> None:
     errors = enriched.column("emotion_error").to_pylist()
     assert [str(error).partition(":")[0] for error in errors] == [
         "None",
@@ -92,7 +92,7 @@ def test_a_picture_without_a_face_is_no_face_and_others_that_fail_are_null(enric
     assert enriched.column("emotion_face").is_null().to_pylist() == [False, True, *[False] * 6, True, True]
 
 
-def test_the_largest_face_alone_has_the_same_columns_without_the_list(
+def test_with_the_largest_face_only_the_columns_are_the_same_without_the_list(
     operator: ClassifyEmotions, enriched: pa.Table
 ) -> None:
     largest = with_faces(operator, which="largest")
@@ -107,7 +107,7 @@ def test_the_largest_face_alone_has_the_same_columns_without_the_list(
     assert dataclasses.replace(largest, on_error="drop")(TABLE).num_rows == 7
 
 
-def test_options_choose_the_faces_and_the_count_tells_of_all(operator: ClassifyEmotions) -> None:
+def test_options_choose_the_faces_and_max_faces_does_not_change_the_count(operator: ClassifyEmotions) -> None:
     few = with_faces(operator, min_size=21, max_faces=2)(TABLE)
     assert [len(faces or []) for faces in few.column("emotion_faces").to_pylist()] == [0, 0, 2, 2, 0, 1, 0, 0, 0, 0]
     assert few.column("emotion_face_count").to_pylist() == [0, 0, 2, 29, 0, 1, 0, 0, None, None]
@@ -116,7 +116,7 @@ def test_options_choose_the_faces_and_the_count_tells_of_all(operator: ClassifyE
     assert wider.column("emotion_sad").to_pylist()[0] != operator(TABLE).column("emotion_sad").to_pylist()[0]
 
 
-def test_a_picture_without_a_face_says_which_option_left_it_without_one(operator: ClassifyEmotions) -> None:
+def test_the_error_of_an_image_without_a_face_says_which_option_excluded_its_faces(operator: ClassifyEmotions) -> None:
     def why(row: int, **options: float) -> str:
         return str(with_faces(operator, **options)(TABLE.slice(row, 1)).column("emotion_error")[0])
 
@@ -144,11 +144,13 @@ def test_a_picture_without_a_face_says_which_option_left_it_without_one(operator
 def test_an_option_that_cannot_be_used_is_refused_at_once(bad: dict[str, Any], hint: str) -> None:
     with pytest.raises(OptionError, match=rf"^Faces\.{next(iter(bad))}=.*{hint}"):
         Faces(**{"which": "all", **bad})
-    with pytest.raises(OptionError, match="give the path"):
+    with pytest.raises(OptionError, match="give the path of a YuNet file, or a callable"):
         Faces("all", detector=3)  # type: ignore[arg-type]
 
 
-def test_the_options_are_a_value_that_travels(operator: ClassifyEmotions, tmp_path: Path) -> None:
+def test_an_operator_with_a_detector_can_be_pickled_and_loads_the_file_where_it_runs(
+    operator: ClassifyEmotions, tmp_path: Path
+) -> None:
     assert pickle.loads(pickle.dumps(operator)) == operator
     assert with_faces(operator, detector=tmp_path / "x.onnx").faces.detector == str(tmp_path / "x.onnx")
     with pytest.raises(ModelError, match="no such file"):
@@ -159,10 +161,10 @@ def broken_detector(pixels: np.ndarray) -> str:
     return "faces"
 
 
-def test_a_detector_that_answers_nonsense_stops_the_job_and_one_that_raises_costs_the_row(
+def test_a_detector_without_an_array_of_faces_stops_the_job_and_one_that_raises_fails_the_row(
     operator: ClassifyEmotions,
 ) -> None:
-    with pytest.raises(ModelError, match="not an array of faces"):
+    with pytest.raises(ModelError, match="its result is not an array of faces"):
         with_faces(operator, detector=broken_detector)(TABLE)
     out = with_faces(operator, detector=failing_detector)(TABLE)
     assert "the detector failed (ValueError: out of luck)" in out.column("emotion_error")[0].as_py()
@@ -199,7 +201,7 @@ def test_boxes_are_in_the_pixels_of_the_upright_image(
 
 
 @needs_yunet
-def test_a_face_in_a_photograph_that_lies_on_its_side_is_where_it_is_in_the_upright_one(tiny_model: str) -> None:
+def test_a_face_in_a_rotated_photograph_has_the_box_that_it_has_in_the_upright_one(tiny_model: str) -> None:
     upright, cells = photograph("astronaut").crop((0, 0, 400, 300)), []
     turned = {
         1: None,
@@ -222,7 +224,7 @@ def test_a_face_in_a_photograph_that_lies_on_its_side_is_where_it_is_in_the_upri
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.sampled_from(range(len(CELLS))), min_size=1, max_size=20), st.integers(1, 7), st.integers(1, 5))
-def test_whatever_pictures_hold_rows_keep_their_number_and_order(
+def test_rows_keep_their_number_and_order_whatever_the_images_contain(
     operator: ClassifyEmotions, rows: list[int], chunk: int, batch_size: int
 ) -> None:
     table = TABLE.take(rows)

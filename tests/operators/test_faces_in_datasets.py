@@ -51,7 +51,7 @@ def dataset(operator: ClassifyEmotions, tmp_path: Path) -> tuple[Path, Path]:
     return source, tmp_path / "out"
 
 
-def test_a_dataset_has_the_same_columns_is_proven_compared_and_retried(
+def test_a_dataset_with_faces_is_written_verified_compared_and_retried(
     operator: ClassifyEmotions, dataset: tuple[Path, Path], enriched: pa.Table
 ) -> None:
     source, out = dataset
@@ -77,7 +77,7 @@ def test_a_dataset_has_the_same_columns_is_proven_compared_and_retried(
         ("emotion_faces", 9, []),
     ],
 )
-def test_verify_notices_faces_that_contradict_the_answer(
+def test_verify_finds_faces_that_contradict_the_rest_of_the_row(
     dataset: tuple[Path, Path], column: str, row: int, value: object
 ) -> None:
     source, out = dataset
@@ -107,9 +107,9 @@ def order(row: int, *places: int) -> Callable[[pa.Table], pa.Table]:
 
 
 DAMAGES: dict[str, tuple[Callable[[pa.Table], pa.Table], int, str]] = {
-    "a face is lost": (order(2, 0, 1), 2, "emotion_faces has 2 faces, of 3"),
-    "all are lost": (order(2), 2, "emotion_faces has 0 faces, of 3"),
-    "a face is doubled": (order(2, 0, 1, 1, 2), 2, "emotion_faces has 4 faces, of 3"),
+    "a face is lost": (order(2, 0, 1), 2, "emotion_faces has 2 faces, not 3"),
+    "all are lost": (order(2), 2, "emotion_faces has 0 faces, not 3"),
+    "a face is doubled": (order(2, 0, 1, 1, 2), 2, "emotion_faces has 4 faces, not 3"),
     "two are swapped": (order(2, 0, 2, 1), 2, "emotion_faces is not ordered by size and probability"),
     "the largest is another": (order(2, 1, 0, 2), 2, "emotion_faces is not ordered by size and probability"),
     "a probability of 5": (
@@ -135,7 +135,7 @@ DAMAGES: dict[str, tuple[Callable[[pa.Table], pa.Table], int, str]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_verify_proves_each_face_of_a_list_as_it_does_a_row(dataset: tuple[Path, Path], name: str) -> None:
+def test_verify_checks_each_face_of_a_list_as_it_checks_a_row(dataset: tuple[Path, Path], name: str) -> None:
     source, out = dataset
     change, row, words = DAMAGES[name]
     rewrite(out / "source.parquet", change)
@@ -161,7 +161,9 @@ def test_verify_knows_how_many_faces_of_which_size_were_asked_for(operator: Clas
     assert "emotion is 'sad', but its result gives None" in verify_dataset(source, out).problems[0].what
 
 
-def test_verify_proves_the_box_of_the_largest_face_alone_too(operator: ClassifyEmotions, tmp_path: Path) -> None:
+def test_verify_checks_the_box_of_the_largest_face_without_a_list_too(
+    operator: ClassifyEmotions, tmp_path: Path
+) -> None:
     source, out = tmp_path / "source.parquet", tmp_path / "out"
     pq.write_table(TABLE, source)
     enrich_dataset(source, out, with_faces(operator, which="largest"))
@@ -172,7 +174,7 @@ def test_verify_proves_the_box_of_the_largest_face_alone_too(operator: ClassifyE
     assert (problem.row, problem.what[:50]) == (0, "emotion_face is not a face that was asked for: x 5")
 
 
-def test_another_search_is_refused_and_says_which_option_differs(
+def test_other_options_of_faces_are_refused_and_the_error_says_which_differ(
     operator: ClassifyEmotions, dataset: tuple[Path, Path]
 ) -> None:
     source, out = dataset
@@ -183,7 +185,7 @@ def test_another_search_is_refused_and_says_which_option_differs(
         enrich_dataset(source, out, other)
 
 
-def test_a_plan_counts_the_pictures_without_a_face_and_the_memory_of_the_crops(
+def test_a_plan_counts_images_without_a_face_and_the_memory_of_the_crops(
     operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
     pq.write_table(TABLE, tmp_path / "source.parquet")
@@ -191,10 +193,10 @@ def test_a_plan_counts_the_pictures_without_a_face_and_the_memory_of_the_crops(
         enrich_dataset(
             tmp_path / "source.parquet",
             tmp_path / "out",
-            with_faces(operator, max_faces=most),
+            with_faces(operator, max_faces=limit),
             dry_run=True,
         ).estimate
-        for most in (1, 1000)
+        for limit in (1, 1000)
     ]
     for guess in guesses:
         assert guess is not None
@@ -205,7 +207,7 @@ def test_a_plan_counts_the_pictures_without_a_face_and_the_memory_of_the_crops(
 
 
 @needs_yunet
-def test_the_command_line_looks_for_faces(tiny_model: str, tmp_path: Path) -> None:
+def test_the_command_line_finds_faces(tiny_model: str, tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"image": [encode(photograph("astronaut")), encode(photograph("coffee"))]}), tmp_path / "a.parquet"
     )

@@ -1,10 +1,11 @@
-"""Labels as people use them: several, or none where nothing is sure enough."""
+"""Several labels for a row, or none if no probability is high enough."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,9 @@ from emotion_ops import (
     verify_dataset,
 )
 from emotion_ops.operators.base import METADATA_KEY
+from emotion_ops.operators.classify.describe import UNSURE
 from emotion_ops.operators.classify.labels import Labeller
+from emotion_ops.operators.hooks import FAILED
 from emotion_ops.testing import save_tiny_model
 
 CELLS = [*(jpeg(seed, 40, 40) for seed in range(8)), None, b"text"]
@@ -79,7 +82,9 @@ def test_the_labels_of_a_row_are_those_that_reach_their_threshold_the_highest_fi
         assert listed == (None if failed[row] else wanted)
 
 
-def test_labels_stand_before_the_error_and_other_columns_are_as_they_were(tiny_model: str, plain: pa.Table) -> None:
+def test_the_list_of_labels_is_the_column_before_the_error_and_no_other_column_changes(
+    tiny_model: str, plain: pa.Table
+) -> None:
     out = ClassifyEmotions(model=tiny_model, labels=0.1)(TABLE)
     assert out.drop_columns(["emotion_labels"]).equals(plain)
     assert out.schema.names[-2:] == ["emotion_labels", "emotion_error"]
@@ -91,7 +96,7 @@ def test_labels_stand_before_the_error_and_other_columns_are_as_they_were(tiny_m
     assert nothing.column("emotion_labels").to_pylist() == [*[[]] * 8, None, None]
 
 
-def test_without_a_label_a_row_keeps_its_probabilities_and_is_no_failed_one(
+def test_a_row_without_a_label_has_probabilities_and_has_not_failed(
     tiny_model: str, plain: pa.Table, middle: float
 ) -> None:
     out = ClassifyEmotions(model=tiny_model, labels=Labels(min_probability=middle))(TABLE)
@@ -106,9 +111,9 @@ def test_without_a_label_a_row_keeps_its_probabilities_and_is_no_failed_one(
     assert (kept.num_rows, kept.column("emotion").null_count) == (8, 8)
 
 
-def test_thresholds_are_one_value_however_they_are_spelled_and_stand_in_the_lineage(tiny_model: str) -> None:
-    spelled = [{"sad": 0.2, "happy": 0.4}, [("happy", 0.4), ["sad", 0.2]], {"happy": np.float64(0.4), "sad": 0.2}]
-    operators = [ClassifyEmotions(model=tiny_model, labels=Labels(above=one, min_probability=0.25)) for one in spelled]
+def test_thresholds_have_one_form_in_operators_and_in_the_lineage(tiny_model: str) -> None:
+    forms = [{"sad": 0.2, "happy": 0.4}, [("happy", 0.4), ["sad", 0.2]], {"happy": np.float64(0.4), "sad": 0.2}]
+    operators = [ClassifyEmotions(model=tiny_model, labels=Labels(above=one, min_probability=0.25)) for one in forms]
     assert len(set(operators)) == 1
     assert pickle.loads(pickle.dumps(operators[0])) == dataclasses.replace(operators[1], on_error="null")
     lineage = json.loads(operators[0].output_schema(TABLE.schema).field("emotion").metadata[METADATA_KEY])
@@ -133,7 +138,7 @@ def test_thresholds_are_one_value_however_they_are_spelled_and_stand_in_the_line
         [("happy", None)],
     ],
 )
-def test_a_threshold_that_is_no_probability_is_refused_at_once(bad: object) -> None:
+def test_a_threshold_that_is_not_a_probability_is_refused_at_once(bad: object) -> None:
     with pytest.raises(OptionError, match=r"Labels\.above"):
         ClassifyEmotions(labels=bad)  # type: ignore[arg-type]
     if not isinstance(bad, dict | list):
@@ -179,7 +184,7 @@ def dataset(tiny_model: str, middle: float, tmp_path: Path) -> tuple[Path, Path,
     return source, tmp_path / "out", operator
 
 
-def test_a_dataset_has_the_same_labels_and_everything_that_reads_it_knows_rows_without_one(
+def test_a_dataset_has_the_same_labels_and_reports_verify_and_diff_count_rows_without_one(
     dataset: tuple[Path, Path, ClassifyEmotions], tmp_path: Path
 ) -> None:
     source, out, operator = dataset
@@ -192,11 +197,11 @@ def test_a_dataset_has_the_same_labels_and_everything_that_reads_it_knows_rows_w
         )
     )
     report = json.loads((out / "_emotion_ops" / "report.json").read_text())
-    assert (report["good_rows"], report["errors"]) == (8, {"missing": 1, "not_found": 1})
-    assert report["summary"]["labels"]["unsure"] == unsure
-    assert sum(report["summary"]["labels"].values()) == 8 > unsure
+    labels = report["summary"]["labels"]
+    assert (labels[UNSURE], report["good_rows"], report["errors"]) == (unsure, 8, {"missing": 1, "not_found": 1})
+    assert sum(labels.values()) - unsure == 8 - unsure > 0
     page = (out / "_emotion_ops" / "report.html").read_text()
-    assert '<th scope="row">unsure</th>' in page
+    assert re.search(rf">{UNSURE}</th>.*?>{unsure}</td>", page, re.DOTALL)
     verified = verify_dataset(source, out)
     assert verified.proven, verified.problems
     assert [file.state for file in dataset_status(out).files] == ["done"]
@@ -204,12 +209,12 @@ def test_a_dataset_has_the_same_labels_and_everything_that_reads_it_knows_rows_w
     enrich_dataset(source, tmp_path / "sure", sure)
     compared = diff_datasets(out, tmp_path / "sure")
     assert (compared.changes, compared.drift.largest) == (unsure, 0.0)
-    assert set(compared.categories) - {"unsure", "failed"} <= set(EMOTIONS)
-    assert sum(compared.categories["unsure"].values()) == unsure
-    assert compared.categories["failed"] == {"failed": 2}
+    assert set(compared.categories) - {UNSURE, FAILED} <= set(EMOTIONS)
+    assert sum(compared.categories[UNSURE].values()) == unsure
+    assert compared.categories[FAILED] == {FAILED: 2}
 
 
-def test_failed_rows_alone_are_answered_again(dataset: tuple[Path, Path, ClassifyEmotions]) -> None:
+def test_only_failed_rows_are_computed_again_by_a_retry(dataset: tuple[Path, Path, ClassifyEmotions]) -> None:
     source, out, operator = dataset
     (Path(str(operator.access.root)) / "8.jpg").write_bytes(CELLS[0])
     report = enrich_dataset(source, out, operator, retry_errors=True)
@@ -219,7 +224,7 @@ def test_failed_rows_alone_are_answered_again(dataset: tuple[Path, Path, Classif
     assert verify_dataset(source, out).proven
 
 
-def test_other_thresholds_are_another_output_and_equal_ones_are_not(
+def test_an_output_with_other_thresholds_is_planned_again_and_one_with_equal_ones_is_skipped(
     dataset: tuple[Path, Path, ClassifyEmotions],
 ) -> None:
     source, out, operator = dataset
@@ -239,7 +244,7 @@ def test_other_thresholds_are_another_output_and_equal_ones_are_not(
         ("emotion", "other", "emotion is 'other'"),
     ],
 )
-def test_verify_notices_labels_that_the_thresholds_do_not_give(
+def test_verify_finds_labels_that_the_thresholds_do_not_give(
     dataset: tuple[Path, Path, ClassifyEmotions], column: str, value: object, words: str
 ) -> None:
     source, out, _ = dataset

@@ -100,7 +100,7 @@ def _faces(row: dict[str, Any], probabilities: NDArray[np.float32], names: Outpu
         return PartResults([probabilities], FoundFaces(_boxes([box], names.face, faces), count))
     found = row[names.all_faces] or []
     if len(found) != min(count, faces.limit):
-        raise ValueError(f"{names.all_faces} has {len(found)} faces, of {count}")
+        raise ValueError(f"{names.all_faces} has {len(found)} faces, not {min(count, faces.limit)}")
     boxes = _boxes(found, names.all_faces, faces)
     for number, face in enumerate(found):
         if None in [face[label] for label in names.labels]:
