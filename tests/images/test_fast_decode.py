@@ -9,17 +9,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from bad_images import BAD_BYTES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_probe import large, measured, on_linux
 from pictures import encode, every_mode, jpeg, photo
 from PIL import Image
-from test_bad_input import BAD_BYTES
-from test_memory import large, measured, on_linux
 
 from emotion_ops import ClassifyEmotions, Decoding, Limits, RowError
 from emotion_ops.images.decode import open_encoded
 from emotion_ops.images.decoder import PictureDecoder
-from emotion_ops.images.limits import Limits
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.images.scaled import scale_down
 
@@ -107,11 +106,10 @@ def test_broken_files_and_files_beyond_the_limits_have_the_same_errors(tiny_mode
 
 def test_threads_and_processes_decode_alike(tiny_model: str) -> None:
     table = pa.table({"image": pa.array([jpeg(seed, 400, 300) for seed in range(3)], pa.binary())})
-    options = {"model": tiny_model, "decode": "fast", "answer_cache": 0}
-    assert ClassifyEmotions(**options, decoding=Decoding(isolation="process"))(table).equals(
-        ClassifyEmotions(**options)(table)
-    )
-    assert not ClassifyEmotions(**options)(table).equals(ClassifyEmotions(model=tiny_model)(table))
+    fast = ClassifyEmotions(model=tiny_model, decoding="fast", cache=0)
+    in_processes = ClassifyEmotions(model=tiny_model, decoding=Decoding("fast", isolation="process"), cache=0)
+    assert in_processes(table).equals(fast(table))
+    assert not fast(table).equals(ClassifyEmotions(model=tiny_model)(table))
 
 
 def test_a_picture_that_the_caller_opened_is_not_changed_and_decoded_fast_where_it_has_its_file(
@@ -121,9 +119,9 @@ def test_a_picture_that_the_caller_opened_is_not_changed_and_decoded_fast_where_
     unread, read = Image.open(io.BytesIO(encoded)), Image.open(io.BytesIO(encoded))
     read.load()
     operator = ClassifyEmotions(model=tiny_model, decoding=Decoding(mode="fast"), cache=0)
-    first, second, third = (operator.columns_for([cell]) for cell in (encoded, unread, read))
+    first, second, third = (operator.append_columns({"image": [cell]}) for cell in (encoded, unread, read))
     assert first.equals(second)
-    assert third.equals(ClassifyEmotions(model=tiny_model, cache=0).columns_for([encoded]))
+    assert third.equals(ClassifyEmotions(model=tiny_model, cache=0).append_columns({"image": [encoded]}))
     assert unread.size == read.size == (400, 300)
 
 

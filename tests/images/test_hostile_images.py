@@ -9,12 +9,13 @@ import sys
 import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostile import hostile_images
 from pictures import encode, jpeg, photo
 
-from emotion_ops import ClassifyEmotions, OptionError, RowError
+from emotion_ops import ClassifyEmotions, Decoding, OptionError, RowError
 from emotion_ops.images.decode import open_encoded, upright_rgb
 from emotion_ops.images.decoder import PictureDecoder
 from emotion_ops.images.limits import Limits
@@ -23,6 +24,7 @@ from emotion_ops.images.quiet import quiet
 DECODE_ALL = """
 import pickle, re, sys, time
 from pathlib import Path
+from typing import Any
 from emotion_ops.errors import RowError
 from emotion_ops.images.decoder import PictureDecoder
 from emotion_ops.images.limits import Limits
@@ -130,25 +132,25 @@ def test_only_the_thread_that_decodes_is_quiet() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
-    [("max_side", 0), ("max_frames", True), ("isolation", "fork"), ("decode_timeout", 0), ("decode_timeout", "1 s"),
-     ("decode_timeout", float("nan")), ("decode_memory", -1)],
+    ("group", "option", "value"),
+    [(Limits, "max_side", 0), (Limits, "max_frames", True), (Decoding, "isolation", "fork"),
+     (Decoding, "timeout", 0), (Decoding, "timeout", "1 s"), (Decoding, "timeout", float("nan")),
+     (Decoding, "memory", -1)],
 )  # fmt: skip
-def test_limits_that_cannot_work_are_refused_at_once(option: str, value: object) -> None:
-    with pytest.raises(OptionError, match=f"^{option}=.* cannot be used: give "):
-        ClassifyEmotions(**{option: value})
+def test_limits_that_cannot_be_used_are_refused_at_once(group: Any, option: str, value: object) -> None:
+    with pytest.raises(OptionError, match=rf"^{group.__name__}\.{option}=.* cannot be used: give "):
+        group(**{option: value})
 
 
-def test_the_limits_stand_in_an_outputs_fingerprint_and_the_way_of_decoding_does_not(tiny_model: str) -> None:
-    """A job that a decoder has crashed goes on, in processes, where it was."""
-    from emotion_ops.lake.fingerprint import Recipe
+def test_limits_are_part_of_the_identity_and_isolation_is_not(tiny_model: str) -> None:
+    """A job that a decoder crashed can be run again with processes, and goes on where it was."""
 
-    def recipe(**options: object) -> Recipe:
-        return Recipe.of(ClassifyEmotions(model=tiny_model, **options), "all")
+    def identity(**options: Any) -> dict[str, Any]:
+        return ClassifyEmotions(model=tiny_model, **options).identity()
 
-    assert recipe(max_side=100) != recipe()
-    assert recipe(max_frames=100) != recipe()
-    assert recipe(isolation="process", decode_timeout=3, decode_memory=2**30) == recipe()
+    assert identity(limits=Limits(max_side=100)) != identity()
+    assert identity(limits=Limits(max_frames=100)) != identity()
+    assert identity(decoding=Decoding(isolation="process", timeout=3, memory=2**30)) == identity()
 
 
 def test_a_strip_that_a_resize_would_make_a_bomb_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -16,21 +17,19 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
+from bad_images import BAD_BYTES
 from pictures import every_mode, jpeg
-from test_bad_input import BAD_BYTES
 
-from emotion_ops import Access, ClassifyEmotions, Decoding, OptionError, RowError, RowErrorCode
+from emotion_ops import Access, ClassifyEmotions, Decoding, Limits, OptionError, Resources, RowError, RowErrorCode
 from emotion_ops.images.decoder import PictureDecoder
-from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.isolation import DecoderPool, Stop, StoppedError
-from emotion_ops.images.limits import Limits
 from emotion_ops.images.loader import ImageLoader, decoder_pool
 from emotion_ops.images.memory import Memory
 from emotion_ops.images.preprocess import Resize
-from emotion_ops.io.access import Access
-from emotion_ops.operators.classify.session import build_transform, engine_of
-from emotion_ops.operators.rows import Flow, Rows
-from emotion_ops.operators.stream import answer
+from emotion_ops.operators.classify.session import build_transform
+from emotion_ops.operators.rows import ObjectColumn, RowBatch
+from emotion_ops.operators.run import Run
+from emotion_ops.operators.stream import RowStream
 
 TESTS = Path(__file__).parents[1] / "support"
 LIMIT = 2**28
@@ -79,17 +78,28 @@ def test_whatever_a_decoder_does_costs_its_own_row_and_no_other(pool: DecoderPoo
     cells: list[bytes] = []
     for seed, cell in enumerate(bad):
         cells += [cell, *(jpeg(seed, 40, 40) for _ in range(4))]
-    network = engine_of(ClassifyEmotions(model=tiny_model))
-    resize = build_transform(network.pixels)
-    # The tests' decoder does not resize; of a transform that is no ``Resize`` the loader knows that it must.
+    operator = ClassifyEmotions(model=tiny_model)
+    resize = build_transform(operator.load_engine().pixels)
+
+    def enrich(loader: ImageLoader, images: list[bytes]) -> pa.RecordBatch:
+        run = Run(Resources(2**27, 4), Access(), Limits(), Decoding())
+        session = dataclasses.replace(operator.start(run), prepare=lambda row: loader.load(row.cell("image")))
+        stream = RowStream[None](session, run, operator.name, operator.appended_schema())
+        ((_, columns),) = stream.run([RowBatch(None, len(images), {"image": ObjectColumn(images)})])
+        return columns
+
+    # The tests' decoder does not resize. The loader resizes what a transform other than ``Resize`` gets.
     loader = ImageLoader(Access(), Limits(), Decoding(), lambda picture: resize(picture), Memory(2**29), pool)
     threads = ImageLoader(Access(), Limits(), Decoding(), resize, Memory(2**29))
-    [(_, answers)] = answer([Rows(None, len(cells), cells.__getitem__)], network, loader, Flow(4, 4, 2**26))
+    columns = enrich(loader, cells)
     good = [row for row, cell in enumerate(cells) if cell not in bad]
-    [(_, alone)] = answer([Rows(None, len(good), lambda row: cells[good[row]])], network, threads, Flow(4, 4, 2**26))
-    assert [str(error) for error in answers.errors if error] == [f"undecodable: {what}" for what in bad.values()]
-    assert [error is None for error in answers.errors] == [row in good for row in range(len(cells))]
-    np.testing.assert_allclose(answers.probabilities[good], alone.probabilities, atol=1e-6)
+    alone = enrich(threads, [cells[row] for row in good])
+    errors = columns.column("emotion_error").to_pylist()
+    assert [error for error in errors if error] == [f"undecodable: {what}" for what in bad.values()]
+    assert [error is None for error in errors] == [row in good for row in range(len(cells))]
+    for name in operator.output_columns().probabilities:
+        found = columns.column(name).take(pa.array(good)).to_numpy()
+        np.testing.assert_allclose(found, alone.column(name).to_numpy(), atol=1e-6)
 
 
 def test_processes_and_threads_give_the_same_table(tiny_model: str, tmp_path: Path) -> None:
@@ -178,36 +188,38 @@ def test_workers_end_with_their_parent_even_while_a_decoder_hangs(how: signal.Si
 
 
 STUCK = """
-import sys, threading, time, hostile_decoders
-from emotion_ops import ClassifyEmotions
-from emotion_ops.images.decoding import Decoding
+import dataclasses, sys, threading, time, hostile_decoders
+from emotion_ops import Access, ClassifyEmotions, Decoding, Limits, Resources
 from emotion_ops.images.isolation import DecoderPool
-from emotion_ops.images.limits import Limits
 from emotion_ops.images.loader import ImageLoader
-from emotion_ops.io.access import Access
 from emotion_ops.images.memory import Memory
-from emotion_ops.operators.classify.session import engine_of, build_transform
-from emotion_ops.operators.rows import Flow, Rows
-from emotion_ops.operators.stream import answer
+from emotion_ops.operators.classify.session import build_transform
+from emotion_ops.operators.rows import ObjectColumn, RowBatch
+from emotion_ops.operators.run import Run
+from emotion_ops.operators.stream import RowStream
 pool = DecoderPool(hostile_decoders.decode, 600.0, 2**28)
-engine = engine_of(ClassifyEmotions(model="demo"))
-resize = build_transform(engine.pixels)
-loader = ImageLoader(Access(), Limits(), Decoding(), lambda picture: resize(picture), Memory(2**28), pool)
+operator = ClassifyEmotions(model="demo", batch_size=1)
+resize = build_transform(operator.load_engine().pixels)
+run = Run(Resources(2**27, 3), Access(), Limits(), Decoding())
+loader = ImageLoader(Access(), Limits(), Decoding(), lambda picture: resize(picture), Memory(2**28), pool, stop=run.stop)
+session = dataclasses.replace(operator.start(run), prepare=lambda row: loader.load(row.cell("image")))
 good, bad = sys.argv[1:3]
-def rows():
-    yield Rows(0, 1, lambda row: open(good, "rb").read())
-    yield Rows(1, 3, lambda row: bad.encode())
+def rows(*cells):
+    return RowBatch(None, len(cells), {"image": ObjectColumn(cells)})
+def source():
+    yield rows(open(good, "rb").read())
+    yield rows(*[bad.encode()] * 3)
     while len(pool.processes()) < 3:
         time.sleep(0.01)
     print(*pool.processes(), flush=True)
     while True:
-        yield Rows(2, 1, lambda row: bad.encode())
-stream = answer(rows(), engine, loader, Flow(1, 3, 2**26))
+        yield rows(bad.encode())
+stream = RowStream(session, run, operator.name, operator.appended_schema()).run(source())
 next(stream)
 print("ready", flush=True)
 """
 ENDS = {
-    "closed": "stream.close(); [thread.join() for thread in threading.enumerate() if 'load' in thread.name]",
+    "closed": "stream.close(); [thread.join() for thread in threading.enumerate() if 'prepare' in thread.name]",
     "left open": "raise SystemExit",
     "interrupted": "next(stream)",
 }
@@ -251,7 +263,7 @@ SCRIPT = """
 import os, pyarrow as pa
 from emotion_ops import ClassifyEmotions
 print("once")
-operator = ClassifyEmotions(model="demo", isolation="process")
+operator = ClassifyEmotions(model="demo", decoding={"isolation": "process"})
 table = pa.table({"image": [open("picture.jpg", "rb").read()] * 3})
 print(operator(table).column("emotion_error").null_count, flush=True)
 child = os.fork()

@@ -15,7 +15,6 @@ from PIL import Image, ImageOps
 
 from emotion_ops import ClassifyEmotions, Limits, RowError, classify_emotions
 from emotion_ops.images.decoding import Decoding
-from emotion_ops.images.limits import Limits
 from emotion_ops.images.loader import ImageLoader
 from emotion_ops.images.memory import Memory
 from emotion_ops.io.access import Access

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 import traceback
@@ -16,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_probe import large, measured, on_linux
 from pictures import encode, photo
 from PIL import Image
 
@@ -28,33 +26,6 @@ from emotion_ops.images.loader import ImageLoader
 from emotion_ops.images.memory import ByteBudget, Memory, Room
 from emotion_ops.io.access import Access
 from emotion_ops.io.bounded import read_bounded
-
-on_linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells a process's peak")
-
-MEASURE = """
-import json, re, sys, threading
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from PIL import Image
-from emotion_ops.images.decoder import PictureDecoder
-from emotion_ops.images.decoding import Decoding
-from emotion_ops.images.limits import Limits
-from emotion_ops.images.loader import ImageLoader
-from emotion_ops.io.access import Access
-from emotion_ops.images.memory import Memory, free_at_once
-from emotion_ops.images.preprocess import Resize
-
-def kilobytes(line):
-    return int(re.search(line + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
-
-def peak_of(work):
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    before = kilobytes("VmRSS")
-    work()
-    return (kilobytes("VmHWM") - before) / 1000
-
-limits, resize, folder = Limits(), Resize((64, 64), Image.Resampling.BILINEAR, None), Path(sys.argv[1])
-"""
 
 EACH = """
 free_at_once()
@@ -113,22 +84,6 @@ for isolation in ("thread", "process"):
             found[f"{path.name} {kind} {isolation}"] = peak, asked[-1] / 1e6
 print(json.dumps(found))
 """
-
-
-def measured(script: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE + script, *arguments], check=False, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def large(mode: str = "RGB", side: int = 1500) -> Image.Image:
-    rgb = photo(0, 150, 150).resize((side, side))
-    if mode == "P":
-        return rgb.quantize(64)
-    return Image.fromarray(np.asarray(rgb.convert("L")).astype(np.uint16) * 3) if mode == "I;16" else rgb.convert(mode)
 
 
 @on_linux
