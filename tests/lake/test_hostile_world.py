@@ -29,7 +29,11 @@ from emotion_ops.reports.report import Progress
 
 IMAGES = [jpeg(seed, 40, 40) for seed in range(8)]
 UNPRIVILEGED = 65534
-PRELOADED = ["emotion_ops.lake.enrich", "emotion_ops.models.engines.torch_engine", "transformers.models.vit.modeling_vit"]
+PRELOADED = [
+    "emotion_ops.lake.enrich",
+    "emotion_ops.models.engines.torch_engine",
+    "transformers.models.vit.modeling_vit",
+]
 
 
 def table(first: int = 0, rows: int = 4) -> pa.Table:
