@@ -26,9 +26,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from emotion_ops.models.spec import read_pixel_spec
-
 from emotion_ops.models.checkpoint import resolve_checkpoint
+from emotion_ops.models.pixel_spec import read_pixel_spec
 from emotion_ops.reports import page
 
 WRITING = {
