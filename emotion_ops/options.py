@@ -7,9 +7,11 @@ command line, Airflow, JSON and the reference page are generated from these fiel
 from __future__ import annotations
 
 import dataclasses
+import functools
 import numbers
 import operator
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
@@ -18,6 +20,11 @@ from emotion_ops.errors import OptionError
 
 Check: TypeAlias = Callable[[str, Any], Any]
 """Takes an option's name and value, and returns the value in its one form, hashable; raises ``OptionError``."""
+
+_UNIT_NAMES = ("B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB")
+_UNITS = {"": 1, **{name.lower(): 1000**power for power, name in enumerate(_UNIT_NAMES[:5])},
+          **{name.lower(): 1024**power for power, name in enumerate(_UNIT_NAMES[5:], 1)}}  # fmt: skip
+_BYTES = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(_UNIT_NAMES)}|)", re.IGNORECASE)
 
 
 def option(check: Check, default: Any = dataclasses.MISSING, *, flag: str = "", changes_values: bool = True) -> Any:
@@ -136,6 +143,15 @@ def at_least(minimum: int) -> Check:
     return lambda name, value: whole_number(name, value, minimum)
 
 
+def byte_count(name: str, value: Any) -> int:
+    """A check: a number of bytes; text with a unit too, ``"2GB"`` or ``"512 MiB"``."""
+    if isinstance(value, str) and (parts := _BYTES.fullmatch(value.strip())):
+        value = round(float(parts[1]) * _UNITS[parts[2].lower()])
+    if isinstance(value, str):
+        raise OptionError(name, value, f"give bytes, or a number with one of {', '.join(_UNIT_NAMES)}: 2GB")
+    return whole_number(name, value)
+
+
 def probability(name: str, value: Any) -> float:
     """A check: a number from 0 to 1."""
     return number(name, value, lambda one: 0 <= one <= 1, "give a number from 0 to 1")
@@ -170,4 +186,9 @@ def one_of(*choices: str) -> Check:
 
 def optional(check: Check, other: str | None = None) -> Check:
     """A check that also accepts one further value: None, or ``"auto"``."""
-    return lambda name, value: value if value is other or value == other else check(name, value)
+
+    @functools.wraps(check)
+    def check_or_other(name: str, value: Any) -> Any:
+        return value if value is other or value == other else check(name, value)
+
+    return check_or_other

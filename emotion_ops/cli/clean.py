@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.table import Table
 
+from emotion_ops.cli.arguments import Destination, Json
 from emotion_ops.cli.output import out, print_json, two_columns
+from emotion_ops.flags.fields import FlagSet, read_flags
+from emotion_ops.flags.values import build_arguments
 from emotion_ops.lake.audit.clean import clean_destination
 
 
-def clean(destination: str, *, journals: bool, dry_run: bool, as_json: bool) -> None:
-    """Clean a destination and say what was removed."""
-    report = clean_destination(destination, journals=journals, dry_run=dry_run)
+def flag_sets(operator: str) -> tuple[FlagSet, ...]:
+    """The flags of the command."""
+    return (read_flags(clean_destination),)
+
+
+def clean(destination: Destination, as_json: Json = False, **options: Any) -> None:
+    """Remove what killed runs left in a destination, and nothing else.
+
+    emotion-ops clean enriched/ --dry-run
+    """
+    given = build_arguments(read_flags(clean_destination), options)
+    report = clean_destination(destination, **given)
     if as_json:
         print_json(report.to_dict())
         return
     table = two_columns()
     table.add_row("destination", report.destination)
     table.add_row(
-        "would be removed" if dry_run else "removed", f"{len(report.removed):,} leftovers, {report.bytes:,} bytes"
+        "would be removed" if given.get("dry_run") else "removed",
+        f"{len(report.removed):,} leftovers, {report.bytes:,} bytes",
     )
     if report.remaining:
         size = sum(one.bytes for one in report.remaining)

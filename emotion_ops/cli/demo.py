@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow.parquet as pq
+import typer
 from rich.table import Table
 from rich.text import Text
 
@@ -19,12 +20,16 @@ from emotion_ops.reports.cards import DrawnCard, draw_sheet
 from emotion_ops.reports.preview import read_cards
 
 
-def demo(folder: Path) -> None:
-    """Write the sample faces, enrich them and show the result; needs no network.
+def demo(
+    folder: Annotated[
+        Path, typer.Argument(help="Where files are written; those of an earlier run are replaced.")
+    ] = Path("demo-output"),
+) -> None:
+    """Enrich sample faces with the bundled demo model, print a table and write a contact sheet.
 
-    Args:
-        folder: Where ``faces.parquet``, ``enriched.parquet`` and ``contact-sheet.png`` are written; files of an
-            earlier run are replaced.
+    It needs no network.
+
+    emotion-ops demo
     """
     folder.mkdir(parents=True, exist_ok=True)
     faces, enriched, sheet = (folder / name for name in ("faces.parquet", "enriched.parquet", "contact-sheet.png"))

@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 
+from emotion_ops.cli.arguments import Json
 from emotion_ops.cli.output import ExitCode, counted, made_by, out, print_json, two_columns
+from emotion_ops.flags.fields import FlagSet, read_flags
+from emotion_ops.flags.values import build_arguments
 from emotion_ops.lake.audit.diff import diff_datasets
 from emotion_ops.reports.comparison import DiffReport
 
 _LISTED = 10
 
 
-def diff(a: str, b: str, rows: int, limits: Mapping[str, Any], *, as_json: bool) -> ExitCode:
-    """Compare two outputs and say what differs.
+def flag_sets(operator: str) -> tuple[FlagSet, ...]:
+    """The flags of the command."""
+    return (read_flags(diff_datasets),)
 
-    Returns:
-        ``FOUND_WRONG`` where a limit is exceeded, else ``OK``.
+
+def diff(
+    a: Annotated[str, typer.Argument(help="An enriched file, folder or glob.")],
+    b: Annotated[str, typer.Argument(help="Another, of the same rows.")],
+    as_json: Json = False,
+    **limits: Any,
+) -> None:
+    """Compare two enriched outputs: rows that changed, numbers that drifted, rows in one only.
+
+    The exit code is 1 if a limit is exceeded.
+
+    emotion-ops diff enriched/ enriched-by-the-new-model/ --max-change-rate 0.01
     """
-    report = diff_datasets(a, b, rows=rows, **limits)
+    report = diff_datasets(a, b, **build_arguments(read_flags(diff_datasets), limits))
     if as_json:
         print_json(report.to_dict())
     else:
         _show(report)
         for what in report.exceeded:
             out.print(f"Too much differs: {what}.", style="red", soft_wrap=True)
-        if not report.exceeded and any(limit is not None for limit in limits.values()):
+        if not report.exceeded and set(limits) - {"rows"}:
             out.print("Within the limits.", style="green")
-    return ExitCode.FOUND_WRONG if report.exceeded else ExitCode.OK
+    raise typer.Exit(ExitCode.FOUND_WRONG if report.exceeded else ExitCode.OK)
 
 
 def _show(report: DiffReport) -> None:

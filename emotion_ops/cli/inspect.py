@@ -2,125 +2,118 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import pyarrow as pa
+import typer
 from PIL import Image
 
+from emotion_ops.cli.arguments import Json, Operator
+from emotion_ops.cli.operators import DEFAULT, make_operator, operator_flags
 from emotion_ops.cli.output import out, print_json, two_columns
 from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, RowError
-from emotion_ops.images.cells import cells_of, kind_of
+from emotion_ops.flags.fields import FlagSet
+from emotion_ops.images.cells import kind_of
 from emotion_ops.images.preprocess import Resize
-from emotion_ops.lake.runners.local import read_batches
-from emotion_ops.lake.sources.parquet_files import SourceFile, find_sources, open_parquet
-from emotion_ops.models.checkpoint import resolve_checkpoint
-from emotion_ops.models.config import read_labels
-from emotion_ops.operators.classify.labels import as_json
-from emotion_ops.operators.classify.operator import ClassifyEmotions
-from emotion_ops.operators.classify.session import loader_of, search_of
+from emotion_ops.lake.parquet import open_parquet
+from emotion_ops.lake.sources.parquet_files import SourceFile, find_sources
+from emotion_ops.operators.base import TableOperator
+from emotion_ops.operators.rows import Row, RowBatch
+
+_THUMBNAIL = Resize((64, 64), Image.Resampling.BILINEAR, None)
+
+
+def flag_sets(operator: str) -> tuple[FlagSet, ...]:
+    """The flags of the command, for an operator."""
+    return (operator_flags(operator or DEFAULT),)
 
 
 def inspect(
-    source: str | None,
-    options: dict[str, Any],
-    rows: int,
-    *,
-    as_json: bool,
+    source: Annotated[str | None, typer.Argument(help="Parquet file or folder. None: only the operator.")] = None,
+    operator: Operator = DEFAULT,
+    rows: Annotated[int, typer.Option(help="Rows whose images are opened.", min=0)] = 5,
+    as_json: Json = False,
+    **options: Any,
 ) -> None:
-    """Show a dataset's images and a model, and what the one would append to the other.
+    """Say what a dataset's inputs are, what would be appended, and what decides its values.
 
-    Args:
-        source: A Parquet file, folder or glob; None shows the model alone.
-        options: Those of ``ClassifyEmotions``.
-        rows: Rows whose images are opened.
-        as_json: JSON instead of tables.
+    emotion-ops inspect faces.parquet --model demo
     """
-    operator = ClassifyEmotions(**options)
-    answer: dict[str, Any] = {} if source is None else {"source": _source(source, operator, rows)}
-    answer["model"] = _model(operator)
-    search = search_of(operator)
-    if search is not None:
-        search.prepare()
-        answer["faces"] = search.identity()
+    made = make_operator(operator, options)
+    facts: dict[str, Any] = {} if source is None else {"source": _source(source, made, rows)}
+    facts["operator"] = {
+        "lineage": made.lineage(),
+        "appended": [f"{field.name}: {field.type}" for field in made.output_fields()],
+        "identity": made.identity(),
+    }
     if as_json:
-        print_json(answer)
+        print_json(facts)
         return
-    for title, facts in answer.items():
+    for title, values in facts.items():
         table = two_columns()
-        for name, value in facts.items():
-            text = "\n".join(map(str, value)) if isinstance(value, list) else str(value)
-            table.add_row(name.replace("_", " "), text)
+        for name, value in values.items():
+            _add_rows(table, name.replace("_", " "), value)
         out.print(title, style="bold")
         out.print(table)
 
 
-def _source(source: str, operator: ClassifyEmotions, rows: int) -> dict[str, Any]:
+def _add_rows(table: Any, name: str, value: Any) -> None:
+    if isinstance(value, dict):
+        value = [f"{key}: {one}" for key, one in value.items()]
+    table.add_row(name, "\n".join(map(str, value)) if isinstance(value, list) else str(value))
+
+
+def _source(source: str, operator: TableOperator, rows: int) -> dict[str, Any]:
     files = find_sources(source)
     first = files[0]
-    with open_parquet(first.folder, first.key) as file:
-        schema, in_first = file.schema_arrow, file.metadata.num_rows
-    if operator.image not in schema.names:
-        names = [f"{f.name}, which could hold images" if _could_hold_images(f.type) else f.name for f in schema]
-        raise ColumnNotFoundError(operator.image, names)
-    field = schema.field(operator.image)
-    appended = operator.output_schema(schema)
+    with open_parquet(first.folder, first.key) as parquet:
+        schema, rows_in_first = parquet.footer.schema, parquet.footer.rows
+    for name in operator.inputs:
+        if name not in schema.names:
+            names = [
+                f"{field.name}, which could hold images" if _may_hold_images(field) else field.name for field in schema
+            ]
+            raise ColumnNotFoundError(name, names)
+    operator.output_schema(schema)  # refuses what a job would refuse
     return {
         "files": len(files),
         "first_file": first.path,
-        "rows_in_first_file": in_first,
-        "column": f"{operator.image}: {kind_of(field.type, operator.image)} ({field.type})",
-        "images": _images(first, operator, rows),
-        "appended": [_told(new, operator) for new in list(appended)[len(schema) :]],
+        "rows_in_first_file": rows_in_first,
+        "inputs": [_describe(schema.field(name), operator) for name in operator.inputs],
+        "images": list(_images(first, operator, rows)) if rows else [],
     }
 
 
-def _told(new: pa.Field, operator: ClassifyEmotions) -> str:
-    """An appended column, with the thresholds that decide what stands in it."""
-    columns = operator.output_columns()
-    note = ""
-    if new.name == columns.label and operator.min_probability is not None:
-        note = f", null below {operator.min_probability:g}"
-    elif new.name == columns.listed and operator.labels_above is not None:
-        above = as_json(operator.labels_above)
-        note = ", of at least " + json.dumps(above).strip("{}").replace('"', "")
-    return f"{new.name}: {new.type}{note}"
+def _describe(field: pa.Field, operator: TableOperator) -> str:
+    if field.name not in operator.image_inputs:
+        return f"{field.name}: {field.type}"
+    return f"{field.name}: {kind_of(field.type, field.name)} ({field.type})"
 
 
-def _images(file: SourceFile, operator: ClassifyEmotions, rows: int) -> list[str]:
-    """Format and size of the first images, or why they cannot be used."""
-    thumbnail = Resize((64, 64), Image.Resampling.BILINEAR, None)
-    loader = loader_of(operator, thumbnail)
-    lines: list[str] = []
-    row_bytes = 2**25 // max(1, rows)  # batches of about as many rows as are looked at
-    for batch in read_batches(file.folder, file.key, columns=[operator.image], row_group=None, row_bytes=row_bytes):
-        cell = cells_of(batch.column(0), operator.image)
-        for row in range(min(batch.num_rows, rows - len(lines))):
-            try:
-                picture = loader.open(cell(row))
-                loader.load(cell(row))
-                lines.append(f"{picture.format or 'pixels'} {picture.mode} {picture.width} × {picture.height}")
-            except RowError as error:
-                lines.append(str(error))
-        if len(lines) >= rows:
-            break
-    return lines
+def _images(file: SourceFile, operator: TableOperator, rows: int) -> Iterator[str]:
+    """Format and size of the images in the first rows, or why they cannot be used."""
+    run, left = operator.new_run(), rows
+    loader = run.loader(_THUMBNAIL)
+    with open_parquet(file.folder, file.key) as parquet:
+        for batch in parquet.batches(operator.inputs, min_row_bytes=2**25 // rows):
+            columns = RowBatch.from_arrow(None, batch.slice(0, left)).columns
+            for number in range(min(batch.num_rows, left)):
+                row = Row(columns, number, run)
+                for name in operator.image_inputs:
+                    try:
+                        image = loader.open(row.cell(name))
+                        row.load(name, loader)
+                        yield f"{image.format or 'pixels'} {image.mode} {image.width} × {image.height}"
+                    except RowError as error:
+                        yield str(error)
+            left -= min(batch.num_rows, left)
+            if not left:
+                return
 
 
-def _could_hold_images(data_type: pa.DataType) -> bool:
+def _may_hold_images(field: pa.Field) -> bool:
     try:
-        return kind_of(data_type, "") != "nothing"
+        return kind_of(field.type, field.name) != "nothing"
     except ColumnTypeError:
         return False
-
-
-def _model(operator: ClassifyEmotions) -> dict[str, Any]:
-    checkpoint = resolve_checkpoint(operator.model, operator.revision)
-    own, names = read_labels(checkpoint), operator.output_columns().labels
-    return {
-        "name": operator.model,
-        "revision": checkpoint.revision(),
-        "weights_sha256": checkpoint.weights_sha256(),
-        "architecture": ", ".join(checkpoint.config().get("architectures") or ["unknown"]),
-        "labels": [name if name == label else f"{label} → {name}" for label, name in zip(own, names, strict=True)],
-    }

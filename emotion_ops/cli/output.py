@@ -1,4 +1,4 @@
-"""What every command shares: exit codes, errors on one line, log lines and progress."""
+"""What all commands share: exit codes, errors on one line, log lines and progress."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ err = Console(stderr=True, highlight=False, markup=False)
 
 
 class ExitCode(enum.IntEnum):
-    """What the shell is told."""
+    """The exit codes of the command line."""
 
     OK = 0
     FOUND_WRONG = 1
@@ -64,52 +64,53 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
 
 
 class Terminated(BaseException):
-    """SIGTERM came: unwinds like Ctrl-C, so that nothing is left half written."""
+    """Raised by SIGTERM: it ends the program in order, as Ctrl-C does, so that nothing is left half written."""
 
 
-def guarded(command: Callable[[], None], *, verbose: bool) -> ExitCode:
-    """Run a command to its exit code; whatever it raises becomes one line on stderr, and so does a signal.
+def guarded(command: Callable[[], None], *, verbose: bool, describe: Callable[[Exception], str] = str) -> ExitCode:
+    """Run a command to its exit code; an exception becomes one line on stderr, and so does a signal.
 
     Args:
         command: What to run.
         verbose: Show the traceback too.
+        describe: The message of an error of this package.
     """
-    asked: list[ExitCode] = []
+    signals: list[ExitCode] = []
 
     def stop(number: int, _: object) -> None:
-        asked.append(ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED)
+        signals.append(ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED)
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
     signal.signal(signal.SIGTERM, stop)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # under nohup it is ignored, and stays so
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nohup ignores it, and that stays
         signal.signal(signal.SIGINT, stop)
     try:
         command()
     except (KeyboardInterrupt, Terminated):
-        return _stopped(asked[0] if asked else ExitCode.INTERRUPTED)
-    except BrokenPipeError:  # the reader of a pipe left; nobody is there to be told
+        return _stopped(signals[0] if signals else ExitCode.INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
     except Exception as error:
-        if asked:  # what a signal cut short says so in its own way, an import as an ImportError
-            return _stopped(asked[0])
+        if signals:  # code that a signal interrupts may raise something else: an import raises ImportError
+            return _stopped(signals[0])
         if verbose:
             err.print_exception()
         known = isinstance(error, EmotionOpsError | OSError)
-        what = str(error) if known else f"this is a bug ({type(error).__name__}: {error}); --verbose shows where"
+        what = describe(error) if known else f"this is a bug ({type(error).__name__}: {error}); --verbose shows where"
         err.print(f"error: {what}", style="red", markup=False, soft_wrap=True)
         return exit_code_of(error)
     return ExitCode.OK
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
-    """What the shell is told of an error."""
+    """The exit code for an error."""
     unknown = ExitCode.DATASET if isinstance(error, EmotionOpsError | OSError) else ExitCode.BUG
     return next((code for kind, code in _CODES if isinstance(error, kind)), unknown)
 
 
 def leave(code: ExitCode) -> NoReturn:
-    """Exit. After a signal at once: Python would wait for every thread, and one may hang in a fetch."""
+    """Exit; after a signal at once, because Python would wait for all threads, and a download may hang."""
     if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
@@ -120,7 +121,7 @@ def leave(code: ExitCode) -> NoReturn:
 
 
 def set_up_logging(*, verbose: bool) -> None:
-    """Send this package's log to stderr, one line a record; other packages are quiet."""
+    """Send the log of this package to stderr, one line for each record; other packages log nothing."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     log = logging.getLogger("emotion_ops")
@@ -131,7 +132,7 @@ def set_up_logging(*, verbose: bool) -> None:
 
 
 def two_columns() -> Table:
-    """A table of names and values without lines; long values are folded, never cut."""
+    """A table of names and values without lines; long values are folded, not cut."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -139,7 +140,7 @@ def two_columns() -> Table:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words, in the two largest units that matter: ``2 h 5 min``."""
+    """Seconds in the two largest units that matter: ``2 h 5 min``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -169,13 +170,13 @@ def print_json(answer: Any) -> None:
 
 @contextlib.contextmanager
 def progress_of_rows(title: str) -> Iterator[Callable[[int, int, int], None]]:
-    """Show how rows are getting on: a bar on a terminal, a log line every few seconds elsewhere.
+    """Show the progress of rows: a bar on a terminal, else a log line every few seconds.
 
     Args:
-        title: What is being done.
+        title: What is done.
 
     Yields:
-        A function of rows done, rows in all, and rows failed.
+        A function of finished rows, all rows, and failed rows.
     """
     if not err.is_terminal:
         yield _log_lines(title)
@@ -200,7 +201,7 @@ def progress_of_rows(title: str) -> Iterator[Callable[[int, int, int], None]]:
 
 
 class _Rate:
-    """Rows a second, in words: since the first report, which came after the model was loaded, where there are two."""
+    """Rows per second in words, from the second report on without the time before the first: the model was loading."""
 
     def __init__(self) -> None:
         self._since = time.monotonic(), 0
@@ -211,18 +212,18 @@ class _Rate:
         (started, before), self._reports = self._since, self._reports + 1
         if self._reports == 1:
             self._since = now, done
-        return f"{(done - before) / max(now - started, 1e-9):,.0f} images/s"
+        return f"{(done - before) / max(now - started, 1e-9):,.0f} rows/s"
 
 
 def _log_lines(title: str, every: float = 5.0) -> Callable[[int, int, int], None]:
-    rate, said = _Rate(), 0.0
+    rate, last = _Rate(), 0.0
 
     def show(done: int, total: int, failed: int) -> None:
-        nonlocal said
+        nonlocal last
         now = time.monotonic()
-        if done < total and now - said < every:
+        if done < total and now - last < every:
             return
-        said = now
+        last = now
         logging.getLogger("emotion_ops").info(
             "%s: %s of %s rows, %s failed, %s",
             title,
@@ -237,7 +238,7 @@ def _log_lines(title: str, every: float = 5.0) -> Callable[[int, int, int], None
 
 def _stopped(code: ExitCode) -> ExitCode:
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # it is stopping already
+        signal.signal(number, signal.SIG_IGN)  # the program is ending
     why = "interrupted" if code is ExitCode.INTERRUPTED else "terminated"
-    err.print(f"{why}: finished row groups and files are kept; run the same command again to go on", soft_wrap=True)
+    err.print(f"{why}: finished row groups and files stay; run the same command again to continue", soft_wrap=True)
     return code

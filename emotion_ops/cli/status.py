@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from typing import Annotated
 
+import typer
 from rich.table import Table
 
+from emotion_ops.cli.arguments import Destination, Json
 from emotion_ops.cli.output import counted, made_by, out, print_json, two_columns
 from emotion_ops.lake.audit.status import DatasetStatus, FileStatus, State, dataset_status
 
 _LISTED = 50
 
 
-def status(destination: str, source: list[str] | None, *, as_json: bool) -> None:
-    """Show how far a destination is."""
-    found = dataset_status(destination, source)
+def status(
+    destination: Destination,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="Also say which of its files have no output yet, or changed. May be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say which files of a dataset are done, in progress, stale or failed; nothing is changed.
+
+    emotion-ops status enriched/ --source faces/
+    """
+    found = dataset_status(destination, source or None)
     if as_json:
         print_json(found.to_dict())
         return

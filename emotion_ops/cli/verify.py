@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import typer
 from rich.table import Table
 
+from emotion_ops.cli.arguments import Json, Places, split_places
 from emotion_ops.cli.output import ExitCode, counted, err, made_by, out, print_json, two_columns
+from emotion_ops.flags.fields import FlagSet, read_flags
+from emotion_ops.flags.values import build_arguments
 from emotion_ops.lake.audit.verify import VerifyReport, verify_dataset
 
 
-def verify(sources: list[str], destination: str, max_problems: int, *, as_json: bool) -> ExitCode:
-    """Verify and say what was proven.
+def flag_sets(operator: str) -> tuple[FlagSet, ...]:
+    """The flags of the command."""
+    return (read_flags(verify_dataset).without("on_progress"),)
 
-    Returns:
-        ``OK`` where nothing is wrong, else ``FOUND_WRONG``.
+
+def verify(source: Places, as_json: Json = False, **options: Any) -> None:
+    """Prove that every source row has exactly its output row; the exit code is 1 if something is wrong.
+
+    emotion-ops verify faces/ enriched/
     """
-    with err.status("verifying") as line:  # nothing but on a terminal
+    sources, destination = split_places(source)
+    given = build_arguments(flag_sets("")[0], options)
+    with err.status("verifying") as line:  # shown on a terminal only
         report = verify_dataset(
             sources,
             destination,
-            max_problems=max_problems,
+            **given,
             on_progress=lambda done, total: line.update(f"verifying: {done:,} of {total:,} files"),
         )
     if as_json:
         print_json(report.to_dict())
     else:
         _show(report)
-    return ExitCode.OK if report.proven else ExitCode.FOUND_WRONG
+    raise typer.Exit(ExitCode.OK if report.proven else ExitCode.FOUND_WRONG)
 
 
 def _show(report: VerifyReport) -> None:

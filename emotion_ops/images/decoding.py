@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from emotion_ops.errors import OptionError
 from emotion_ops.images.limits import Limits
-from emotion_ops.options import OptionGroup, one_of, option, optional, seconds, whole_number
+from emotion_ops.options import OptionGroup, byte_count, one_of, option, optional, seconds
 
 DecodeMode: TypeAlias = Literal["exact", "fast"]
 Channels: TypeAlias = Literal["rgb", "bgr"]
@@ -41,7 +41,7 @@ class Decoding(OptionGroup):
     channels: Channels = option(one_of("rgb", "bgr"), "rgb")
     isolation: Isolation = option(one_of("thread", "process"), "thread", changes_values=False)
     timeout: float | None = option(optional(seconds), None, flag="decode_timeout", changes_values=False)
-    memory: int | None = option(optional(whole_number), None, flag="decode_memory", changes_values=False)
+    memory: int | None = option(optional(byte_count), None, flag="decode_memory", changes_values=False)
 
     def __post_init__(self) -> None:
         """Check every value, and that no value is without effect."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from emotion_ops.errors import RowError, RowErrorCode
-from emotion_ops.options import OptionGroup, option, whole_number
+from emotion_ops.options import OptionGroup, byte_count, option, whole_number
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Limits(OptionGroup):
         max_frames: Maximum number of frames or pages in one file. Only the first is decoded.
     """
 
-    max_bytes: int = option(whole_number, 64 * 2**20)
+    max_bytes: int = option(byte_count, 64 * 2**20)
     max_pixels: int = option(whole_number, 100_000_000)
     max_side: int = option(whole_number, 65_535)
     max_frames: int = option(whole_number, 10_000)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from emotion_ops.errors import OptionError
-from emotion_ops.options import OptionGroup, option, optional, whole_number
+from emotion_ops.options import OptionGroup, byte_count, option, optional, whole_number
 
 _MAX_ROWS = 2**30
 
@@ -33,7 +33,7 @@ class Resources(OptionGroup):
             and at least 4.
     """
 
-    memory: int = option(whole_number, 512 * 2**20, changes_values=False)
+    memory: int = option(byte_count, 512 * 2**20, changes_values=False)
     threads: int | Literal["auto"] = option(optional(whole_number, "auto"), "auto", changes_values=False)
 
     @property

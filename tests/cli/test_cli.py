@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import json
 import os
 import pty
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import typer
-from faces_model import Marked
+from command_line import COMMAND, run_here, run_process
 from pictures import jpeg
 from PIL import Image
 
-from emotion_ops import ClassifyEmotions, enrich_dataset
-from emotion_ops.cli import inspect as inspecting
-from emotion_ops.cli import main
-from emotion_ops.cli.main import enrich
-from emotion_ops.operators.classify.columns import thresholds_in
-
-COMMAND = [sys.executable, "-m", "emotion_ops"]
-
-
-def emotion_ops(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=120, check=False
-    )
+from emotion_ops import ClassifyEmotions
+from emotion_ops.cli.main import COMMANDS
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +30,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_demo_writes_its_three_files_and_a_readable_table_and_can_be_run_again(tmp_path: Path) -> None:
-    first = emotion_ops("demo", cwd=tmp_path)
+    first = run_process("demo", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "21 of 21 faces got the emotion that was drawn" in first.stdout
     for label in ("sad", "disgust", "angry", "neutral", "fear", "surprise", "happy"):
@@ -53,45 +38,46 @@ def test_the_demo_writes_its_three_files_and_a_readable_table_and_can_be_run_aga
     assert pq.read_table(tmp_path / "demo-output" / "enriched.parquet").num_rows == 21
     with Image.open(tmp_path / "demo-output" / "contact-sheet.png") as sheet:
         assert sheet.width > 1000
-    assert emotion_ops("demo", cwd=tmp_path).returncode == 0
+    assert run_process("demo", cwd=tmp_path).returncode == 0
 
 
-def test_enrich_says_what_it_did_and_a_second_run_skips_it(faces: Path, tiny_model: str, tmp_path: Path) -> None:
-    done = emotion_ops("enrich", faces, tmp_path / "out.parquet", "--model", tiny_model)
+def test_enrich_prints_what_it_did_and_a_second_run_skips_the_output(
+    faces: Path, tiny_model: str, tmp_path: Path
+) -> None:
+    done = run_here("enrich", faces, tmp_path / "out.parquet", "--model", tiny_model)
     assert done.returncode == 0, done.stderr
     assert re.search(r"failed +2 \(28.6% of the rows\)", done.stdout)
     assert re.search(r"missing1\S*faces.parquet,row", "".join(done.stdout.split()))  # a long path is folded
     assert "enriching: 7 of 7 rows, 2 failed" in done.stderr
     assert pq.read_table(tmp_path / "out.parquet").num_rows == 7
-    again = emotion_ops("enrich", faces, tmp_path / "out.parquet", "--model", tiny_model)
+    again = run_here("enrich", faces, tmp_path / "out.parquet", "--model", tiny_model)
     assert "0 written, 1 skipped" in again.stdout
 
 
 def test_json_is_one_object_and_alone_on_stdout(faces: Path, tiny_model: str, tmp_path: Path) -> None:
-    done = emotion_ops("enrich", faces, tmp_path, "--model", tiny_model, "--json", "--columns", "-image")
+    done = run_here("enrich", faces, tmp_path, "--model", tiny_model, "--json", "--columns", "-image")
     report = json.loads(done.stdout)
-    assert (report["files"], report["rows"], report["images"], report["errors"]) == (
-        1,
-        7,
-        5,
-        {"missing": 1, "unsupported": 1},
-    )
-    assert report["images_per_second"] > 0
+    counts = (report["files"], report["rows"], report["good_rows"], report["errors"])
+    assert counts == (1, 7, 5, {"missing": 1, "unsupported": 1})
+    assert report["rows_per_second"] > 0
     assert "image" not in pq.read_schema(tmp_path / "faces.parquet").names
-    inspected = json.loads(emotion_ops("inspect", faces, "--model", tiny_model, "--json").stdout)
+    inspected = json.loads(run_here("inspect", faces, "--model", tiny_model, "--json").stdout)
     assert inspected["source"]["images"][0] == "JPEG RGB 60 × 60"
-    assert inspected["model"]["revision"].startswith("sha256:")
+    assert inspected["operator"]["lineage"]["revision"].startswith("sha256:")
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(faces: Path, tiny_model: str, tmp_path: Path) -> None:
-    done = emotion_ops("enrich", faces, tmp_path / "out", "--model", tiny_model, "--dry-run")
-    assert done.returncode == 0
-    assert "nothing was written" in done.stdout
+    arguments = [faces, tmp_path / "out", "--model", tiny_model]
+    for command in (["enrich", *arguments, "--dry-run"], ["plan", *arguments]):
+        done = run_here(*command)
+        assert done.returncode == 0
+        assert "nothing was written" in done.stdout
+        assert "rows/s" in done.stdout
     assert not (tmp_path / "out").exists()
 
 
 def test_inspect_shows_the_column_the_images_and_what_would_be_appended(faces: Path, tiny_model: str) -> None:
-    shown = emotion_ops("inspect", faces, "--model", tiny_model, "--rows", 7).stdout
+    shown = run_here("inspect", faces, "--model", tiny_model, "--rows", 7).stdout
     for words in (
         "encoded images (binary)",
         "JPEG RGB 60 × 60",
@@ -100,7 +86,7 @@ def test_inspect_shows_the_column_the_images_and_what_would_be_appended(faces: P
         "surprise",
     ):
         assert words in shown
-    wrong = emotion_ops("inspect", faces, "--model", tiny_model, "--image", "photo")
+    wrong = run_here("inspect", faces, "--model", tiny_model, "--image", "photo")
     assert wrong.returncode == 3
     assert "'image, which could hold images'" in wrong.stderr
 
@@ -108,7 +94,15 @@ def test_inspect_shows_the_column_the_images_and_what_would_be_appended(faces: P
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["enrich", "faces.parquet", "out", "--on-error", "ignore"], 2, "on_error='ignore'"),
+        (["enrich", "faces.parquet", "out", "--on-error", "ignore"], 2, "--on-error='ignore' cannot be used"),
+        (["enrich", "faces.parquet", "out", "--faces", "all", "--face-threshold", "2"], 2, "--face-threshold=2.0 cannot"),
+        (["enrich", "faces.parquet", "out", "--memory", "2 GBs"], 2, "--memory='2 GBs' cannot be used"),
+        (["enrich", "faces.parquet", "out", "--operator", "nothing"], 2, "--operator='nothing' cannot be used"),
+        (["enrich", "faces.parquet", "out", "--labels-above", "bored=0.3"], 2, "--labels-above={'bored': 0.3} cannot"),
+        (["plan", "faces.parquet", "out", "--max-changes", "3"], 2, "--compare-to=None"),
+        (["verify", "faces.parquet"], 2, "DESTINATION"),
+        (["diff", "faces.parquet", "faces.parquet", "--max-drift", "far"], 2, "--max-drift='far' cannot be used"),
+        (["preview", "faces.parquet", "-n", "0"], 2, "--rows=0 cannot be used"),
         (["enrich", "faces.parquet"], 2, "DESTINATION"),
         (["enrich", "faces.parquet", "out", "--no-such-option"], 2, "--no-such-option"),
         (["enrich", "faces.parquet", "out", "--shard", "4"], 2, "give I/N"),
@@ -125,14 +119,17 @@ def test_each_kind_of_failure_has_its_exit_code_and_one_line_without_a_traceback
     arguments: list[str], code: int, words: str, faces: Path, tiny_model: str, tmp_path: Path
 ) -> None:
     (tmp_path / "faces.parquet").write_bytes(faces.read_bytes())
-    model = [] if "--model" in arguments else ["--model", tiny_model]
-    done = emotion_ops(*arguments, *model, cwd=tmp_path)
+    has_model = arguments[0] in ("verify", "diff") or {"--model", "nothing"} & set(arguments)
+    model = [] if has_model else ["--model", tiny_model]
+    done = run_here(*arguments, *model, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert words in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
 
 
-def test_on_a_terminal_there_is_a_bar_with_images_a_second(faces: Path, tiny_model: str, tmp_path: Path) -> None:
+def test_on_a_terminal_there_is_a_progress_bar_with_rows_per_second(
+    faces: Path, tiny_model: str, tmp_path: Path
+) -> None:
     leader, follower = pty.openpty()
     job = subprocess.Popen(
         [*COMMAND, "enrich", str(faces), str(tmp_path / "out"), "--model", tiny_model],
@@ -149,89 +146,34 @@ def test_on_a_terminal_there_is_a_bar_with_images_a_second(faces: Path, tiny_mod
     assert job.wait(timeout=60) == 0
     assert b"7/7" in seen
     assert b"2 failed" in seen
+    assert b"rows/s" in seen
 
 
-def test_every_option_of_the_operator_and_of_the_job_is_an_option_of_enrich() -> None:
-    of_the_code = {option.name for option in dataclasses.fields(ClassifyEmotions)} | {
-        name
-        for name in inspect.signature(enrich_dataset).parameters
-        if name not in ("source", "destination", "operator", "runner", "on_progress")  # arguments, and Python's alone
-    }
-    not_options = ("source", "manifest", "as_json")
-    assert {name for name in inspect.signature(enrich).parameters if name not in not_options} == of_the_code
+def test_inspect_shows_what_would_be_appended_and_what_decides_it(faces: Path, tiny_model: str) -> None:
+    command = ["inspect", faces, "--model", tiny_model, "--labels-above", "happy=0.4", "--prefix", "mood", "--json"]
+    shown = json.loads(run_here(*command, "--rows", "1").stdout)
+    wanted = ClassifyEmotions(model=tiny_model, labels={"happy": 0.4}, prefix="mood").output_fields()
+    assert shown["operator"]["appended"] == [f"{field.name}: {field.type}" for field in wanted]
+    assert shown["operator"]["identity"]["labels_above"] == {"happy": 0.4}
+    assert len(shown["operator"]["identity"]["weights_sha256"]) == 64
+    assert len(shown["source"]["images"]) == 1
+    other = json.loads(run_here("inspect", "--operator", "image_statistics", "--json").stdout)
+    assert "source" not in other
+    assert other["operator"]["appended"][0] == "brightness: float"
 
 
-def test_commands_share_the_options_of_enrich_that_mean_something_to_them() -> None:
-    of_the_code = {option.name for option in dataclasses.fields(ClassifyEmotions)}
-    of_running = {
-        "device", "engine", "precision", "calibration", "batch_size", "channels", "decode", "threads", "memory",
-        "answer_cache", "answer_cache_dir",
-    }  # fmt: skip
-    for command, own, shared in (
-        (main.preview, {"source", "rows", "output"}, of_the_code - {"on_error", "prefix"}),
-        (main.inspect_, {"source", "rows", "as_json"}, of_the_code - {"on_error"} - of_running),
-        (main.plan, set(), set(inspect.signature(enrich).parameters) - {"dry_run"}),
-    ):
-        found = inspect.signature(command).parameters
-        assert set(found) == own | shared
-        assert all(found[name] is main._OPTIONS[name] for name in shared)  # one declaration, with its help and default
-
-
-@pytest.mark.parametrize(
-    ("text", "meant"),
-    [("0.3", 0.3), ("happy=0.4,sad=.2", {"happy": 0.4, "sad": 0.2}), (" happy = 0.4 , a=b=1", {"happy": 0.4, "a=b": 1.0})],
-)  # fmt: skip
-def test_thresholds_are_read_as_they_are_written(text: str, meant: object) -> None:
-    assert thresholds_in(text) == meant
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [("happy=0.4,happy=.2", "names 'happy' twice"), ("happy=0.4,sad", "is no threshold"), ("", "is no threshold")],
-)
-@pytest.mark.parametrize(
-    ("command", "source"),
-    [(main.enrich, ["a", "b"]), (main.plan, ["a", "b"]), (main.preview, "a"), (main.inspect_, "a")],
-)
-def test_thresholds_that_contradict_each_other_or_are_none_are_a_usage_error(
-    command: Callable[..., None], source: str | list[str], text: str, words: str
-) -> None:
-    with pytest.raises(typer.BadParameter, match=words):
-        command(source=source, labels_above=text)
-
-
-def test_inspect_shows_what_faces_and_thresholds_append(
-    faces: Path, tiny_model: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = {
-        "model": tiny_model, "faces": "all", "detector": Marked(), "max_faces": 7, "labels_above": {"happy": 0.4},
-        "min_probability": 0.6, "prefix": "mood",
-    }  # fmt: skip
-    inspecting.inspect(str(faces), options, 1, as_json=True)
-    shown = json.loads(capsys.readouterr().out)
-    appended = dict(one.split(": ", 1) for one in shown["source"]["appended"])
-    wanted = ClassifyEmotions(**options).output_columns().fields()
-    assert list(appended) == [field.name for field in wanted]
-    assert all(appended[field.name].startswith(str(field.type)) for field in wanted)
-    assert appended["mood"] == "string, null below 0.6"
-    assert appended["mood_labels"].endswith(", of at least happy: 0.4")
-    assert "Marked" in shown["faces"]["detector"]
-    inspecting.inspect(str(faces), {"model": tiny_model}, 1, as_json=True)
-    assert "faces" not in json.loads(capsys.readouterr().out)
-
-
-def test_a_manifest_is_a_small_file_of_json_beside_whatever_else_is_told(faces: Path, tmp_path: Path) -> None:
-    done = emotion_ops(
+def test_a_manifest_is_a_small_json_file_next_to_other_output(faces: Path, tmp_path: Path) -> None:
+    done = run_here(
         "enrich", faces, tmp_path / "out", "--model", "demo", "--json", "--manifest", tmp_path / "manifest.json"
     )  # fmt: skip
     assert done.returncode == 0
     report, manifest = json.loads(done.stdout), json.loads((tmp_path / "manifest.json").read_text())
-    same = ("rows", "images", "errors", "files", "skipped", "model", "weights_sha256", "destination")
+    same = ("rows", "good_rows", "errors", "files", "skipped", "operator", "lineage", "destination")
     assert {name: manifest[name] for name in same} == {name: report[name] for name in same}
     assert len(manifest["fingerprint"]) == 64
 
 
-def test_help_and_version_answer_without_loading_anything_heavy() -> None:
+def test_help_and_version_load_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['emotion-ops', sys.argv[1]]\nfrom emotion_ops.cli.main import run\n"
         "try: run()\nfinally: print([name for name in ('torch', 'transformers', 'pandas', 'pyarrow') if name in sys.modules])"
@@ -242,6 +184,46 @@ def test_help_and_version_answer_without_loading_anything_heavy() -> None:
         assert shown.rstrip().endswith("[]")
 
 
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wide terminal, so that no text is wrapped."""
+    monkeypatch.setenv("COLUMNS", "240")
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 240)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.usefixtures("wide")
+def test_every_command_has_help_that_begins_with_its_line_in_the_list_of_commands(command: str) -> None:
+    text = " ".join(run_here(command, "--help").stdout.split())
+    assert COMMANDS[command].removesuffix(".").partition(" (docs")[0] in text
+
+
+@pytest.mark.usefixtures("wide")
+def test_help_groups_options_shows_defaults_and_has_those_of_the_operator() -> None:
+    text = run_here("enrich", "--help").stdout
+    for panel in (
+        "ClassifyEmotions",
+        "Labels",
+        "Faces",
+        "Decoding",
+        "Access",
+        "Limits",
+        "Resources",
+        "Cache",
+        "Job",
+        "Gate",
+    ):
+        assert re.search(rf"^╭─ {panel} ─", text, re.MULTILINE), panel
+    for words in (
+        "--face-threshold", "none|largest|all", "[default: 0.7]", "[default: 512 MiB]", "BYTES", "auto|INTEGER",
+        "[default: dima806/facial_emotions_image_detection]",
+    ):  # fmt: skip
+        assert words in text, words
+    other = run_here("enrich", "--operator", "image_statistics", "--help").stdout
+    assert "─ ImageStatistics ─" in other
+    assert "--face-threshold" not in other
+
+
 def test_the_documented_exit_codes_are_those_of_the_code() -> None:
     from emotion_ops.cli.output import ExitCode
 
@@ -250,15 +232,28 @@ def test_the_documented_exit_codes_are_those_of_the_code() -> None:
         assert f"| {code.value} |" in page
 
 
-def test_names_that_look_like_markup_are_printed_as_they_are(faces: Path, tmp_path: Path) -> None:
+def test_names_with_brackets_are_printed_unchanged(faces: Path, tmp_path: Path) -> None:
     odd = tmp_path / "o[bold]ut["
-    done = emotion_ops("enrich", faces, odd, "--model", "demo")
+    done = run_process("enrich", faces, odd, "--model", "demo")
     assert done.returncode == 0
-    assert "o[bold]ut[" in done.stdout.replace("\n", "")
+    assert "o[bold]ut[" in "".join(done.stdout.split())
 
 
-def test_inspecting_what_is_no_parquet_file_is_a_clear_error(tmp_path: Path) -> None:
+def test_inspecting_a_file_that_is_not_parquet_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_bytes(b"id,image\n1,a.jpg\n")
-    done = emotion_ops("inspect", str(tmp_path / "rows.parquet"), "--model", "demo")
+    done = run_here("inspect", str(tmp_path / "rows.parquet"), "--model", "demo")
     assert done.returncode == 5
-    assert "is no whole Parquet file" in done.stderr
+    assert "rows.parquet: is not a complete Parquet file" in done.stderr
+
+
+def test_an_operator_is_chosen_by_name_in_every_command_that_needs_one(faces: Path, tmp_path: Path) -> None:
+    out, sheet = tmp_path / "out", tmp_path / "sheet.png"
+    named = ["--operator", "image_statistics"]
+    assert run_here("plan", faces, out, *named).returncode == 0
+    done = run_here("enrich", faces, out, *named, "--columns=-image", "--max-side", "9999")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"brightness +5 +100.0%", done.stdout)
+    assert pq.read_schema(out / "faces.parquet").names == ["id", "brightness", "width", "height", "image_error"]
+    assert run_here("verify", faces, out).returncode == 0
+    assert run_here("preview", faces, *named, "-n", "3", "-o", sheet).returncode == 0
+    assert sheet.stat().st_size > 1000

@@ -122,3 +122,18 @@ def test_an_operator_made_of_an_identity_describes_the_same_columns(tiny_model: 
         assert again.labels == operator.labels
         if operator.faces is not None:
             assert again.faces == dataclasses.replace(operator.faces, detector=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [(7, 7), ("7", 7), ("2GB", 2 * 10**9), ("1.5 GiB", 3 * 2**29), ("512 mib", 2**29), ("3 kB", 3000), ("1B", 1)],
+)
+def test_a_number_of_bytes_may_have_a_unit(given: Any, count: int) -> None:
+    assert Resources(given).memory == Limits(max_bytes=given).max_bytes == count
+    assert Decoding(isolation="process", memory=given).memory == count
+
+
+@pytest.mark.parametrize("given", ["2 GBs", "-1GB", "much", "", "0GB", 0, 1.5, True])
+def test_a_number_of_bytes_that_cannot_be_read_is_refused(given: Any) -> None:
+    with pytest.raises(OptionError, match=r"Resources\.memory="):
+        Resources(given)
