@@ -25,8 +25,8 @@ from emotion_ops.errors import EmotionOpsError
 from emotion_ops.flags.fields import FlagSet, read_flags
 from emotion_ops.flags.values import build_arguments
 from emotion_ops.images.meter import Meter
-from emotion_ops.models.choice import goes_together
-from emotion_ops.models.engine import ENGINES
+from emotion_ops.models.engines.choice import can_run
+from emotion_ops.models.engines.engine import ENGINES
 from emotion_ops.models.engines.int8 import FLOAT_PRECISIONS, Int8
 from emotion_ops.models.reference import library_versions, reference_probabilities
 from emotion_ops.models.weights import locate
@@ -67,7 +67,7 @@ def doctor(
         _compare(dataclasses.replace(operator, engine=engine, precision=precision), golden, expected)
         for engine in ENGINES
         for precision in (*FLOAT_PRECISIONS[1:], *([Int8(calibration)] if calibration else []))
-        if goes_together(engine, operator.device, "int8" if isinstance(precision, Int8) else precision)
+        if can_run(engine, operator.device, "int8" if isinstance(precision, Int8) else precision)
     ]
     healthy = all(engine["healthy"] for engine in engines)
     report = {
