@@ -25,11 +25,10 @@ from emotion_ops.errors import EmotionOpsError
 from emotion_ops.flags.fields import FlagSet, read_flags
 from emotion_ops.flags.values import build_arguments
 from emotion_ops.images.meter import Meter
-from emotion_ops.models.engines.choice import can_run
-from emotion_ops.models.engines.engine import ENGINES
+from emotion_ops.models.checkpoint import resolve_checkpoint
+from emotion_ops.models.engines.choice import ENGINES, can_run
 from emotion_ops.models.engines.int8 import FLOAT_PRECISIONS, Int8
-from emotion_ops.models.reference import library_versions, reference_probabilities
-from emotion_ops.models.weights import locate
+from emotion_ops.models.engines.reference import library_versions, reference_probabilities
 from emotion_ops.operators.classify.operator import ClassifyEmotions
 from emotion_ops.version import __version__
 
@@ -59,7 +58,7 @@ def doctor(
     """
     calibration = options.pop("calibration", None)
     operator = ClassifyEmotions(**build_arguments(read_flags(ClassifyEmotions), options))
-    checkpoint = locate(operator.model, operator.revision)
+    checkpoint = resolve_checkpoint(operator.model, operator.revision)
     operator = dataclasses.replace(operator, revision=checkpoint.commit)
     golden = _golden_images()
     expected = reference_probabilities(checkpoint, [Image.open(io.BytesIO(data)) for data in golden.values()])
