@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
 from emotion_ops.cli import doctor as command
 from emotion_ops.cli.output import ExitCode
@@ -40,7 +41,9 @@ def test_numbers_that_differ_from_transformers_are_found(
 
     reference = command.reference_probabilities
     monkeypatch.setattr(command, "reference_probabilities", moved)
-    assert command.doctor("demo", None, "cpu", as_json=False) is ExitCode.FOUND_WRONG
+    with pytest.raises(typer.Exit) as done:
+        command.doctor(model="demo", device="cpu")
+    assert done.value.exit_code is ExitCode.FOUND_WRONG
     shown = capsys.readouterr().out
     assert "WRONG" in shown
     assert "NOT healthy" in shown

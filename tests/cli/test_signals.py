@@ -96,14 +96,14 @@ def assert_goes_on(source: Path, destination: Path, model: str) -> None:
 @pytest.mark.parametrize(
     ("moment", "number"),
     [
-        ("classify.pinned", signal.SIGINT),
+        ("operator.pinned", signal.SIGINT),
         ("openvino_engine.__init__", signal.SIGINT),
         ("openvino_engine.__init__", signal.SIGTERM),
         ("plan._check_schemas", signal.SIGINT),
         ("journal.write", signal.SIGTERM),
-        ("commit._row_groups", signal.SIGINT),
+        ("compose.output_row_groups", signal.SIGINT),
         ("commit._verify", signal.SIGTERM),
-        ("storage._fsync", signal.SIGINT),
+        ("folder._fsync", signal.SIGINT),
         ("journal.remove", signal.SIGINT),
         ("reporting.finish", signal.SIGTERM),
     ],
@@ -115,7 +115,7 @@ def test_pressed_at_any_moment_it_ends_with_its_code_and_the_same_command_goes_o
     code, word = SAYS[number]
     assert ended(start(arguments, tmp_path / "log", moment, number)) == code
     said = (tmp_path / "log").read_text()
-    assert f"{word}: finished row groups and files are kept; run the same command again to go on" in said
+    assert f"{word}: finished row groups and files stay; run the same command again to continue" in said
     assert "Traceback" not in said
     assert "Exception ignored" not in said
     assert_goes_on(source, tmp_path / "out", tiny_model)
@@ -134,7 +134,7 @@ def test_planning_many_files_is_stopped_too(source: Path, tiny_model: str, tmp_p
     for number in range(200):
         (tmp_path / "many" / f"{number}.parquet").write_bytes(data)
     arguments = ["enrich", str(tmp_path / "many"), str(tmp_path / "out"), "--model", tiny_model]
-    assert ended(start(arguments, tmp_path / "log", "plan.in_shard", signal.SIGINT)) == 130
+    assert ended(start(arguments, tmp_path / "log", "part.in_shard", signal.SIGINT)) == 130
     assert "Traceback" not in (tmp_path / "log").read_text()
     assert not (tmp_path / "out").exists()
 
@@ -182,7 +182,7 @@ def test_a_job_in_full_swing_is_stopped_within_seconds_and_goes_on_from_its_jour
     job.send_signal(signal.SIGINT)
     _, said = job.communicate(timeout=SECONDS)
     assert job.returncode == 130, said
-    assert "interrupted: finished row groups and files are kept" in said
+    assert "interrupted: finished row groups and files stay" in said
     assert "Traceback" not in said
     assert [key for key in leftovers(tmp_path / "out") if not key.endswith(".arrow")] == []
     again = subprocess.run([*run, "--json"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)

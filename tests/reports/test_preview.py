@@ -221,12 +221,12 @@ def test_the_command_reads_files_until_there_are_enough_rows(tiny_model: str, tm
     pq.write_table(TABLE.slice(0, 0), folder / "a.parquet")
     pq.write_table(TABLE.slice(0, 2), folder / "b.parquet")
     pq.write_table(pa.table({"image": TABLE.column("image").cast(pa.large_binary())}), folder / "c.parquet")
-    command(str(folder), {"model": tiny_model}, 5, tmp_path / "s.png")
+    command(str(folder), rows=5, output=tmp_path / "s.png", model=tiny_model)
     with Image.open(tmp_path / "s.png") as sheet:
         assert sheet.size == preview(TABLE, n=5, model=tiny_model).size
     pq.write_table(pa.table({"id": [1]}), folder / "d.parquet")
     with pytest.raises(ColumnNotFoundError, match=r"d\.parquet"):
-        command(str(folder), {"model": tiny_model}, 50, tmp_path / "s.png")
+        command(str(folder), rows=50, output=tmp_path / "s.png", model=tiny_model)
 
 
 @pytest.mark.parametrize(
@@ -243,11 +243,11 @@ def test_an_image_that_could_not_be_written_is_refused_before_any_work(output: s
     (tmp_path / "folder.png").mkdir()
     pq.write_table(TABLE, tmp_path / "in.parquet")
     with pytest.raises(OptionError, match=words):
-        command(str(tmp_path / "in.parquet"), {"model": "./nowhere"}, 3, tmp_path / output)
+        command(str(tmp_path / "in.parquet"), rows=3, output=tmp_path / output, model="./nowhere")
     with pytest.raises(OptionError, match="from 1 to 200"):
-        command(str(tmp_path / "in.parquet"), {"model": "./nowhere"}, 1000, tmp_path / "a.webp")
+        command(str(tmp_path / "in.parquet"), rows=1000, output=tmp_path / "a.webp", model="./nowhere")
     with pytest.raises(ModelError):
-        command(str(tmp_path / "in.parquet"), {"model": "./nowhere"}, 3, tmp_path / "A.PNG")
+        command(str(tmp_path / "in.parquet"), rows=3, output=tmp_path / "A.PNG", model="./nowhere")
     assert pq.read_table(tmp_path / "in.parquet").equals(TABLE)
 
 
@@ -256,5 +256,5 @@ def test_every_format_that_is_offered_can_be_written(tiny_model: str, tmp_path: 
 
     pq.write_table(TABLE, tmp_path / "in.parquet")
     for ending in _ENDINGS:
-        command(str(tmp_path / "in.parquet"), {"model": tiny_model}, 1, tmp_path / f"a{ending}")
+        command(str(tmp_path / "in.parquet"), rows=1, output=tmp_path / f"a{ending}", model=tiny_model)
         assert (tmp_path / f"a{ending}").stat().st_size > 0
