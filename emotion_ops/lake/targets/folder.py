@@ -26,7 +26,13 @@ from emotion_ops.io.redact import redact, redact_all
 from emotion_ops.io.uri import parse
 from emotion_ops.lake.objects import Entry as Entry
 from emotion_ops.lake.objects import ObjectStore, open_store
-from emotion_ops.lake.targets import spool
+from emotion_ops.lake.targets.spool import (
+    SpoolFile,
+    find_spools,
+    spool_file,
+    temporary_home,
+    temporary_spool_file,
+)
 
 METADATA_DIR = "_emotion_ops"
 """The folder in a destination for everything but data. Readers skip it, since its name begins with ``_``."""
@@ -195,11 +201,11 @@ class Folder:
 
     def spool(self) -> AbstractContextManager[Path]:
         """A local file to write into before ``publish``; it is removed after the block. See ``targets.spool``."""
-        return spool.spool_file(self.local_path(SPOOL)) if self.is_local else spool.temporary_spool_file()
+        return spool_file(self.local_path(SPOOL)) if self.is_local else temporary_spool_file()
 
-    def spool_files(self) -> list[spool.SpoolFile]:
+    def spool_files(self) -> list[SpoolFile]:
         """Spool files of running and killed runs: in the folder, or for an object store in the temporary folder."""
-        return spool.find_spools(self.local_path(SPOOL) if self.is_local else spool.temporary_home())
+        return find_spools(self.local_path(SPOOL) if self.is_local else temporary_home())
 
     def clear_spool(self) -> None:
         """Remove spool files that killed runs left."""
