@@ -1,8 +1,7 @@
-"""Emotion enrichment in Apache Airflow 3.3 and newer: an operator, shards, a check of the whole, a link and lineage.
+"""Enrichment in Apache Airflow 3.3 and newer: Airflow operators for any table operator, shards, a report link, lineage.
 
 The public names are in ``__init__.pyi`` and load at first use. Nothing here imports torch, pandas or pyarrow, neither
-when a DAG is parsed nor in a task: the work runs in a process of its own, by default of the same interpreter, by
-``python=`` of another.
+when a DAG is parsed nor in a task: the work runs in another process, of the same interpreter or of that in ``python=``.
 """
 
 from emotion_ops.lazy import attach

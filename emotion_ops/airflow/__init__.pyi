@@ -1,6 +1,7 @@
 """The public names and their modules: the one list, read by type checkers and by ``emotion_ops.lazy``."""
 
-from .enrich import EmotionEnrichOperator as EmotionEnrichOperator
-from .links import EmotionReportLink as EmotionReportLink
-from .shards import EmotionCheckOperator as EmotionCheckOperator
-from .shards import EmotionPlanOperator as EmotionPlanOperator
+from .emotions import EmotionEnrichOperator as EmotionEnrichOperator
+from .enrich import EnrichOperator as EnrichOperator
+from .links import EnrichReportLink as EnrichReportLink
+from .shards import CheckShardsOperator as CheckShardsOperator
+from .shards import PlanShardsOperator as PlanShardsOperator

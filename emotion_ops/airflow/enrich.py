@@ -1,94 +1,77 @@
-"""The Airflow operator: one task enriches a Parquet dataset, or a shard of one."""
+"""The Airflow operator for any table operator: one task enriches a Parquet dataset, or a shard of one."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.sdk import ObjectStoragePath, XComArg
+from airflow.sdk import XComArg
 from airflow.sdk.exceptions import AirflowFailException
 
 from emotion_ops.airflow.base import WorkerOperator
-from emotion_ops.airflow.links import EmotionReportLink
-from emotion_ops.airflow.options import Template, options_of
-from emotion_ops.airflow.stores import local_path, opened
-from emotion_ops.images.limits import Limits
-from emotion_ops.models.checkpoint import DEFAULT_MODEL
+from emotion_ops.airflow.links import EnrichReportLink
+from emotion_ops.airflow.stores import resolve_connections
+from emotion_ops.airflow.values import Location, Template, as_json, as_sources
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-OPERATOR_OPTIONS = (
-    "image", "model", "revision", "device", "engine", "precision", "calibration", "batch_size", "on_error", "prefix",
-    "labels_above", "min_probability", "faces", "detector", "face_threshold", "min_face_size", "face_margin",
-    "max_faces", "root", "allow", "allow_hosts", "channels", "max_bytes", "max_pixels",
-    "max_side", "max_frames", "decode", "isolation", "decode_timeout", "decode_memory", "threads", "memory",
-    "answer_cache", "answer_cache_dir",
-)  # fmt: skip
-"""The options of ``ClassifyEmotions``."""
-
-JOB_OPTIONS = (
-    "columns", "shard", "overwrite", "prune", "retry_errors", "quarantine", "limit", "sample_rows", "compression",
-    "row_group_rows", "max_errors", "max_error_rate", "wait", "report_page", "contact_sheet",
-)  # fmt: skip
-"""The options of ``enrich_dataset``; its ``dry_run`` is ``plan_only`` here, for Airflow has another."""
-
-LIMITS = ("max_changes", "max_change_rate", "max_drift", "max_mean_drift", "min_coverage")
-"""The limits that go with ``compare_to``."""
-
-GATE_OPTIONS = ("compare_to", "candidate", *LIMITS)
-"""What holds an output back."""
-
-Location = str | ObjectStoragePath | XComArg
+JOB_DEFAULTS: Mapping[str, Any] = {
+    "columns": "all", "shard": None, "overwrite": False, "prune": False, "retry_errors": False, "quarantine": None,
+    "limit": None, "sample_rows": 64, "compression": "zstd", "row_group_rows": None, "max_errors": None,
+    "max_error_rate": None, "report_page": True, "contact_sheet": "auto", "compare_to": None, "staging": None,
+    "max_changes": None, "max_change_rate": None, "max_drift": None, "max_mean_drift": None, "min_coverage": None,
+}  # fmt: skip
+"""The options of ``enrich_dataset`` and of its gate that the worker gets only if they differ from these defaults."""
 
 
-class EmotionEnrichOperator(WorkerOperator):
-    """Append the emotion columns to every file of a Parquet dataset.
+class EnrichOperator(WorkerOperator):
+    """Append the columns of a table operator to every file of a Parquet dataset.
 
-    It is ``enrich_dataset`` as a task, with all its options and those of ``ClassifyEmotions``; they mean the same.
-    Run again, by a retry, a Clear or the next day, it goes on where the work stopped and skips what stands. The work
-    runs in a process of its own, which ends with the task: killed, timed out or marked as failed, it stops within 5
-    seconds, and what was answered is kept.
+    It is ``enrich_dataset`` as a task, with all its options; they mean the same. Run again by a retry, a Clear or the
+    next day, it continues where the work stopped, and skips files whose output exists. The work runs in a process that
+    ends with the task: if the task is killed, timed out or marked as failed, the process stops within 5 seconds, and
+    finished row groups stay.
 
-    All options are templates; a text that a template gives is taken for a number or a truth where its option has
-    these.
+    All options are templates. Text that a template gives is read as a value of the option's type.
 
     Args:
-        source: A Parquet file, a folder, a glob, or a list of these: paths, URIs, ``ObjectStoragePath``. A URI may
-            name an Airflow connection, ``s3://connection@bucket/key``.
-        destination: A folder, or a file for a single source file; likewise.
-        detector: The path of a YuNet file on a disk that the worker sees; a ``file:`` URI too, but no callable.
-        labels_above: As ``ClassifyEmotions`` takes it; as text ``0.3``, ``happy=0.4,sad=0.2`` or a dictionary.
-        wait: Seconds to wait for another run that is writing there. A task that died with its machine is believed
-            to be alive for a minute, so that less would have the first retry on another machine refused.
-        plan_only: Write nothing, and say in ``estimate`` of the manifest what the job would take.
-        compare_to: A previous output that the new one is held against, row by row; the task fails where it differs
-            by more than a limit. With it goes at least one of the limits.
-        candidate: A folder that the output goes to until it has passed, and where it stays if it has not, while the
-            destination stays as it was; without ``compare_to`` it passes when all of it is done, with no more failed
-            rows than allowed. None publishes each file at once.
+        source: A Parquet file, a folder, a glob, or a list of these: paths, URIs, ``ObjectStoragePath``. A URI may name
+            an Airflow connection, ``s3://connection@bucket/key``.
+        destination: A folder, or a file for a single source file; see ``source`` for its forms.
+        operator: The registered name of the table operator.
+        options: Its options: flat (``face_threshold``) or in groups (``{"faces": {"which": "all"}}``), as JSON.
+        plan_only: Write nothing, and return in ``estimate`` of the manifest what the job would take.
+        columns: See ``enrich_dataset``, also for the options below that have no description here.
+        wait: Seconds to wait for another run that writes there. A task that died with its machine is taken to be alive
+            for a minute, so that with a shorter time the first retry on another machine is refused.
+        compare_to: A previous output. The new one is compared with it row by row, and the task fails if a limit is
+            exceeded; give at least one limit.
+        staging: A folder where the output is until it has passed. If it does not pass, it stays there, and the
+            destination does not change. Without ``compare_to`` it passes when it is complete, with no more failed rows
+            than allowed. None publishes each file at once.
         max_changes: Maximum rows whose category (for emotions: the label) may change.
         max_change_rate: Maximum part of the rows whose category may change, 0 to 1.
-        max_drift: The furthest that one probability may have moved, 0 to 1.
-        max_mean_drift: The furthest that probabilities may have moved in the mean, 0 to 1.
-        min_coverage: The least part of all rows that must have been compared, 0 to 1.
-        **kwargs: The interpreter and the rest of ``WorkerOperator``, and what every Airflow operator takes.
+        max_drift: Maximum change of one number.
+        max_mean_drift: Maximum mean change of the numbers.
+        min_coverage: Minimum part of all rows that must have been compared, 0 to 1.
+        **kwargs: The arguments of ``WorkerOperator`` and of every Airflow operator.
 
-    The other arguments are those of ``ClassifyEmotions`` and ``enrich_dataset``. The task returns a manifest, of plain
-    JSON types: rows, images, errors by code, files, rates, model, weights, fingerprint, destination; the assets in
-    ``outlets`` get it as the extra of their event.
+    The task returns a manifest of plain JSON types: rows, errors by code, files, rates, operator, lineage, fingerprint,
+    destination. The assets in ``outlets`` get it as the extra of their event.
 
     Raises:
-        AirflowFailException: What would come again: an option, a column or a model that cannot be used, a broken
-            source file, more failed rows than allowed, a gate that stays closed, no such connection. No retry.
-        AirflowException: What may pass: a store that does not answer, memory that ran out, another run. Retried.
+        AirflowFailException: A retry would fail too: an option, a column or a model that cannot be used, a corrupt
+            source file, more failed rows than allowed, a limit that is exceeded, an unknown connection.
+        AirflowException: A retry may succeed: a store that does not answer, memory that ran out, another run.
     """
 
     template_fields: Collection[str] = (
-        "source", "destination", *OPERATOR_OPTIONS, *JOB_OPTIONS, "plan_only", *GATE_OPTIONS,
+        "source", "destination", "operator", "options", "plan_only", "wait", *JOB_DEFAULTS,
         *WorkerOperator.template_fields,
     )  # fmt: skip
-    operator_extra_links = (EmotionReportLink(),)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"options": "json"}
+    operator_extra_links = (EnrichReportLink(),)
 
     _report = ""
     _manifest: Mapping[str, Any] | None = None
@@ -99,40 +82,9 @@ class EmotionEnrichOperator(WorkerOperator):
         *,
         source: Location | Sequence[Location],
         destination: Location,
-        image: str = "image",
-        model: str = DEFAULT_MODEL,
-        revision: str | None = None,
-        device: str = "auto",
-        engine: str = "auto",
-        precision: str = "auto",
-        calibration: Location | None = None,
-        batch_size: int | Literal["auto"] | Template = "auto",
-        on_error: str = "null",
-        prefix: str = "emotion",
-        labels_above: float | Mapping[str, float] | Sequence[tuple[str, float]] | Template | None = None,
-        min_probability: float | Template | None = None,
-        faces: str = "none",
-        detector: Location | None = None,
-        face_threshold: float | Template = 0.7,
-        min_face_size: float | Template = 0.0,
-        face_margin: float | Template = 0.0,
-        max_faces: int | Template = 64,
-        root: Location | None = None,
-        allow: Sequence[str] | Template = (),
-        allow_hosts: Sequence[str] | Template = (),
-        channels: str = "rgb",
-        max_bytes: int | Template = Limits.max_bytes,
-        max_pixels: int | Template = Limits.max_pixels,
-        max_side: int | Template = Limits.max_side,
-        max_frames: int | Template = Limits.max_frames,
-        decode: str = "exact",
-        isolation: str = "thread",
-        decode_timeout: float | Template = 30.0,
-        decode_memory: int | Literal["auto"] | Template = "auto",
-        threads: int | Literal["auto"] | Template = "auto",
-        memory: int | Template = 512 * 2**20,
-        answer_cache: int | Template = 2**18,
-        answer_cache_dir: Location | None = None,
+        operator: str = "classify_emotions",
+        options: Mapping[str, Any] | XComArg | None = None,
+        plan_only: bool | Template = False,
         columns: str | Sequence[str] | Template = "all",
         shard: tuple[int, int] | Template | None = None,
         overwrite: bool | Template = False,
@@ -148,9 +100,8 @@ class EmotionEnrichOperator(WorkerOperator):
         wait: float | Template = 120.0,
         report_page: bool | Template = True,
         contact_sheet: bool | Literal["auto"] | Template = "auto",
-        plan_only: bool | Template = False,
         compare_to: Location | None = None,
-        candidate: Location | None = None,
+        staging: Location | None = None,
         max_changes: int | Template | None = None,
         max_change_rate: float | Template | None = None,
         max_drift: float | Template | None = None,
@@ -160,21 +111,18 @@ class EmotionEnrichOperator(WorkerOperator):
     ) -> None:
         given = locals()
         super().__init__(**kwargs)
-        if callable(given["detector"]) and not isinstance(detector, XComArg):
-            hint = "options travel to another process as text: give the path of a YuNet file"
-            raise AirflowFailException(f"detector={detector!r} cannot be used: {hint}")
-        for name in (
-            "source",
-            "destination",
-            *OPERATOR_OPTIONS,
-            *JOB_OPTIONS,
-            "plan_only",
-            *GATE_OPTIONS,
-        ):
+        self.source = source
+        self.destination = destination
+        self.operator = operator
+        self.options = options
+        self.plan_only = plan_only
+        self.wait = wait
+        for name in JOB_DEFAULTS:
             setattr(self, name, given[name])
+        check_options(options)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Do the work in a process of its own.
+        """Do the work in a process.
 
         Args:
             context: The task's.
@@ -183,9 +131,9 @@ class EmotionEnrichOperator(WorkerOperator):
             The manifest.
         """
         request, environment = self._request()
-        manifest: dict[str, Any] = self._work(request, environment)
+        manifest: dict[str, Any] = self._run_worker(request, environment)
         self._report, self._manifest, self._sources = manifest["report"], manifest, request["source"]
-        self._tell(context, manifest)
+        self._emit(context, manifest)
         return manifest
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
@@ -194,34 +142,42 @@ class EmotionEnrichOperator(WorkerOperator):
         Args:
             task_instance: The task's.
         """
-        from emotion_ops.airflow.lineage import lineage_of
+        from emotion_ops.airflow.lineage import make_lineage
 
-        if self._manifest is None:
-            return None
-        image = str(getattr(self, "image"))  # noqa: B009  (all options are set in a loop)
-        return lineage_of(self._manifest, self._sources, image)
+        return None if self._manifest is None else make_lineage(self._manifest, self._sources)
+
+    def _operator_options(self) -> dict[str, Any]:
+        """The options of the table operator, as JSON."""
+        options: Any = self.options
+        if options is not None and not isinstance(options, Mapping):
+            raise AirflowFailException(f"options={options!r} cannot be used: give a dictionary")
+        plain: dict[str, Any] = as_json(options or {})
+        return plain
 
     def _request(self) -> tuple[dict[str, Any], dict[str, str | None]]:
-        """What the worker is asked, and the environment that stands for the connections."""
-        values = {name: getattr(self, name) for name in self.template_fields}
-        values |= {name: local_path(name, values[name]) for name in ("detector", "calibration", "answer_cache_dir")}
-        located = ("source", "destination", "root", "quarantine", "compare_to", "candidate")
-        plain, environment = opened({name: values[name] for name in located}, self._connection)
-        values |= plain
-        init = EmotionEnrichOperator.__init__
-        options = options_of(init, (*JOB_OPTIONS, "plan_only"), values)
-        if "wait" not in options:
-            options["wait"] = values["wait"]
-        if options.pop("plan_only", False):
-            options["dry_run"] = True
-        gate = options_of(init, GATE_OPTIONS, values)
-        source = values["source"]
-        request = {
-            "do": "enrich",
-            "source": source if isinstance(source, list) else [source],
-            "destination": values["destination"],
-            "operator": options_of(init, OPERATOR_OPTIONS, values),
-            "options": options,
-            "gate": gate or None,
-        }
-        return request, environment
+        """The request to the worker, and its environment variables for the connections."""
+        values = {name: getattr(self, name) for name in JOB_DEFAULTS}
+        job = as_json({name: value for name, value in values.items() if value != JOB_DEFAULTS[name]})
+        plain, environment = resolve_connections(
+            {
+                "source": as_sources(self.source),
+                "destination": self.destination,
+                "options": self._operator_options(),
+                "job": {**job, "wait": self.wait, "dry_run": self.plan_only},
+            },
+            self._connection,
+        )
+        return {"do": "enrich", "operator": self.operator, **plain}, environment
+
+
+def check_options(options: Any) -> None:
+    """Refuse functions among options when the DAG is written, before a task runs.
+
+    Raises:
+        AirflowFailException: There is one.
+    """
+    for value in options.values() if isinstance(options, Mapping) else ():
+        if callable(value) and not isinstance(value, XComArg):
+            hint = "options travel to another process as JSON: give the path of a file, or a name"
+            raise AirflowFailException(f"{value!r} cannot be used: {hint}")
+        check_options(value)

@@ -1,4 +1,4 @@
-"""A manifest as OpenLineage tells of it: datasets, columns and numbers."""
+"""A manifest as OpenLineage describes it: datasets, columns and numbers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from urllib.parse import urlsplit
 from emotion_ops.version import __version__
 
 
-def lineage_of(manifest: Mapping[str, Any], source: Sequence[str], image: str) -> Any:
-    """What a job read and wrote: the datasets, which columns came of the images, rows and bytes.
+def make_lineage(manifest: Mapping[str, Any], source: Sequence[str]) -> Any:
+    """What a job read and wrote: the datasets, which columns come from which, rows and bytes.
 
     Args:
-        manifest: The job's.
-        source: What it read.
-        image: The column of images.
+        manifest: The job's manifest.
+        source: The sources of the job.
 
     Returns:
-        An ``OperatorLineage``; None where Airflow's OpenLineage provider is not installed.
+        An ``OperatorLineage``; None if Airflow's OpenLineage provider is not installed.
     """
     try:
         from airflow.providers.common.compat.openlineage.facet import (
@@ -36,23 +35,22 @@ def lineage_of(manifest: Mapping[str, Any], source: Sequence[str], image: str) -
         from openlineage.client.facet_v2 import processing_engine_run
     except ImportError:
         return None
-    sources = [dataset_of(uri) for uri in source]
-    namespace, name = dataset_of(manifest["destination"])
-    made_of = [InputField(namespace=space, name=source, field=image) for space, source in sources]
+    sources = [name_dataset(uri) for uri in source]
+    namespace, name = name_dataset(manifest["destination"])
+    inputs = [
+        InputField(namespace=space, name=source, field=column)
+        for space, source in sources
+        for column in manifest["inputs"]
+    ]
+    description = ", ".join(f"{key} {value}" for key, value in manifest["lineage"].items())
     lineage = {
-        column: Fields(
-            inputFields=made_of,
-            transformationType="TRANSFORMATION",
-            transformationDescription=", ".join(f"{name} {value}" for name, value in manifest["lineage"].items()),
-        )
+        column: Fields(inputFields=inputs, transformationType="TRANSFORMATION", transformationDescription=description)
         for column in manifest["columns"]
     }
-    label, *_ = columns = manifest["columns"]
-    types = {label: "string", f"{label}_error": "string"}
     facets = {
         "columnLineage": ColumnLineageDatasetFacet(fields=lineage),
         "schema": SchemaDatasetFacet(
-            fields=[SchemaDatasetFacetFields(name=column, type=types.get(column, "float")) for column in columns]
+            fields=[SchemaDatasetFacetFields(name=column, type=kind) for column, kind in manifest["columns"].items()]
         ),
     }
     statistics = OutputStatisticsOutputDatasetFacet(
@@ -69,10 +67,10 @@ def lineage_of(manifest: Mapping[str, Any], source: Sequence[str], image: str) -
     )
 
 
-def dataset_of(uri: str) -> tuple[str, str]:
-    """The namespace and name of a place, by OpenLineage's naming."""
+def name_dataset(uri: str) -> tuple[str, str]:
+    """The namespace and name of a place, by the naming of OpenLineage."""
     scheme, is_uri, path = uri.partition("://")
-    if not is_uri or scheme == "file":  # what follows a ? or # is a part of a file's name
-        return "file", os.path.abspath(path if is_uri else uri)  # noqa: PTH100  (a path of the worker, not ours to resolve)
+    if not is_uri or scheme == "file":  # in a path, ? and # are part of a file's name
+        return "file", os.path.abspath(path if is_uri else uri)  # noqa: PTH100  (a path of the worker, not to be resolved)
     parts = urlsplit(uri)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path.strip("/")

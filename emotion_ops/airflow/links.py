@@ -8,27 +8,27 @@ from urllib.parse import quote
 from airflow.sdk.bases.operatorlink import BaseOperatorLink
 
 
-class EmotionReportLink(BaseOperatorLink):
-    """The report that ``enrich_dataset`` writes beside its outputs.
+class EnrichReportLink(BaseOperatorLink):
+    """The report that ``enrich_dataset`` writes next to its outputs.
 
-    Its address is what ``[emotion_ops] report_url`` makes of the report's path or URI; without that setting it is these
-    themselves, which Airflow's UI leaves out, for it shows http addresses alone.
+    Its address is made by ``[emotion_ops] report_url`` from the report's path or URI. Without that setting it is the
+    path or URI, which Airflow's UI does not show: it shows http addresses only.
     """
 
     name = "Report"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """The address; empty where no report was made.
+        """The address; empty if there is no report.
 
         Args:
             operator: The operator, after its run.
             ti_key: The task instance.
         """
         page = getattr(operator, "_report", "")
-        return address_of(page) if page else ""
+        return report_address(page) if page else ""
 
 
-def address_of(page: str) -> str:
+def report_address(page: str) -> str:
     """Where a browser finds a report."""
     from airflow.sdk.configuration import conf
 

@@ -1,4 +1,4 @@
-"""What ``airflow providers`` is told of this package; it imports nothing of Airflow, which reads it while starting."""
+"""The description of this package for ``airflow providers``. Airflow reads it while it starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "emotion-ops",
         "name": "Emotion ops",
-        "description": "Facial emotion probabilities for Parquet datasets of images.",
+        "description": "Columns for Parquet datasets of images: facial emotions, or the results of any table operator.",
         "versions": [__version__],
         "integrations": [
             {
@@ -24,17 +24,16 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "Emotion ops",
-                "python-modules": ["emotion_ops.airflow.enrich", "emotion_ops.airflow.shards"],
+                "python-modules": [f"emotion_ops.airflow.{name}" for name in ("emotions", "enrich", "shards")],
             }
         ],
-        "extra-links": ["emotion_ops.airflow.links.EmotionReportLink"],
+        "extra-links": ["emotion_ops.airflow.links.EnrichReportLink"],
         "config": {
             "emotion_ops": {
-                "description": "Defaults of the emotion operators.",
+                "description": "Defaults of the operators of emotion-ops.",
                 "options": {
                     "python": {
-                        "description": "The interpreter that the work runs in, unless a task says python=. Empty: "
-                        "Airflow's own.",
+                        "description": "The interpreter for the work, unless a task has python=. Empty: Airflow's own.",
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "/opt/emotion/bin/python",
@@ -49,15 +48,15 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "report_url": {
                         "description": "Where a browser finds the report of a run: a format with {uri}, the report's "
-                        "path or URI, and {path}, the same without scheme and report_root. Empty: its path or URI as "
-                        "it is, which Airflow's UI does not show.",
+                        "path or URI, and {path}, the same without scheme and report_root. Empty: the path or URI "
+                        "itself, which Airflow's UI does not show.",
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "https://files.example.com/{path}",
                         "default": "",
                     },
                     "report_root": {
-                        "description": "The folder, or URI of one, that report_url serves: it is left off {path}.",
+                        "description": "The folder, or URI of one, that report_url serves: it is removed from {path}.",
                         "version_added": "0.1.0",
                         "type": "string",
                         "example": "/data/lake",

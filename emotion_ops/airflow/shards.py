@@ -1,4 +1,4 @@
-"""A dataset in mapped tasks: one plans the shards, one checks the whole and tells the world by one asset event."""
+"""A dataset in mapped tasks: one operator divides it into shards, another checks that they did everything."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from airflow.sdk import XComArg
 from airflow.sdk.exceptions import AirflowFailException
 
 from emotion_ops.airflow.base import WorkerOperator
-from emotion_ops.airflow.enrich import LIMITS, Location
-from emotion_ops.airflow.options import Template, listed, options_of
-from emotion_ops.airflow.stores import opened
+from emotion_ops.airflow.stores import resolve_connections
+from emotion_ops.airflow.values import Location, Template, as_json, as_list, as_sources
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+_CHECKS = ("verify", "compare_to", "max_changes", "max_change_rate", "max_drift", "max_mean_drift", "min_coverage")
 
-class EmotionPlanOperator(WorkerOperator):
-    """Cut a dataset into shards, for tasks that are mapped over them.
 
-    It returns the values of ``EmotionEnrichOperator(shard=…)``: ``.expand(shard=plan.output)``. Only names are listed.
-    A retry of a mapped task keeps the shard that it had, however many files came since.
+class PlanShardsOperator(WorkerOperator):
+    """Divide a dataset into shards, for tasks that are mapped over them.
+
+    It returns values of ``EnrichOperator(shard=…)``: ``.expand(shard=plan.output)``. Only names are listed. A retry of
+    a mapped task keeps its shard, also if new files came.
 
     Args:
-        source: As for ``EmotionEnrichOperator``.
-        max_shards: The most shards: no more than run at once are of use.
-        min_files: At least so many files in a shard, in the mean.
-        **kwargs: As for ``WorkerOperator``.
+        source: See ``EnrichOperator``.
+        max_shards: Maximum number of shards; more than run at the same time are of no use.
+        min_files: Minimum number of files in a shard, on average.
+        **kwargs: The arguments of ``WorkerOperator``.
     """
 
     template_fields: Collection[str] = ("source", "max_shards", "min_files", *WorkerOperator.template_fields)
@@ -46,7 +47,7 @@ class EmotionPlanOperator(WorkerOperator):
         self.min_files = min_files
 
     def execute(self, context: Context) -> list[list[int]]:
-        """List the source, and cut it.
+        """List the source, and divide it.
 
         Args:
             context: The task's.
@@ -54,36 +55,43 @@ class EmotionPlanOperator(WorkerOperator):
         Returns:
             ``[i, n]`` for each shard that has files.
         """
-        plain, environment = opened({"source": self.source}, self._connection)
-        numbers = {"max_shards": self.max_shards, "min_files": self.min_files}
-        request = {"do": "plan_shards", **plain, **options_of(EmotionPlanOperator.__init__, numbers, numbers)}
-        shards: list[list[int]] = self._work(request, environment)
+        options = {"max_shards": self.max_shards, "min_files": self.min_files}
+        plain, environment = resolve_connections(
+            {"source": as_sources(self.source), "options": options}, self._connection
+        )
+        shards: list[list[int]] = self._run_worker({"do": "plan_shards", **plain}, environment)
         return shards
 
 
-class EmotionCheckOperator(WorkerOperator):
-    """Make sure that mapped tasks together did the whole of a dataset, and tell of it by one event.
+class CheckShardsOperator(WorkerOperator):
+    """Make sure that mapped tasks together did the whole of a dataset, and emit one event for it.
 
-    Every source file must have an output that was made of it as it is now, by one model and the same options. An
-    outlet belongs here and not on the mapped tasks: each of those would emit an event of its own.
+    Every source file must have an output that was made of its present content, by one operator with equal options. Put
+    outlets here and not on the mapped tasks: each of these would emit an event.
 
     Args:
-        source: As for the mapped ``EmotionEnrichOperator``.
-        destination: Likewise.
+        source: The same as for the mapped ``EnrichOperator``.
+        destination: The same as for the mapped ``EnrichOperator``.
         manifests: What the mapped tasks returned: ``enrich.output``.
-        verify: Prove, too, row by row, that each source row has exactly its output row; it reads both datasets.
-        compare_to: A previous output that the new one is held against; the task fails, and emits no event, where it
-            differs by more than ``max_changes``, ``max_change_rate``, ``max_drift``, ``max_mean_drift`` or
-            ``min_coverage`` allow. What the shards wrote is published already.
-        **kwargs: As for ``WorkerOperator``. The assets in ``outlets`` get the manifest as the extra of their event.
+        verify: Also prove row by row that each source row has exactly its output row; this reads both datasets.
+        compare_to: A previous output. The task fails, and emits no event, if the new one differs from it by more than
+            the limits ``max_changes``, ``max_change_rate``, ``max_drift``, ``max_mean_drift`` or ``min_coverage``
+            allow. The outputs of the shards are published already.
+        max_changes: See ``EnrichOperator``.
+        max_change_rate: See ``EnrichOperator``.
+        max_drift: See ``EnrichOperator``.
+        max_mean_drift: See ``EnrichOperator``.
+        min_coverage: See ``EnrichOperator``.
+        **kwargs: The arguments of ``WorkerOperator``. The assets in ``outlets`` get the manifest as the extra of their
+            event.
 
     Raises:
-        AirflowFailException: The shards are not those of one job, or the gate stays closed.
+        AirflowFailException: The shards are not those of one job, or a limit is exceeded.
         AirflowException: Something is missing; clear the mapped tasks.
     """
 
     template_fields: Collection[str] = (
-        "source", "destination", "manifests", "verify", "compare_to", *LIMITS, *WorkerOperator.template_fields
+        "source", "destination", "manifests", *_CHECKS, *WorkerOperator.template_fields
     )  # fmt: skip
 
     def __init__(
@@ -106,9 +114,7 @@ class EmotionCheckOperator(WorkerOperator):
         self.source = source
         self.destination = destination
         self.manifests = manifests
-        self.verify = verify
-        self.compare_to = compare_to
-        for name in LIMITS:
+        for name in _CHECKS:
             setattr(self, name, given[name])
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -120,16 +126,14 @@ class EmotionCheckOperator(WorkerOperator):
         Returns:
             The manifest of all shards together.
         """
-        located = {"source": self.source, "destination": self.destination, "compare_to": self.compare_to}
-        plain, environment = opened(located, self._connection)
-        values = {name: getattr(self, name) for name in ("verify", *LIMITS)} | {"compare_to": plain.pop("compare_to")}
-        options = options_of(EmotionCheckOperator.__init__, values, values)
-        manifests = [self.manifests] if isinstance(self.manifests, Mapping) else listed(self.manifests)
+        manifests = [self.manifests] if isinstance(self.manifests, Mapping) else as_list(self.manifests)
         if manifests is None or not all(isinstance(one, Mapping) for one in manifests):
-            hint = "give what EmotionEnrichOperator returned, enrich.output; a task that was skipped returned none"
+            hint = "give what EnrichOperator returned, enrich.output; a task that was skipped returned none"
             raise AirflowFailException(f"manifests are not all manifests: {hint}")
-        verify = options.pop("verify", False)
-        request = {"do": "check_shards", **plain, "manifests": manifests, "verify": verify, "gate": options or None}
-        manifest: dict[str, Any] = self._work(request, environment)
-        self._tell(context, manifest)
+        places = {"source": as_sources(self.source), "destination": self.destination}
+        options = {name: getattr(self, name) for name in _CHECKS}
+        plain, environment = resolve_connections({**places, "options": options}, self._connection)
+        request = {"do": "check_shards", **plain, "manifests": as_json(manifests)}
+        manifest: dict[str, Any] = self._run_worker(request, environment)
+        self._emit(context, manifest)
         return manifest

@@ -1,4 +1,4 @@
-"""URIs with an Airflow connection → plain URIs, and the environment in which the worker opens them."""
+"""URIs with an Airflow connection → plain URIs, and the environment variables with which the worker opens them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from urllib.parse import unquote, urlsplit
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
-from emotion_ops.airflow.options import list_in, listed
+from emotion_ops.airflow.values import as_json, as_list, path_text
 
 _S3 = ("s3", "s3a", "s3n")
 _NO_USERS = ("gs", "gcs")
-"""Stores that know no users, where a name before an ``@`` can be nothing but a connection."""
+"""Stores without users, where a name before an ``@`` can only be a connection."""
 
 _OTHER_CREDENTIALS = (
     "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )  # fmt: skip
-"""Where a worker's own credentials come from besides a key."""
+"""Other variables that give a worker credentials."""
 
 
 def mask_uri(uri: str) -> None:
-    """Keep a password that stands in a URI out of the log."""
+    """Hide the password in a URI from the log."""
     from airflow.sdk.log import mask_secret
 
     password = urlsplit(uri).password if "://" in uri else None
@@ -32,10 +32,10 @@ def mask_uri(uri: str) -> None:
 
 
 def mask_uris(value: Any) -> None:
-    """The same for all that an option holds."""
+    """Hide the passwords in all URIs of an option."""
     if isinstance(value, Mapping):
         value = list(value.values())
-    several = listed(value)
+    several = as_list(value)
     if several is None:
         mask_uri(str(value))
     else:
@@ -46,8 +46,8 @@ def mask_uris(value: Any) -> None:
 def without_connection(uri: str) -> tuple[str, str | None]:
     """A URI, and the connection that it names as ``ObjectStoragePath`` does: ``s3://connection@bucket/key``.
 
-    A user name with a password is no connection, and stays; so does what other stores have before an ``@``,
-    ``abfss://container@account`` and ``sftp://user@host``.
+    A user name with a password is not a connection, and stays. So does the part before an ``@`` of other stores:
+    ``abfss://container@account``, ``sftp://user@host``.
     """
     if "://" not in uri or uri.partition("://")[0].lower() not in (*_S3, *_NO_USERS):
         return uri, None
@@ -59,10 +59,10 @@ def without_connection(uri: str) -> tuple[str, str | None]:
     return f"{scheme}://{host}{slash}{path}", user
 
 
-def environment_of(connections: Iterable[tuple[str, str]]) -> dict[str, str | None]:
+def connection_environment(connections: Iterable[tuple[str, str]]) -> dict[str, str | None]:
     """The variables by which Arrow, s3fs and boto find the credentials of a connection.
 
-    None stands for a variable that is taken away: the worker's own session token, say, is not of the connection's key.
+    None means that a variable is removed: the worker's own session token does not fit the connection's key.
 
     Args:
         connections: Pairs of a URI's scheme and the connection that it names.
@@ -73,8 +73,8 @@ def environment_of(connections: Iterable[tuple[str, str]]) -> dict[str, str | No
     named = sorted(set(connections))
     for scheme, connection in named:
         if scheme.lower() not in _S3:
-            hint = "give the URI without it, and the worker's own environment the credentials of that store"
-            raise AirflowFailException(f"{scheme}://{connection}@…: connections are taken for s3:// alone: {hint}")
+            hint = "give the URI without it, and put the credentials of that store into the environment of the worker"
+            raise AirflowFailException(f"{scheme}://{connection}@…: connections can be used for s3:// only: {hint}")
     names = {connection for _, connection in named}
     if len(names) > 1:
         hint = "give all of them one connection that may read the sources and write the destination"
@@ -130,43 +130,47 @@ def _assumed(name: str) -> tuple[str, str, str | None, str | None]:
 
 
 def local_path(option: str, value: Any) -> str | None:
-    """The path of what the worker opens on its own disk: of a ``file:`` URI and an ``ObjectStoragePath`` too.
+    """A path that the worker opens on its own disk; from a ``file:`` URI or an ``ObjectStoragePath`` too.
 
     Raises:
-        AirflowFailException: It lies elsewhere.
+        AirflowFailException: It is not on a disk.
     """
     if value in (None, "None", ""):
         return None
-    text = str(value)
+    text = path_text(value) if isinstance(value, ObjectStoragePath) else str(value)
     scheme, is_uri, _ = text.partition("://")
     if not is_uri:
         return text
     parts = urlsplit(text)
     if scheme.lower() != "file" or parts.netloc not in ("", "localhost"):
-        hint = "bring the file to a disk that the worker sees, and give its path there"
+        hint = "copy the file to a disk that the worker sees, and give its path there"
         raise AirflowFailException(f"{option}={text!r} cannot be used: {hint}")
-    return value.path if isinstance(value, ObjectStoragePath) else unquote(parts.path)
+    return unquote(parts.path)
 
 
-def opened(uris: Mapping[str, Any], conn_id: str | None) -> tuple[dict[str, Any], dict[str, str | None]]:
-    """Options that may hold URIs, without the connections they name, and the environment that stands for these.
+def resolve_connections(values: Mapping[str, Any], conn_id: str | None) -> tuple[dict[str, Any], dict[str, str | None]]:
+    """Values of JSON types in which no URI names a connection, and the environment variables of the connections.
 
     Args:
-        uris: By option a URI, several, or None; ``ObjectStoragePath`` too.
-        conn_id: A connection for all that name none, and for the images that tables point at.
+        values: Texts, paths, and lists and dictionaries of these.
+        conn_id: A connection for URIs that name none, and for the images in tables.
+
+    Raises:
+        AirflowFailException: A connection is not known, or cannot be used for a store.
     """
     connections: list[tuple[str, str]] = [] if conn_id is None else [("s3", conn_id)]
-    plain: dict[str, Any] = {}
 
-    def plain_of(value: Any) -> str | None:
-        if value is None:
-            return None
-        uri, connection = without_connection(str(value))
+    def resolve(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: resolve(one) for name, one in value.items()}
+        if isinstance(value, list):
+            return [resolve(one) for one in value]
+        if not isinstance(value, str):
+            return value
+        uri, connection = without_connection(value)
         if connection is not None:
             connections.append((uri.partition("://")[0], connection))
         return uri
 
-    for option, value in uris.items():
-        several = list_in(value) if isinstance(value, str) else listed(value)
-        plain[option] = plain_of(value) if several is None else [plain_of(one) for one in several]
-    return plain, environment_of(connections)
+    plain: dict[str, Any] = resolve(as_json(values))
+    return plain, connection_environment(connections)

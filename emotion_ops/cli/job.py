@@ -128,10 +128,9 @@ def _check_shards(
     from emotion_ops.lake.shards import check_shards
 
     flags, limits = read_flags(check_shards), read_flags(Gate)
-    given = {name: value for name, value in options.items() if value is not None}
-    arguments = build_arguments(flags, {name: value for name, value in given.items() if name in flags.flags})
-    others = build_arguments(limits, {name: value for name, value in given.items() if name not in flags.flags})
-    gate = Gate(**others) if others else None
+    arguments = build_arguments(flags, {name: one for name, one in options.items() if name in flags.flags})
+    given = build_arguments(limits, {name: one for name, one in options.items() if name not in flags.flags})
+    gate = Gate(**given) if any(value is not None for value in given.values()) else None
     if gate is not None:
         gate.check_places(destination)
     manifest = check_shards(source, destination, manifests, **arguments)

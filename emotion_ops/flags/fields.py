@@ -123,6 +123,8 @@ def read_flags(source: Source) -> FlagSet:
         others = [kind for kind in kinds if kind not in (group, types.NoneType)]
         parameter = Parameter(name, group, types.NoneType in kinds, bool(group and others))
         parameters[name] = parameter
+        if parameter.has_words:
+            hint = hint | typing.Literal[parameter.word]
         found = [] if group and not others else [Flag(name, name, "", hint, default, text, source.__name__, check)]
         for flag in (*found, *_group_flags(parameter, default)):
             if flag.name in flags:
