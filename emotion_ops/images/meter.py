@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 T = TypeVar("T")
-Stage = Literal["load", "read", "fetch", "decode", "wait", "network", "compute", "journal", "write"]
+Stage = Literal["load", "read", "prepare", "fetch", "decode", "wait", "network", "compute", "journal", "write"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,9 @@ class StageTimes:
     """What was measured; a picklable value, so that other processes can report theirs.
 
     Attributes:
-        seconds: By stage. ``fetch`` and ``decode`` run in many threads at the same time and are the sum over them;
-            ``compute`` overlaps with the others; the rest is wall time of the thread that runs the stream.
+        seconds: By stage. ``prepare`` and its parts ``fetch`` and ``decode`` run in many threads at the same time and
+            are the sum over them; ``compute`` overlaps with the others; the rest is wall time of the thread that runs
+            the stream.
         bytes_read: Bytes from storage: Parquet column chunks as stored, and images that paths refer to.
         cached: Rows that were not computed, because an equal input had been.
     """

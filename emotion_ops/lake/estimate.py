@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from emotion_ops.images.meter import Meter
+from emotion_ops.lake.columns import passthrough_columns
 from emotion_ops.lake.compose import GROUP_BYTES
-from emotion_ops.lake.parquet import BATCH_BYTES, read_batches
+from emotion_ops.lake.parquet import BATCH_BYTES, Footer
 from emotion_ops.lake.plan import FilePlan
 from emotion_ops.lake.row_errors import error_counts
 from emotion_ops.lake.runners.local import input_columns
@@ -26,9 +27,12 @@ _MAX_FILES = 4  # that the sample is taken from, evenly over the job
 _SECONDS = 2.0  # of the measured stream, about
 _MIN_BATCHES = 4  # of the operator, in the measured stream: the first and the last overlap with nothing
 _BATCH_ROWS = 8
+_READ_SECONDS = 0.5  # in which reading is measured, about
 
 
-def estimate(plans: Sequence[FilePlan], operator: TableOperator, sample_rows: int) -> Estimate | None:
+def estimate(
+    plans: Sequence[FilePlan], operator: TableOperator, columns: str | Sequence[str], sample_rows: int
+) -> Estimate | None:
     """Compute a small sample of the files to do, as the job would; None if there are no rows to do.
 
     The sample goes through the operator's own stream twice. The first pass loads the operator, and its rows are fetched
@@ -37,6 +41,7 @@ def estimate(plans: Sequence[FilePlan], operator: TableOperator, sample_rows: in
     Args:
         plans: The files to do.
         operator: The operator.
+        columns: Which source columns pass through; see ``enrich_dataset``.
         sample_rows: Maximum rows of the sample.
 
     Raises:
@@ -55,19 +60,20 @@ def estimate(plans: Sequence[FilePlan], operator: TableOperator, sample_rows: in
     flow = Flow(session.batch_size, run.threads, run.ahead_bytes, session.concurrency, session.max_parts)
     repeats = max(_MIN_BATCHES * session.batch_size / first.rows, _SECONDS / first.seconds)
     second = _stream(operator, sample * max(1, round(repeats)))
-    fetching = first.thread_seconds("fetch") / first.rows  # of rows that no cache has seen
-    loading = fetching + second.thread_seconds("decode") / second.rows
+    fetching = first.stage("fetch") / first.rows  # of rows that no cache has seen
+    preparing = fetching + (second.stage("prepare") - second.stage("fetch")) / second.rows
+    computing = second.stage("compute") / second.rows
     rates = {
-        "reading": reading,
-        "preparing": operator.resources.thread_count / loading if loading else None,
-        "computing": second.rows / computing if (computing := second.thread_seconds("compute")) else None,
+        "reading": reading.rows / reading.seconds,
+        "preparing": run.threads / preparing if preparing else None,
+        "computing": 1 / computing if computing else None,
     }
     known = {name: rate for name, rate in rates.items() if rate is not None}
-    pace = 1 / (1 / second.pace + 1 / reading)  # reading takes its share of the processors
+    pace = 1 / (1 / second.pace + reading.seconds / reading.rows)  # reading takes its share of the processors
     pace = min(pace, *known.values())
     rows = sum(plan.rows for plan in filled)
-    loading_seconds = first.thread_seconds("load")
-    working = rows / pace + rows / reading  # the commit reads the source once more
+    loading_seconds = first.stage("load")
+    working = rows / pace + sum(_commit_bytes(plan, columns, reading) for plan in filled) / reading.bytes_per_second
     return Estimate(
         rows=rows,
         bytes=sum(plan.entry.size for plan in filled),
@@ -106,8 +112,8 @@ class _Measured:
     pace: float
     stages: dict[str, float]
 
-    def thread_seconds(self, stage: str) -> float:
-        return self.stages.get(stage, 0.0)
+    def stage(self, name: str) -> float:
+        return self.stages.get(name, 0.0)
 
 
 def _stream(operator: TableOperator, sample: Sequence[pa.RecordBatch]) -> _Measured:
@@ -128,20 +134,62 @@ def _stream(operator: TableOperator, sample: Sequence[pa.RecordBatch]) -> _Measu
     return _Measured(rows, failed, seconds, pace, stages)
 
 
-def _read_sample(plans: Sequence[FilePlan], inputs: Sequence[str], rows: int) -> tuple[list[pa.RecordBatch], float]:
-    """The inputs of the first rows of each file, in small batches, and how many rows are read a second."""
-    started, read = time.perf_counter(), 0
+@dataclass(frozen=True)
+class _Reading:
+    """Reading of inputs.
+
+    Attributes:
+        inputs: Their names.
+        rows: Rows that were read.
+        bytes: Their stored bytes, by the mean of their files.
+        seconds: The time that it took, opening files included.
+    """
+
+    inputs: Sequence[str]
+    rows: int
+    bytes: float
+    seconds: float
+
+    @property
+    def bytes_per_second(self) -> float:
+        return max(1.0, self.bytes) / self.seconds
+
+
+def _read_sample(plans: Sequence[FilePlan], inputs: Sequence[str], rows: int) -> tuple[list[pa.RecordBatch], _Reading]:
+    """The inputs of the first rows of each file, in small batches; reading goes on until its rate is known."""
+    started, read, stored = time.perf_counter(), 0, 0.0
     batches: list[pa.RecordBatch] = []
-    for plan in plans:
-        left = rows
-        for batch in read_batches(plan.source, plan.entry.key, columns=list(inputs)):
-            read += batch.num_rows
-            columns = input_columns(batch, inputs).slice(0, left)
-            batches += _cut(columns)
-            left -= columns.num_rows
-            if left <= 0:
-                break
-    return batches, read / (time.perf_counter() - started)
+    for number, plan in enumerate(plans, 1):
+        left, until = rows, started + _READ_SECONDS * number / len(plans)
+        with plan.open_source() as file:
+            row_bytes = _stored_bytes(file.footer, inputs) / plan.rows
+            for batch in file.batches(inputs):
+                read, stored = read + batch.num_rows, stored + batch.num_rows * row_bytes
+                columns = input_columns(batch, inputs).slice(0, left)
+                batches += _cut(columns)
+                left -= columns.num_rows
+                if left <= 0 and time.perf_counter() > until:
+                    break
+    seconds = time.perf_counter() - started
+    return batches, _Reading(inputs, read, stored, seconds)
+
+
+def _stored_bytes(footer: Footer, columns: Sequence[str]) -> int:
+    leaves = footer.leaves(footer.positions(columns))
+    return sum(footer.stored_bytes(group, leaves) for group in range(len(footer.row_groups)))
+
+
+def _commit_bytes(plan: FilePlan, columns: str | Sequence[str], reading: _Reading) -> float:
+    """About how many stored bytes of a file the commit reads once more."""
+    schema = plan.schema
+    names = {schema.names[position] for position in passthrough_columns(schema, columns)}
+    if names.issuperset(schema.names):
+        return plan.entry.size
+    if not names:
+        return 0
+    inputs = reading.bytes * plan.rows / reading.rows
+    others = max(0.0, plan.entry.size - inputs)
+    return others + (inputs if names & set(reading.inputs) else 0)
 
 
 def _cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

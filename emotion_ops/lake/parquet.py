@@ -75,6 +75,11 @@ class Footer:
         counted = [chunk.statistics if chunk.is_stats_set else None for chunk in chunks]
         return tuple(found.null_count if found is not None and found.has_null_count else None for found in counted)
 
+    def stored_bytes(self, row_group: int, leaves: Sequence[int]) -> int:
+        """The bytes of some leaf columns of a row group, as they are stored."""
+        group = self.file.row_group(row_group)
+        return sum(group.column(leaf).total_compressed_size for leaf in leaves)
+
     def leaves(self, columns: Sequence[int]) -> list[int]:
         """The numbers of the Parquet leaf columns that make up some columns, in the order of these columns."""
         return [leaf for column in columns for leaf in range(self._ends[column], self._ends[column + 1])]
@@ -143,7 +148,7 @@ class ParquetReader:
             with _reading(where):
                 leaves = self.footer.leaves(self.footer.positions(columns))
                 if meter is not None:
-                    meter.read(self._stored_bytes(group, leaves))
+                    meter.read(self.footer.stored_bytes(group, leaves))
                 rows = max(1, min(self._batch_rows(group, leaves), BATCH_BYTES // max(1, min_row_bytes)))
                 batches = self._file.reader.iter_batches(rows, row_groups=[group], column_indices=leaves)
             while True:
@@ -176,10 +181,6 @@ class ParquetReader:
         schema = pa.schema([self.footer.schema.field(position) for position in self.footer.positions(columns)])
         table = pa.Table.from_batches(self.batches(columns, row_groups=groups), schema)
         return table.slice(first - skipped, last - first)
-
-    def _stored_bytes(self, group: int, leaves: Sequence[int]) -> int:
-        metadata = self.footer.file.row_group(group)
-        return sum(metadata.column(leaf).total_compressed_size for leaf in leaves)
 
     def _batch_rows(self, group: int, leaves: Sequence[int]) -> int:
         """Rows of a row group that have about 8 MiB in memory, 1 to 4096.

@@ -62,8 +62,10 @@ class EnrichRun:
             job = self._job(plan, recipe, codes)
             reporting = self._reporting(plan, job, started)
             if self.options.dry_run:
-                sample_rows = self.options.sample_rows
-                return reporting.planned(estimate(plan.todo, self.operator, sample_rows) if sample_rows else None)
+                rows = self.options.sample_rows
+                return reporting.planned(
+                    estimate(plan.todo, self.operator, self.options.columns, rows) if rows else None
+                )
             part = part_suffix(plan.name, self.options.shard)
             try:
                 with writing(plan.folder), hold_lease(plan.folder, part) as lease:

@@ -229,7 +229,8 @@ class RowStream(Generic[T]):
     def _prepared(self, row: Row) -> Any:
         """What a row is prepared to; ``ResultKnown`` where that is not needed. Runs in a thread."""
         try:
-            return self._session.prepare(row)
+            with self._meter.time("prepare"):
+                return self._session.prepare(row)
         except ResultKnown:
             return ResultKnown
         except RowError as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,8 +19,13 @@ from emotion_ops import (
     ColumnNotFoundError,
     ColumnTypeError,
     OptionError,
+    Resources,
+    Row,
+    TableOperator,
     enrich_dataset,
 )
+from emotion_ops.operators.run import Run
+from emotion_ops.operators.session import Session
 
 
 @pytest.fixture
@@ -56,6 +64,51 @@ def test_a_dry_run_computes_a_sample_and_estimates_what_the_job_takes(
     assert estimate.memory_bytes > operator.resources.memory
     assert report.to_dict()["estimate"]["sampled"] == 24
     assert not (tmp_path / "out").exists()
+
+
+@dataclass(frozen=True)
+class Slow(TableOperator):
+    """Waits in one of its steps."""
+
+    step: str = "prepare"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return ("id",)
+
+    def output_fields(self) -> list[pa.Field]:
+        return [pa.field("double", pa.int64()), pa.field("double_error", pa.string())]
+
+    def start(self, run: Run) -> Session:
+        self.wait("start", 0.5)
+        return super().start(run)
+
+    def prepare(self, row: Row) -> int:
+        self.wait("prepare", 0.1)
+        return int(row["id"])
+
+    def compute(self, items: Sequence[int]) -> list[int]:
+        self.wait("compute", 0.02 * len(items))
+        return [2 * item for item in items]
+
+    def wait(self, step: str, seconds: float) -> None:
+        if self.step == step:
+            time.sleep(seconds)
+
+
+@pytest.mark.parametrize(
+    ("step", "limit", "max_pace"), [("prepare", "preparing", 20.0), ("compute", "computing", 50.0), ("start", "", 0.0)]
+)
+def test_an_estimate_names_the_step_that_limits_the_job(step: str, limit: str, max_pace: float, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": range(20)}), tmp_path / "a.parquet")
+    operator = Slow(step=step, batch_size=4, resources=Resources(threads=2))
+    estimate = enrich_dataset(tmp_path / "a.parquet", tmp_path / "out", operator, dry_run=True).estimate
+    assert estimate is not None
+    assert estimate.loading_seconds >= (0.5 if step == "start" else 0.0)
+    assert estimate.seconds >= estimate.loading_seconds + 0.9 * 20 / estimate.rows_per_second
+    if max_pace:
+        assert estimate.rows_per_second <= max_pace
+        assert estimate.limit == limit
 
 
 def test_without_a_sample_or_without_work_there_is_no_estimate(
