@@ -35,6 +35,7 @@ from emotion_ops.operators.session import Session
 
 T = TypeVar("T")
 
+_MAX_COMPLETE = 2  # batches of rows that are complete, the first of them being finished, while ``compute`` gets more
 _PATIENCE = 0.25  # seconds without any row becoming ready, after which a whole batch does not wait for a slow one
 
 
@@ -72,6 +73,7 @@ class RowStream(Generic[T]):
         self._preparing = 0  # rows
         self._computing = 0  # batches
         self._finishing = 0  # batches of rows
+        self._complete_batches = 0  # of rows: all results are there, and they have not come out
         self._computing_items = 0
         self._ready_items = 0  # of rows that are ready, behind one that is not
         self._batch: deque[RowInFlight[T]] = deque()
@@ -116,6 +118,7 @@ class RowStream(Generic[T]):
                     self._wait()
             while self._has_finished():
                 batch = self._open.popleft()
+                self._complete_batches -= 1
                 assert batch.finished is not None
                 yield batch.item, batch.finished
 
@@ -173,9 +176,19 @@ class RowStream(Generic[T]):
         items = self._preparing + self._ready_items + self._queued_items + self._computing_items
         return items >= self._flow.window
 
+    def _may_compute(self) -> bool:
+        """Whether ``compute`` may get another batch.
+
+        Not while the first batch of rows is being finished and more are complete behind it: a killed process loses all
+        that is complete and has not come out.
+        """
+        is_first_finishing = bool(self._open) and not self._open[0].waiting
+        is_far_ahead = is_first_finishing and self._complete_batches >= _MAX_COMPLETE
+        return self._computing < self._flow.batches and not is_far_ahead
+
     def _is_due(self, ended: bool) -> bool:
         """Whether the next batch is to be computed: a whole one, or what is left when no row will fill it."""
-        if self._computing >= self._flow.batches:
+        if not self._may_compute():
             return False
         if self._queued_items >= self._flow.batch_size:
             return True
@@ -185,7 +198,7 @@ class RowStream(Generic[T]):
     def _wait(self) -> None:
         """Wait for what threads do; or, where a row takes long, fill the batch from those that are ready."""
         patience = None
-        if self._computing < self._flow.batches and self._queued_items + self._ready_items >= self._flow.batch_size:
+        if self._may_compute() and self._queued_items + self._ready_items >= self._flow.batch_size:
             has_idle_threads = self._has_full_window() and self._preparing < self._flow.threads
             patience = 0.0 if has_idle_threads else _PATIENCE
         try:
@@ -367,18 +380,9 @@ class RowStream(Generic[T]):
 
     def _finish(self, batch: OpenBatch[T]) -> None:
         self._finishing += 1
-        done = self._finishers.submit(self._finished, batch.results)
+        self._complete_batches += 1
+        done = self._finishers.submit(self._session.build_columns, batch.results, self._schema, self._name)
         done.add_done_callback(lambda done: self._events.put(lambda: self._close(batch, done)))
-
-    def _finished(self, results: list[Any]) -> pa.RecordBatch:
-        """The appended columns of some rows. Runs in a thread."""
-        errors = [str(result) if isinstance(result, RowError) else None for result in results]
-        columns = [*self._session.finish(results), pa.array(errors, pa.string())]
-        if len(columns) != len(self._schema) or any(len(column) != len(results) for column in columns):
-            lengths = [len(column) for column in columns[:-1]]
-            what = f"finish gave columns of {lengths} values for {len(results)} rows and {len(self._schema) - 1} fields"
-            raise OperatorError(self._name, what)
-        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
     def _close(self, batch: OpenBatch[T], done: Future[pa.RecordBatch]) -> None:
         self._finishing -= 1

@@ -524,6 +524,30 @@ def test_a_row_of_many_items_shares_batches_with_others_and_one_without_items_is
     assert [len(batch) for batch in batches] == [4, 4, 4, 4]
 
 
+def test_compute_does_not_run_far_ahead_of_results_that_are_being_finished() -> None:
+    """A killed process loses what it computed and did not finish."""
+    has_run_ahead, ran_ahead, computed = threading.Event(), list[bool](), list[Any]()
+
+    def compute(items: Any) -> Any:
+        computed.append(list(items))
+        if len(computed) > 3:
+            has_run_ahead.set()
+        return items
+
+    def finish(results: Any) -> list[pa.Array]:
+        if results[0] == 0:
+            ran_ahead.append(has_run_ahead.wait(0.5))
+        return [pa.array(results)]
+
+    session = Session(lambda row: row["image"], compute, finish, batch_size=4)
+    schema = pa.schema({"number": pa.int64(), "error": pa.string()})
+    run = ClassifyEmotions(model="demo", resources=Resources(threads=2)).new_run()
+    batches = [rows(None, list(range(start, start + 4))) for start in range(0, 400, 4)]
+    found = [columns for _, columns in RowStream[Any](session, run, "test", schema).run(batches)]
+    assert ran_ahead == [False]
+    assert pa.Table.from_batches(found)["number"].to_pylist() == list(range(400))
+
+
 def test_an_operator_that_gives_too_few_results_is_named(tiny_model: str) -> None:
     operator = ClassifyEmotions(model=tiny_model)
     with pytest.raises(OperatorError, match=r"classify.*compute gave 1 results for 2 items"):
