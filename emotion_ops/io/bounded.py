@@ -19,10 +19,10 @@ def no_op(amount: int) -> None:
 
 
 def read_bounded(read: Callable[[int], bytes], size: int | None, max_bytes: int, shown: str, reserve: Reserve) -> bytes:
-    """Read to the end, and at most one byte over the limit.
+    """Read to the end; stop when there are more bytes than the limit.
 
     Args:
-        read: Returns at most as many bytes as it is given, and none at the end.
+        read: Returns the next bytes, and none at the end. It is called with the number of bytes that are wanted.
         size: What the source says about its size. It may be wrong.
         max_bytes: Maximum number of bytes.
         shown: The location, for the error message.

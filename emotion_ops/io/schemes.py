@@ -8,6 +8,9 @@ HTTP = ("http", "https")
 ARROW = {name: name for name in ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")} | {"s3a": "s3", "s3n": "s3"}
 """Opened by Arrow without further packages, under the name that it knows. All others are opened by fsspec."""
 
+FSSPEC_PREFIX = "fsspec+"
+"""Before the scheme of a dataset's URI: fsspec opens it, also if Arrow could (``fsspec+s3://…``)."""
+
 # fmt: off
 WRAPPERS = frozenset((
     "async_wrapper", "asynclocal", "asyncwrapper", "blockcache", "cached", "dask", "dir", "dvc", "file", "filecache",
@@ -18,6 +21,10 @@ WRAPPERS = frozenset((
 avoid the access check. They are forbidden even if they are allowed by name."""
 
 _SAME_PLACE = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs", "https": "http", "local": "file"}
+
+
+BUCKETS = ("s3", "gs", "abfs", "memory")
+"""Schemes whose bucket or container is the first part of the path, and identifies the place without a host."""
 
 
 def canonical(scheme: str) -> str:

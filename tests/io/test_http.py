@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from emotion_ops.errors import RowError, RowErrorCode
-from emotion_ops.io import fetch
+from emotion_ops.io import fetch, network
 from emotion_ops.io import http as module
 from emotion_ops.io.access import Access
 
@@ -374,12 +374,12 @@ def test_no_spelling_of_this_machine_is_reached(server: Server, host: str) -> No
     ],
 )  # fmt: skip
 def test_an_address_that_is_not_public_is_known_as_such(address: str) -> None:
-    assert not module.is_public(address)
+    assert not network.is_public(address)
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"])
 def test_an_address_that_is_public_is_known_as_such(address: str) -> None:
-    assert module.is_public(address)
+    assert network.is_public(address)
 
 
 def test_the_metadata_service_is_not_reached() -> None:
@@ -400,7 +400,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(server: Server, mon
     asked: list[object] = []
     answers = [resolver((HERE, server.server_port))(), resolver(("10.0.0.1", 80))()]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *what, **_: asked.append(what) or answers[len(asked) - 1])
-    monkeypatch.setattr(module, "is_public", lambda address: address == HERE)
+    monkeypatch.setattr(network, "is_public", lambda address: address == HERE)
     assert read("http://rebinding.example/a.png", access(hosts=())) == b"image"
     assert asked == [("rebinding.example", 80)]
     assert server.requests[0][1]["host"] == "rebinding.example"

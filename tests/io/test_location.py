@@ -484,13 +484,10 @@ def test_a_key_of_a_store_is_literal_and_options_come_from_the_root_alone(monkey
         asked.append(uri)
         return fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "bucket"
 
-    class Fake:
-        FileSystem = type("FileSystem", (), {"from_uri": staticmethod(from_uri)})
-
     (tmp_path / "bucket").mkdir()
     (tmp_path / "bucket" / "a%20b?endpoint_override=evil").write_bytes(b"literal")
     module.open_bucket.cache_clear()
-    monkeypatch.setitem(sys.modules, "pyarrow.fs", Fake)
+    monkeypatch.setattr(fs, "FileSystem", type("FileSystem", (), {"from_uri": staticmethod(from_uri)}))
     key = "a%20b?endpoint_override=evil"
     assert read(key, Access("s3://bucket?region=eu-west-1")) == b"literal"
     assert read(f"s3a://bucket/{key}", Access(allow=("s3a",))) == b"literal"

@@ -194,7 +194,7 @@ def test_errors_throttling_timeouts_and_cut_connections_lose_and_duplicate_nothi
 def test_an_upload_whose_responses_are_all_lost_is_found_to_have_landed(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emotion_ops.lake.objects._REQUEST_TRIES", 2)  # the test waits less than the package
+    monkeypatch.setattr("emotion_ops.io.filesystems._S3_ATTEMPTS", 2)  # the test waits less than the package
     if lake.kind != "arrow":
         monkeypatch.setattr("s3fs.S3FileSystem.retries", 2)
     if lake.kind == "arrow":  # it uploads in parts; the last request completes the object

@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from emotion_ops.errors import DatasetError, RowError
+from emotion_ops.io.client import Entry as Entry
 from emotion_ops.io.redact import redact, redact_all
+from emotion_ops.io.stores import ObjectStore, open_store
 from emotion_ops.io.uri import parse
-from emotion_ops.lake.objects import Entry as Entry
-from emotion_ops.lake.objects import ObjectStore, open_store
 from emotion_ops.lake.targets.spool import (
     SpoolFile,
     find_spools,
@@ -70,7 +70,7 @@ class Folder:
     @property
     def has_exclusive_create(self) -> bool:
         """Whether exactly one of several processes can publish at a new key at the same time."""
-        return isinstance(self._opened, Path) or self._opened.creates
+        return isinstance(self._opened, Path) or self._opened.has_exclusive_create
 
     @property
     def _opened(self) -> Path | ObjectStore:
