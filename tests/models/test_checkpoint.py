@@ -1,7 +1,7 @@
-"""A model's name becomes a folder of safe weights that are whole, or one clear error.
+"""A model's name becomes a folder of safe and complete weights, or one clear error.
 
-The hub's own client runs in this process, against a server of the hub's protocol that fails as networks do;
-``test_hub.py`` has what a whole process sees.
+The hub's own client runs in this process, against a server of the hub's protocol that fails as networks do.
+``test_hub.py`` tests the same in a new process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     return save_tiny_model(tmp_path / "model")
 
 
-def test_the_hash_of_the_weights_is_the_files_own_and_names_the_revision(folder: Path) -> None:
+def test_the_hash_of_the_weights_is_that_of_the_file_and_names_the_revision(folder: Path) -> None:
     checkpoint = resolve_checkpoint(str(folder))
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert checkpoint.weights_sha256() == digest
@@ -38,7 +38,7 @@ def test_the_hash_of_the_weights_is_the_files_own_and_names_the_revision(folder:
     assert checkpoint.commit is None
 
 
-def test_a_sharded_checkpoint_loads_and_each_of_its_files_counts_in_the_hash(folder: Path) -> None:
+def test_a_sharded_checkpoint_loads_and_its_hash_covers_every_file(folder: Path) -> None:
     from transformers import ViTForImageClassification
 
     network = ViTForImageClassification.from_pretrained(folder)
@@ -54,7 +54,7 @@ def test_a_sharded_checkpoint_loads_and_each_of_its_files_counts_in_the_hash(fol
     )
 
 
-def test_new_weights_in_the_same_folder_are_seen_by_the_same_process(folder: Path) -> None:
+def test_a_process_notices_new_weights_in_the_same_folder(folder: Path) -> None:
     before = ClassifyEmotions(on_error="raise", model=str(folder)).predict([photo()])
     first = resolve_checkpoint(str(folder)).revision()
     save_tiny_model(folder, seed=9)
@@ -82,13 +82,13 @@ def test_two_names_of_one_device_share_one_network(folder: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta"])
-def test_a_device_that_torch_cannot_use_is_told_when_the_network_loads(folder: Path, device: str) -> None:
+def test_a_device_that_torch_cannot_use_is_refused_when_the_network_loads(folder: Path, device: str) -> None:
     with pytest.raises(OptionError, match=f"device='{device}' .*give 'cpu' or 'auto'"):
         ClassifyEmotions(on_error="raise", model=str(folder), device=device).predict([photo()])
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "tf_model.h5", "flax_model.msgpack"])
-def test_weights_that_are_pickles_are_refused_with_the_way_to_convert_them(folder: Path, name: str) -> None:
+def test_pickled_weights_are_refused_with_a_way_to_convert_them(folder: Path, name: str) -> None:
     (folder / "model.safetensors").rename(folder / name)
     with pytest.raises(UnsafeWeightsError, match=f"pickles .{name}.*save_pretrained"):
         resolve_checkpoint(str(folder))
@@ -104,20 +104,20 @@ def test_code_in_a_checkpoint_is_never_run(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 5, 2000, -1])
-def test_weights_cut_short_are_refused_by_name_and_size(folder: Path, keep: int) -> None:
+def test_truncated_weights_are_refused_with_their_name_and_size(folder: Path, keep: int) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:keep])
     with pytest.raises(UnsupportedModelError, match=r"model\.safetensors of [\d,]+ bytes is broken or cut short"):
         resolve_checkpoint(str(folder))
 
 
-def test_weights_that_git_lfs_has_not_fetched_are_told_from_broken_ones(folder: Path) -> None:
+def test_a_git_lfs_pointer_is_distinguished_from_broken_weights(folder: Path) -> None:
     (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
     with pytest.raises(UnsupportedModelError, match="git lfs pull"):
         resolve_checkpoint(str(folder))
 
 
-def test_weights_that_are_not_loaded_do_not_count_in_the_hash(folder: Path) -> None:
+def test_the_hash_covers_only_the_weights_that_are_loaded(folder: Path) -> None:
     before = resolve_checkpoint(str(folder)).weights_sha256()
     (folder / "model.fp16.safetensors").write_bytes(b"another variant")
     checkpoint = resolve_checkpoint(str(folder))
@@ -126,7 +126,7 @@ def test_weights_that_are_not_loaded_do_not_count_in_the_hash(folder: Path) -> N
 
 
 def shard(folder: Path, *names: str) -> None:
-    """Replace the weights by an index of the shards of these names, the first of which is there."""
+    """Replace the weights by an index of shards with these names, of which only the first exists."""
     (folder / "model.safetensors").rename(folder / names[0])
     index = {"weight_map": {str(number): name for number, name in enumerate(names)}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -138,47 +138,47 @@ def test_a_shard_that_is_missing_is_named(folder: Path) -> None:
         resolve_checkpoint(str(folder))
 
 
-def test_an_index_that_names_no_shards_is_refused(folder: Path) -> None:
+def test_an_index_without_shards_is_refused(folder: Path) -> None:
     shard(folder, "model-1.safetensors")
     (folder / "model.safetensors.index.json").write_text('{"weight_map": []}')
-    with pytest.raises(UnsupportedModelError, match="names no shards"):
+    with pytest.raises(UnsupportedModelError, match="does not name the shards"):
         resolve_checkpoint(str(folder))
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "../elsewhere.safetensors", "/tmp/elsewhere.safetensors"])
-def test_neither_an_index_nor_a_configuration_can_name_pickles_or_files_elsewhere(folder: Path, name: str) -> None:
+def test_neither_an_index_nor_a_configuration_can_name_pickles_or_files_in_other_folders(folder: Path, name: str) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "transformers_weights": name}))
-    with pytest.raises(UnsafeWeightsError, match="only safetensors in its own folder"):
+    with pytest.raises(UnsafeWeightsError, match="only safetensors in the checkpoint's folder"):
         resolve_checkpoint(str(folder))
     (folder / "config.json").write_text(json.dumps(config))
     shard(folder, "model-1.safetensors", name)
-    with pytest.raises(UnsafeWeightsError, match="only safetensors in its own folder"):
+    with pytest.raises(UnsafeWeightsError, match="only safetensors in the checkpoint's folder"):
         resolve_checkpoint(str(folder))
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("config.json", "no config.json"),
+        ("config.json", "has no config.json"),
         ("preprocessor_config.json", "image processor"),
-        ("model.safetensors", "no weights"),
+        ("model.safetensors", "has no weights"),
     ],
 )
-def test_a_folder_that_lacks_a_file_is_refused_with_what_is_missing(folder: Path, name: str, words: str) -> None:
+def test_a_folder_that_lacks_a_file_is_refused_with_the_name_of_the_file(folder: Path, name: str, words: str) -> None:
     (folder / name).unlink()
     with pytest.raises(UnsupportedModelError, match=words):
         resolve_checkpoint(str(folder))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\udcff"])
-def test_a_configuration_that_is_no_json_is_refused(folder: Path, text: str) -> None:
+def test_a_configuration_that_is_not_a_json_object_is_refused(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text, errors="surrogateescape")
-    with pytest.raises(UnsupportedModelError, match="no JSON"):
+    with pytest.raises(UnsupportedModelError, match="is not (a|readable) JSON"):
         resolve_checkpoint(str(folder))
 
 
-def test_an_architecture_that_classifies_no_images_is_refused(folder: Path) -> None:
+def test_an_architecture_that_does_not_classify_images_is_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
     with pytest.raises(UnsupportedModelError, match="transformers cannot load it as an image classifier"):
@@ -186,19 +186,19 @@ def test_an_architecture_that_classifies_no_images_is_refused(folder: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "~/nowhere", "a/b/c", "~nobody-here/x", "a\\b"])
-def test_a_folder_that_is_not_there_is_named_in_full(name: str) -> None:
+def test_the_error_for_a_missing_folder_has_its_absolute_path(name: str) -> None:
     with pytest.raises(ModelNotFoundError, match="no folder /"):
         resolve_checkpoint(name)
 
 
 def test_a_revision_of_a_local_folder_is_refused(folder: Path) -> None:
-    with pytest.raises(OptionError, match="leave revision out"):
+    with pytest.raises(OptionError, match="remove revision"):
         resolve_checkpoint(str(folder), "main")
-    with pytest.raises(OptionError, match="leave revision out"):
+    with pytest.raises(OptionError, match="remove revision"):
         resolve_checkpoint("demo", "main")
 
 
-def test_a_file_an_empty_name_and_one_too_long_for_any_disk_are_told_apart(folder: Path) -> None:
+def test_a_file_an_empty_name_and_a_name_that_is_too_long_have_their_own_errors(folder: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="is a file; give the folder"):
         resolve_checkpoint(str(folder / "model.safetensors"))
     with pytest.raises(OptionError, match="hub id"):
@@ -227,7 +227,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServe
 
 
 def forget() -> None:
-    """Forget what this process has looked up, as a new process has not."""
+    """Forget what this process has looked up."""
     hub.resolve_commit.cache_clear()
     hub.download.cache_clear()
 
@@ -236,7 +236,7 @@ FAULTS = ("broken", "portal", "down", "silent")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_however_the_network_fails_the_cache_serves(server: HubServer, fault: str) -> None:
+def test_the_cache_is_used_however_the_network_fails(server: HubServer, fault: str) -> None:
     online = resolve_checkpoint(NAME)
     forget()
     server.fault = fault  # type: ignore[assignment]
@@ -246,7 +246,7 @@ def test_however_the_network_fails_the_cache_serves(server: HubServer, fault: st
 
 @pytest.mark.parametrize("revision", [None, COMMIT])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_however_the_network_fails_a_model_not_in_the_cache_is_one_clear_error(
+def test_a_model_that_is_not_cached_is_one_clear_error_however_the_network_fails(
     server: HubServer, fault: str, revision: str | None
 ) -> None:
     server.fault = fault  # type: ignore[assignment]
@@ -254,7 +254,7 @@ def test_however_the_network_fails_a_model_not_in_the_cache_is_one_clear_error(
         resolve_checkpoint(NAME, revision)
 
 
-def test_a_pinned_model_that_is_in_the_cache_asks_the_hub_nothing(server: HubServer) -> None:
+def test_for_a_pinned_model_in_the_cache_the_hub_is_not_asked(server: HubServer) -> None:
     resolve_checkpoint(NAME, COMMIT)
     server.requests.clear()
     forget()
@@ -265,12 +265,12 @@ def test_a_pinned_model_that_is_in_the_cache_asks_the_hub_nothing(server: HubSer
 def test_offline_a_cache_without_the_weights_is_not_enough(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve_checkpoint(NAME, config_only=True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelNotFoundError, match=f"{COMMIT}' is not whole in the local cache, and HF_HUB_OFFLINE"):
+    with pytest.raises(ModelNotFoundError, match=f"{COMMIT}' is not complete in the local cache, and HF_HUB_OFFLINE"):
         resolve_checkpoint(NAME)
     assert resolve_checkpoint(NAME, config_only=True).weight_files() == []
 
 
-def test_a_cache_that_cannot_be_written_is_told_from_a_network_that_fails(
+def test_a_cache_that_cannot_be_written_is_distinguished_from_a_network_failure(
     server: HubServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("no folder")
@@ -279,7 +279,7 @@ def test_a_cache_that_cannot_be_written_is_told_from_a_network_that_fails(
         resolve_checkpoint(NAME)
 
 
-def test_pickles_are_told_from_nothing_also_when_the_hub_is_gone(server: HubServer, tmp_path: Path) -> None:
+def test_pickles_are_named_even_when_the_hub_is_down(server: HubServer, tmp_path: Path) -> None:
     (tmp_path / "original" / "model.safetensors").rename(tmp_path / "original" / "pytorch_model.bin")
     resolve_checkpoint(NAME, config_only=True)
     server.fault = "down"
@@ -295,7 +295,7 @@ def test_code_of_a_model_on_the_hub_is_refused_from_its_configuration_alone(serv
     assert not any(request.endswith((".safetensors", ".py")) for request in server.requests)
 
 
-def test_one_model_is_warned_about_once_by_whatever_names_it_is_asked_for(
+def test_an_unpinned_model_is_warned_about_once_for_all_its_revisions(
     server: HubServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "emotion_ops"):

@@ -1,4 +1,4 @@
-"""What a checkpoint's own files say of its labels and its pictures is obeyed to the letter, or refused at load."""
+"""What a checkpoint's files say about its labels and its images is followed exactly, or refused at load."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def folder(tmp_path: Path) -> Path:
 
 
 def change(folder: Path, name: str, *without: str, **settings: Any) -> None:
-    """Set and take out some keys of a JSON file."""
-    said = {**json.loads((folder / name).read_text()), **settings}
-    (folder / name).write_text(json.dumps({key: value for key, value in said.items() if key not in without}))
+    """Set and remove some keys of a JSON file."""
+    content = {**json.loads((folder / name).read_text()), **settings}
+    (folder / name).write_text(json.dumps({key: value for key, value in content.items() if key not in without}))
 
 
 def nest(folder: Path) -> None:
-    """Keep the image processor's settings where processors of text and images keep theirs."""
-    said = json.loads((folder / PROCESSOR).read_text())
+    """Move the image processor's settings to where processors of text and images have theirs."""
+    settings = json.loads((folder / PROCESSOR).read_text())
     (folder / PROCESSOR).unlink()
-    (folder / PROCESSORS).write_text(json.dumps({"processor_class": "SomeProcessor", "image_processor": said}))
+    (folder / PROCESSORS).write_text(json.dumps({"processor_class": "SomeProcessor", "image_processor": settings}))
 
 
 @pytest.mark.parametrize("key", ["AutoImageProcessor", "AutoFeatureExtractor"])
 @pytest.mark.parametrize("nested", [False, True])
-def test_an_image_processor_with_code_of_its_own_is_refused_and_no_other_stands_in(
+def test_an_image_processor_with_its_own_code_is_refused_and_not_replaced_by_another(
     folder: Path, key: str, nested: bool
 ) -> None:
     change(folder, PROCESSOR, auto_map={key: "evil.Processor"})
@@ -59,7 +59,7 @@ def test_an_image_processor_with_code_of_its_own_is_refused_and_no_other_stands_
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_an_image_processor_of_a_class_that_transformers_lacks_is_refused_and_no_other_stands_in(
+def test_an_image_processor_whose_class_transformers_lacks_is_refused_and_not_replaced_by_another(
     folder: Path, nested: bool
 ) -> None:
     change(folder, PROCESSOR, image_processor_type="GammaImageProcessor")
@@ -70,7 +70,7 @@ def test_an_image_processor_of_a_class_that_transformers_lacks_is_refused_and_no
 
 
 @pytest.mark.parametrize(
-    "said",
+    "settings",
     [
         {"image_processor_type": "ViTImageProcessor"},
         {"image_processor_type": "ViTImageProcessorFast"},
@@ -81,12 +81,12 @@ def test_an_image_processor_of_a_class_that_transformers_lacks_is_refused_and_no
     ids=str,
 )
 @pytest.mark.parametrize("nested", [False, True])
-def test_an_image_processor_of_transformers_is_known_by_each_name_it_ever_had(
-    folder: Path, said: dict[str, str], nested: bool
+def test_an_image_processor_of_transformers_is_found_by_each_name_it_has_had(
+    folder: Path, settings: dict[str, str], nested: bool
 ) -> None:
     expected = read_pixel_spec(resolve_checkpoint(str(folder)))
     change(folder, PROCESSOR, "image_processor_type")
-    change(folder, PROCESSOR, **said)
+    change(folder, PROCESSOR, **settings)
     if nested:
         nest(folder)
     found = read_pixel_spec(resolve_checkpoint(str(folder)))
@@ -94,14 +94,14 @@ def test_an_image_processor_of_transformers_is_known_by_each_name_it_ever_had(
 
 
 @pytest.mark.parametrize("text", ["{", "[]"])
-def test_an_image_processors_file_that_is_no_json_object_is_refused(folder: Path, text: str) -> None:
+def test_an_image_processors_file_that_is_not_a_json_object_is_refused(folder: Path, text: str) -> None:
     (folder / PROCESSOR).write_text(text)
-    with pytest.raises(UnsupportedModelError, match=r"preprocessor_config\.json is no JSON"):
+    with pytest.raises(UnsupportedModelError, match=r"preprocessor_config\.json is not (a|readable) JSON"):
         resolve_checkpoint(str(folder))
 
 
 @pytest.mark.parametrize("settings", [{"auto_map": None}, {"size": "large"}, {"image_processor_type": 7}], ids=str)
-def test_an_image_processors_settings_that_mean_nothing_are_one_clear_error(
+def test_invalid_settings_of_an_image_processor_are_one_clear_error(
     folder: Path, settings: dict[str, Any]
 ) -> None:
     change(folder, PROCESSOR, **settings)
@@ -110,7 +110,7 @@ def test_an_image_processors_settings_that_mean_nothing_are_one_clear_error(
 
 
 @pytest.mark.parametrize("settings", [{"size": {"shortest_edge": 32}}, {"do_resize": False}], ids=str)
-def test_an_image_processor_whose_pictures_differ_in_size_is_refused_before_any_is_decoded(
+def test_an_image_processor_that_gives_different_sizes_is_refused_before_an_image_is_decoded(
     folder: Path, settings: dict[str, Any]
 ) -> None:
     change(folder, PROCESSOR, **settings)
@@ -118,13 +118,13 @@ def test_an_image_processor_whose_pictures_differ_in_size_is_refused_before_any_
         load_engine(str(folder), None, "cpu", "auto", "auto")
 
 
-def test_pictures_of_a_size_that_the_network_does_not_take_are_refused_before_any_is_decoded(folder: Path) -> None:
+def test_a_size_that_the_network_does_not_take_is_refused_before_an_image_is_decoded(folder: Path) -> None:
     change(folder, PROCESSOR, size={"height": 48, "width": 40})
-    with pytest.raises(UnsupportedModelError, match=r"cannot take the 48 × 40 pixels .*; make size"):
+    with pytest.raises(UnsupportedModelError, match=r"cannot take the 48 × 40 pixels .*; set size"):
         load_engine(str(folder), None, "cpu", "auto", "auto")
 
 
-def test_a_network_that_gives_other_numbers_than_one_for_each_label_is_refused(
+def test_a_network_with_another_number_of_outputs_than_labels_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -156,7 +156,7 @@ LABELS = ("sad", "disgust", "angry", "neutral", "fear", "surprise", "happy")
         list(LABELS),
         "sad",
     ],
-    ids=["from 1", "even", "two digits", "turned round", "null", "list", "string"],
+    ids=["from 1", "even", "two digits", "reversed", "null", "list", "string"],
 )
 def test_labels_that_are_not_numbered_from_0_on_are_refused_rather_than_bound_by_position(
     folder: Path, id2label: object
@@ -166,7 +166,7 @@ def test_labels_that_are_not_numbered_from_0_on_are_refused_rather_than_bound_by
         ClassifyEmotions(model=str(folder)).output_columns()
 
 
-def test_a_number_of_labels_that_is_no_number_is_refused(folder: Path) -> None:
+def test_a_num_labels_that_is_not_a_number_is_refused(folder: Path) -> None:
     change(folder, CONFIG, "id2label", "label2id", num_labels="seven")
     with pytest.raises(UnsupportedModelError, match="num_labels is 'seven'"):
         ClassifyEmotions(model=str(folder)).output_columns()
@@ -181,7 +181,7 @@ def test_a_label_that_would_be_a_second_error_column_is_refused(tmp_path: Path, 
 
 @pytest.fixture
 def convnext(tmp_path: Path) -> str:
-    """A checkpoint that resizes by its own image processor, since ours does not do what it does."""
+    """A checkpoint whose resize only its own image processor can do."""
     import torch
     from transformers import ConvNextConfig, ConvNextForImageClassification, ConvNextImageProcessorPil
 
@@ -192,7 +192,7 @@ def convnext(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def test_a_strip_that_the_checkpoints_own_resize_would_make_a_bomb_of_costs_its_row(convnext: str) -> None:
+def test_a_narrow_image_that_would_become_huge_in_the_checkpoints_resize_fails_alone(convnext: str) -> None:
     strips = [encode(Image.new("RGB", size)) for size in ((60_000, 1), (1, 60_000))]
     out = ClassifyEmotions(model=convnext)(pa.table({"image": [jpeg(), *strips, jpeg()]}))
     first, *failed, last = out["emotion_error"].to_pylist()
@@ -215,7 +215,7 @@ def test_a_strip_that_the_checkpoints_own_resize_would_make_a_bomb_of_costs_its_
     ],
     ids=["memory", "other"],
 )
-def test_a_picture_that_the_checkpoints_own_resize_fails_on_costs_its_row(
+def test_an_image_that_the_checkpoints_resize_fails_on_fails_alone(
     convnext: str, fault: Exception, error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import ConvNextImageProcessorPil
@@ -232,7 +232,7 @@ def test_a_picture_that_the_checkpoints_own_resize_fails_on_costs_its_row(
     assert ClassifyEmotions(model=convnext)(table)["emotion_error"].to_pylist() == [None, error, None]
 
 
-def test_a_picture_that_the_checkpoints_own_resize_brings_to_another_size_costs_its_row(
+def test_an_image_that_the_checkpoints_resize_brings_to_another_size_is_a_row_error(
     convnext: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transform = read_pixel_spec(resolve_checkpoint(convnext)).transform
@@ -242,7 +242,7 @@ def test_a_picture_that_the_checkpoints_own_resize_brings_to_another_size_costs_
         transform(photo())
 
 
-def test_a_network_of_broken_weights_is_not_blamed_on_the_precision_it_has(folder: Path) -> None:
+def test_broken_weights_in_fp32_are_not_explained_by_the_precision(folder: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     weights = load_file(folder / "model.safetensors")
