@@ -100,7 +100,7 @@ def test_code_in_a_checkpoint_is_never_run(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "evil.py").write_text("raise SystemExit('ran')")
     with pytest.raises(UnsafeWeightsError, match=r"evil\.Model"):
-        ClassifyEmotions(on_error="raise", model=str(folder))
+        ClassifyEmotions(on_error="raise", model=str(folder)).predict([photo()])
 
 
 @pytest.mark.parametrize("keep", [0, 5, 2000, -1])
@@ -146,7 +146,9 @@ def test_an_index_without_shards_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "../elsewhere.safetensors", "/tmp/elsewhere.safetensors"])
-def test_neither_an_index_nor_a_configuration_can_name_pickles_or_files_in_other_folders(folder: Path, name: str) -> None:
+def test_neither_an_index_nor_a_configuration_can_name_pickles_or_files_in_other_folders(
+    folder: Path, name: str
+) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "transformers_weights": name}))
     with pytest.raises(UnsafeWeightsError, match="only safetensors in the checkpoint's folder"):
@@ -174,7 +176,7 @@ def test_a_folder_that_lacks_a_file_is_refused_with_the_name_of_the_file(folder:
 @pytest.mark.parametrize("text", ["{", "[]", "\udcff"])
 def test_a_configuration_that_is_not_a_json_object_is_refused(folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text, errors="surrogateescape")
-    with pytest.raises(UnsupportedModelError, match="is not (a|readable) JSON"):
+    with pytest.raises(UnsupportedModelError, match=r"is not (a|readable) JSON"):
         resolve_checkpoint(str(folder))
 
 

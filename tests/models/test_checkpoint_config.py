@@ -101,9 +101,7 @@ def test_an_image_processors_file_that_is_not_a_json_object_is_refused(folder: P
 
 
 @pytest.mark.parametrize("settings", [{"auto_map": None}, {"size": "large"}, {"image_processor_type": 7}], ids=str)
-def test_invalid_settings_of_an_image_processor_are_one_clear_error(
-    folder: Path, settings: dict[str, Any]
-) -> None:
+def test_invalid_settings_of_an_image_processor_are_one_clear_error(folder: Path, settings: dict[str, Any]) -> None:
     change(folder, PROCESSOR, **settings)
     with pytest.raises(UnsupportedModelError, match=r"image processor does not load|cannot process"):
         ClassifyEmotions(on_error="raise", model=str(folder)).predict([photo()])
@@ -249,5 +247,5 @@ def test_broken_weights_in_fp32_are_not_explained_by_the_precision(folder: Path)
     weights["classifier.weight"] *= float("nan")
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     for precision, hint in (("fp32", "choose another checkpoint"), ("bf16", 'give precision="fp32"')):
-        with pytest.raises(ModelError, match=f"no number, in {precision} on cpu; .*{hint}"):
+        with pytest.raises(ModelError, match=f"not a number, in {precision} on cpu; .*{hint}"):
             ClassifyEmotions(on_error="raise", model=str(folder), precision=precision).predict([photo()])

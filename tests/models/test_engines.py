@@ -1,4 +1,4 @@
-"""Every engine gives the numbers of its precision; what does not go together is refused with its hint."""
+"""Every engine gives the numbers of its precision; options that cannot be combined are refused with a hint."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import drawn_faces
 import numpy as np
@@ -28,10 +29,9 @@ from emotion_ops import (
 )
 from emotion_ops.models.engines.choice import ENGINES
 from emotion_ops.operators.classify.calibration import _cells
-from emotion_ops.operators.classify.session import resolved_settings
 from emotion_ops.testing import faces_table, save_tiny_model
 
-HELD_OUT = 20_000  # a seed that neither training nor calibration has seen
+HELD_OUT = 20_000  # a seed that neither training nor calibration uses
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,7 +55,8 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def right(faces: pa.Table) -> NDArray[np.float32]:
+def expected(faces: pa.Table) -> NDArray[np.float32]:
+    """The probabilities of torch in fp32."""
     return probabilities(ClassifyEmotions(model="demo", engine="torch"), faces)
 
 
@@ -64,51 +65,53 @@ def probabilities(operator: ClassifyEmotions, table: pa.Table) -> NDArray[np.flo
     return np.stack([out.column(name).to_numpy() for name in operator.output_columns().probabilities], axis=1)
 
 
-def test_openvino_in_fp32_gives_torchs_numbers_at_any_batch_size(faces: pa.Table, right: NDArray[np.float32]) -> None:
+def test_openvino_in_fp32_gives_torchs_numbers_at_any_batch_size(
+    faces: pa.Table, expected: NDArray[np.float32]
+) -> None:
     for batch_size in (1, 7, 32):
         operator = ClassifyEmotions(model="demo", engine="openvino", batch_size=batch_size)
-        np.testing.assert_allclose(probabilities(operator, faces), right, atol=1e-5)
+        np.testing.assert_allclose(probabilities(operator, faces), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("engine", "precision", "agreement"),
     [("torch", "bf16", 0.995), ("openvino", "bf16", 0.995), ("openvino", "int8", 0.985)],
 )
-def test_coarser_precisions_choose_the_same_labels(
-    engine: str, precision: str, agreement: float, faces: pa.Table, right: NDArray[np.float32], calibration: Path
+def test_lower_precisions_give_the_same_labels(
+    engine: str, precision: str, agreement: float, faces: pa.Table, expected: NDArray[np.float32], calibration: Path
 ) -> None:
-    given = calibration if precision == "int8" else None
-    operator = ClassifyEmotions(model="demo", engine=engine, precision=Int8(given))  # type: ignore[arg-type]
+    given = Int8(calibration) if precision == "int8" else precision
+    operator = ClassifyEmotions(model="demo", engine=engine, precision=given)  # type: ignore[arg-type]
     ours = probabilities(operator, faces)
-    assert (ours.argmax(axis=1) == right.argmax(axis=1)).mean() >= agreement
+    assert (ours.argmax(axis=1) == expected.argmax(axis=1)).mean() >= agreement
     np.testing.assert_allclose(ours.sum(axis=1), 1, atol=1e-5)
-    assert 0 < np.abs(ours - right).max() < 0.5  # it is another precision, and not another network
+    assert 0 < np.abs(ours - expected).max() < 0.5  # another precision, but not another network
 
 
-def test_threads_that_share_an_engine_get_their_own_answers(faces: pa.Table, right: NDArray[np.float32]) -> None:
+def test_threads_that_share_an_engine_get_their_own_results(faces: pa.Table, expected: NDArray[np.float32]) -> None:
     operator = ClassifyEmotions(model="demo", engine="openvino", batch_size=5)
     with ThreadPoolExecutor(4) as pool:
         parts = list(pool.map(lambda start: probabilities(operator, faces.slice(start, 20)), range(0, 120, 20)))
-    np.testing.assert_allclose(np.concatenate(parts), right[:120], atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(parts), expected[:120], atol=1e-5)
 
 
-def test_a_graph_is_made_once_for_equal_weights_and_anew_for_others(cache: Path, tmp_path: Path) -> None:
+def test_a_graph_is_made_once_for_equal_weights(cache: Path, tmp_path: Path) -> None:
     table = faces_table(2)
     models = [save_tiny_model(tmp_path / name, seed=seed) for name, seed in (("a", 1), ("same", 1), ("b", 2))]
     before = {path.parent for path in cache.rglob("network.xml")}
-    answers = [probabilities(ClassifyEmotions(model=str(model), engine="openvino"), table) for model in models]
+    results = [probabilities(ClassifyEmotions(model=str(model), engine="openvino"), table) for model in models]
     assert len({path.parent for path in cache.rglob("network.xml")} - before) == 2
-    np.testing.assert_array_equal(answers[0], answers[1])
-    assert np.abs(answers[0] - answers[2]).max() > 1e-3
-    for model, answer in zip(models, answers, strict=True):
-        torchs = probabilities(ClassifyEmotions(model=str(model), engine="torch"), table)
-        np.testing.assert_allclose(answer, torchs, atol=1e-5)
+    np.testing.assert_array_equal(results[0], results[1])
+    assert np.abs(results[0] - results[2]).max() > 1e-3
+    for model, result in zip(models, results, strict=True):
+        by_torch = probabilities(ClassifyEmotions(model=str(model), engine="torch"), table)
+        np.testing.assert_allclose(result, by_torch, atol=1e-5)
     assert not list(cache.rglob("unfinished*"))
 
 
-@pytest.mark.parametrize("harm", ["torn", "zeros", "lost"])
-def test_a_graph_that_is_not_as_it_was_written_is_made_again(harm: str, cache: Path, tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path, seed={"torn": 11, "zeros": 12, "lost": 13}[harm])
+@pytest.mark.parametrize("damage", ["truncated", "zeros", "deleted"])
+def test_a_damaged_graph_is_made_again(damage: str, cache: Path, tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path, seed={"truncated": 11, "zeros": 12, "deleted": 13}[damage])
     code = (
         "import sys; from emotion_ops import ClassifyEmotions; from emotion_ops.testing import faces_table\n"
         f"out = ClassifyEmotions(model={str(model)!r}, engine='openvino')(faces_table(2))\n"
@@ -116,21 +119,21 @@ def test_a_graph_that_is_not_as_it_was_written_is_made_again(harm: str, cache: P
     )
     before = set(cache.rglob("network.bin"))
     first = subprocess.check_output([sys.executable, "-c", code], text=True)
-    (made,) = set(cache.rglob("network.bin")) - before
-    written = made.read_bytes()
-    if harm == "lost":
-        made.unlink()
+    (file,) = set(cache.rglob("network.bin")) - before
+    written = file.read_bytes()
+    if damage == "deleted":
+        file.unlink()
     else:
         half = len(written) // 2
-        made.write_bytes(written[:half] + (b"" if harm == "torn" else bytes(len(written) - half)))
+        file.write_bytes(written[:half] + (b"" if damage == "truncated" else bytes(len(written) - half)))
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == first
-    assert made.read_bytes() == written
+    assert file.read_bytes() == written
 
 
-def test_where_nothing_can_be_kept_the_numbers_are_the_same_and_the_log_says_what_to_do(
-    tmp_path: Path, faces: pa.Table, right: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+def test_without_a_writable_cache_the_numbers_are_the_same_and_the_log_says_what_to_do(
+    tmp_path: Path, faces: pa.Table, expected: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "file").write_text("no folder can be made in a file")
+    (tmp_path / "file").write_text("a folder cannot be made in a file")
     monkeypatch.setenv("EMOTION_OPS_CACHE", str(tmp_path / "file" / "cache"))
     code = (
         "from emotion_ops import ClassifyEmotions; from emotion_ops.testing import faces_table\n"
@@ -139,12 +142,12 @@ def test_where_nothing_can_be_kept_the_numbers_are_the_same_and_the_log_says_wha
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "3\n"
-    assert "cannot be kept" in done.stderr
+    assert "cannot be stored" in done.stderr
     assert "EMOTION_OPS_CACHE" in done.stderr
 
 
-def test_what_is_kept_may_be_read_by_whoever_the_umask_lets(cache: Path, tmp_path: Path) -> None:
-    """An image of a container is built by one user and run by another."""
+def test_files_of_the_cache_have_the_permissions_of_the_umask(cache: Path, tmp_path: Path) -> None:
+    """A container image may be built by one user and run by another."""
     model = save_tiny_model(tmp_path, seed=16)
     before = set(cache.rglob("*"))
     ClassifyEmotions(model=str(model), engine="openvino")(faces_table(1))
@@ -156,7 +159,7 @@ def test_what_is_kept_may_be_read_by_whoever_the_umask_lets(cache: Path, tmp_pat
         assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~umask, path
 
 
-def test_what_killed_processes_left_in_the_cache_is_removed_after_a_day(cache: Path, tmp_path: Path) -> None:
+def test_unfinished_folders_of_killed_processes_are_removed_after_a_day(cache: Path, tmp_path: Path) -> None:
     old, new = cache / "openvino" / "unfinished-old", cache / "openvino" / "unfinished-new"
     for folder in (old, new):
         folder.mkdir(parents=True, exist_ok=True)
@@ -168,24 +171,19 @@ def test_what_killed_processes_left_in_the_cache_is_removed_after_a_day(cache: P
     shutil.rmtree(new)
 
 
-def test_other_pictures_to_calibrate_on_are_seen_by_the_same_process(tmp_path: Path, faces: pa.Table) -> None:
+def test_a_process_notices_other_images_to_calibrate_on(tmp_path: Path, faces: pa.Table) -> None:
     for row, image in enumerate(faces.column("image").to_pylist()[:30]):
         (tmp_path / f"{row}.jpg").write_bytes(image["bytes"])
     (tmp_path / "30.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (tmp_path / "31.jpg").mkdir()
     operator = ClassifyEmotions(model="demo", precision=Int8(tmp_path))
-    first = resolved_settings(operator)
-    assert resolved_settings(operator) == first
+    first = operator.identity()
+    assert operator.identity() == first
     (tmp_path / "0.jpg").unlink()
-    assert resolved_settings(operator)["calibration"] != first["calibration"]
+    assert operator.identity()["calibration"] != first["calibration"]
 
 
-def test_calibration_without_int8_is_refused_since_nothing_would_use_it(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="no other uses it"):
-        ClassifyEmotions(model="demo", precision=Int8(tmp_path))
-
-
-def test_the_second_start_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
+def test_the_second_process_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
     model = save_tiny_model(tmp_path, seed=15)
     code = (
         "import sys; from emotion_ops import ClassifyEmotions; from emotion_ops.testing import faces_table\n"
@@ -202,10 +200,8 @@ def test_the_second_start_loads_neither_torch_nor_transformers(tmp_path: Path) -
     assert second.stderr.splitlines()[-1] == first.stderr.splitlines()[-1]
 
 
-def test_openvinos_graph_is_held_against_torch_and_refused_where_they_differ(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("emotion_ops.models.engines.openvino_graph.TOLERANCE", 0.0)  # no two libraries are that equal
+def test_a_graph_whose_numbers_differ_from_torchs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emotion_ops.models.engines.openvino_graph.TOLERANCE", 0.0)  # no two libraries agree so well
     model = save_tiny_model(tmp_path, seed=14)
     with pytest.raises(UnsupportedModelError, match=r"differ from torch's by \d.*give engine='torch'"):
         ClassifyEmotions(model=str(model), engine="openvino")(faces_table(1))
@@ -213,73 +209,71 @@ def test_openvinos_graph_is_held_against_torch_and_refused_where_they_differ(
 
 OUT_OF_MEMORY = """
 import logging, resource, sys
-import drawn_faces
 import numpy as np
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
 from emotion_ops import ModelError
 from emotion_ops.models.engines.engine import load_engine
 model, engine, spare = sys.argv[1], sys.argv[2], int(sys.argv[3])
 engine = load_engine(model, None, "cpu", engine, "fp32")
-pictures = np.random.default_rng(0).integers(0, 256, (70, 64, 64, 3), np.uint8)
-right = np.concatenate([engine.predict(pictures[row : row + 1]) for row in range(70)])
+images = np.random.default_rng(0).integers(0, 256, (70, 64, 64, 3), np.uint8)
+expected = np.concatenate([engine.predict(images[row : row + 1]) for row in range(70)])
 with open("/proc/self/statm") as file:
     used = int(file.read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + spare, used + spare))
 try:
-    print(abs(engine.predict(pictures) - right).max() < 1e-5)
+    print(abs(engine.predict(images) - expected).max() < 1e-5)
 except ModelError as error:
     print(error)
 """
 
 
 @pytest.fixture(scope="module")
-def large_inside(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A small network that fills 17 MB with each image on the way."""
+def large_activations(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small network whose activations take 17 MB for each image."""
     sizes = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 16384, "image_size": 64, "patch_size": 4}
     return str(save_tiny_model(tmp_path_factory.mktemp("large"), **sizes))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_out_of_memory_halves_the_batch_and_every_row_is_answered(engine: str, large_inside: str) -> None:
-    """A real allocation fails: the process may not grow."""
-    code = [sys.executable, "-c", OUT_OF_MEMORY, large_inside, engine, str(400 * 2**20)]
+def test_out_of_memory_halves_the_batch_and_every_row_is_computed(engine: str, large_activations: str) -> None:
+    """A real allocation fails: the size of the process is limited."""
+    code = [sys.executable, "-c", OUT_OF_MEMORY, large_activations, engine, str(400 * 2**20)]
     done = subprocess.run(code, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "True\n", done.stderr
-    assert "out of memory on cpu with 70 images at once: going on with 35" in done.stderr
+    assert "out of memory on cpu with 70 images in a batch: continuing with 35" in done.stderr
 
 
 def test_without_memory_for_one_image_the_error_says_what_helps(tmp_path: Path) -> None:
     sizes = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 131_072, "image_size": 64, "patch_size": 4}
-    model = save_tiny_model(tmp_path, **sizes)  # an image fills 134 MB on the way
+    model = save_tiny_model(tmp_path, **sizes)  # its activations take 134 MB for an image
     code = [sys.executable, "-c", OUT_OF_MEMORY, str(model), "torch", str(32 * 2**20)]
-    freed_goes_back = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run(code, env=freed_goes_back, capture_output=True, text=True, timeout=120, check=True)
+    returns_freed_memory = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(code, env=returns_freed_memory, capture_output=True, text=True, timeout=120, check=True)
     assert "there is not enough memory on cpu for one image in fp32" in done.stdout, done.stderr
 
 
-def test_int8_may_be_calibrated_on_a_folder_of_images_and_says_what_it_lacks(tmp_path: Path, faces: pa.Table) -> None:
+def test_int8_can_be_calibrated_on_a_folder_of_images_and_needs_16(tmp_path: Path, faces: pa.Table) -> None:
     (tmp_path / "images" / "deep").mkdir(parents=True)
     for row, image in enumerate(faces.column("image").to_pylist()[:40]):
         (tmp_path / "images" / "deep" / f"{row}.jpg").write_bytes(image["bytes"])
     (tmp_path / "images" / "broken.jpg").write_bytes(b"broken")
     operator = ClassifyEmotions(model="demo", precision=Int8(tmp_path / "images"))
     assert operator(faces.slice(0, 4)).column("emotion_error").null_count == 4
-    for given, words in ((None, "say what it is calibrated on"), (tmp_path / "nowhere", "give a folder of images")):
-        with pytest.raises(OptionError, match=words):
-            ClassifyEmotions(model="demo", precision=Int8(given))(faces.slice(0, 1))
+    with pytest.raises(OptionError, match="give a folder of images"):
+        ClassifyEmotions(model="demo", precision=Int8(tmp_path / "nowhere"))(faces.slice(0, 1))
     pq.write_table(faces.slice(0, 3), tmp_path / "few.parquet")
-    with pytest.raises(OptionError, match="holds 3 images that can be read, and 16 are the fewest"):
+    with pytest.raises(OptionError, match="holds 3 images that can be read, at least 16 are needed"):
         ClassifyEmotions(model="demo", precision=Int8(tmp_path / "few.parquet"))(faces.slice(0, 1))
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"engine": "openvino", "precision": "fp16"}, "no CPU of OpenVINO's computes in fp16"),
-        ({"engine": "torch", "precision": "int8", "calibration": "x"}, "give engine='openvino'"),
+        ({"engine": "openvino", "precision": "fp16"}, "OpenVINO does not compute in fp16"),
+        ({"engine": "torch", "precision": Int8("x")}, "give engine='openvino'"),
     ],
 )
-def test_what_does_not_go_together_is_refused(options: dict[str, str], words: str) -> None:
+def test_options_that_cannot_be_combined_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError, match=words):
         ClassifyEmotions(model="demo", **options)(faces_table(1))  # type: ignore[arg-type]
 
@@ -298,7 +292,7 @@ def test_without_openvino_the_error_names_the_command_that_installs_it() -> None
 
 
 @pytest.mark.parametrize("is_on", [True, False])
-def test_pythons_collector_is_as_it_was_after_a_network_was_loaded_or_could_not_be(tmp_path: Path, is_on: bool) -> None:
+def test_loading_a_network_restores_pythons_collector_even_if_it_fails(tmp_path: Path, is_on: bool) -> None:
     broken = save_tiny_model(tmp_path / "broken")
     (broken / "preprocessor_config.json").write_text("{}")
     (gc.enable if is_on else gc.disable)()
@@ -312,12 +306,12 @@ def test_pythons_collector_is_as_it_was_after_a_network_was_loaded_or_could_not_
         gc.enable()
 
 
-def test_what_was_chosen_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_choice_of_auto_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     from emotion_ops.models.engines.choice import _choose_once
-    from emotion_ops.operators.classify.session import _tell_once
+    from emotion_ops.operators.classify.session import _log_once
 
     _choose_once.cache_clear()
-    _tell_once.cache_clear()
+    _log_once.cache_clear()
     logging.getLogger("emotion_ops").propagate = True
     with caplog.at_level(logging.INFO, "emotion_ops"):
         ClassifyEmotions(model="demo", device="cpu")(faces_table(1))
@@ -325,7 +319,7 @@ def test_what_was_chosen_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "batch_size: 16, which suits openvino on cpu" in caplog.text
 
 
-def test_another_engine_or_calibration_is_another_fingerprint_and_what_auto_chose_is_not(
+def test_another_engine_or_calibration_changes_the_fingerprint_and_the_choice_of_auto_does_not(
     faces: pa.Table, calibration: Path, tmp_path: Path
 ) -> None:
     pq.write_table(faces.slice(0, 7), tmp_path / "source.parquet")
@@ -339,16 +333,15 @@ def test_another_engine_or_calibration_is_another_fingerprint_and_what_auto_chos
     with pytest.raises(DestinationConflictError, match="engine: 'openvino' there, 'torch' now"):
         enrich(engine="torch")
     with pytest.raises(DestinationConflictError, match="precision: 'fp32' there, 'int8' now"):
-        enrich(precision="int8", calibration=calibration)
+        enrich(precision=Int8(calibration))
 
 
-def test_calibration_reads_few_row_groups_of_many_and_rows_from_all_over_them(tmp_path: Path) -> None:
-    """A data lake is not read through to find 256 images."""
+def test_calibration_reads_few_row_groups_spread_over_all_of_them(tmp_path: Path) -> None:
+    """256 images do not need a scan of a data lake."""
     image = faces_table(1, size=32).column("image")[0].as_py()["bytes"]
     table = pa.table({"image": pa.array([image] * 4000, pa.binary())})
     for name in ("a", "b"):
         pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=100)
-    operator = ClassifyEmotions(model="demo", precision=Int8(tmp_path))
     read: list[tuple[str, int]] = []
     iter_batches = pq.ParquetFile.iter_batches
 
@@ -358,7 +351,7 @@ def test_calibration_reads_few_row_groups_of_many_and_rows_from_all_over_them(tm
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pq.ParquetFile, "iter_batches", watched)
-        cells = list(_cells(operator))
+        cells = list(_cells(str(tmp_path), "image"))
     assert len(read) == 16
-    assert max(group for _, group in read) >= 35  # up to the last ones
+    assert max(group for _, group in read) >= 35  # the last ones too
     assert 200 <= len(cells) <= 256

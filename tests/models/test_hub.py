@@ -129,7 +129,9 @@ def test_a_pinned_commit_stays_when_the_branch_moves_and_logs_no_warning(
     assert client.log == ""
 
 
-def test_offline_the_cache_is_used_and_without_a_cache_the_error_says_what_to_do(hub: HubServer, client: Client) -> None:
+def test_offline_the_cache_is_used_and_without_a_cache_the_error_says_what_to_do(
+    hub: HubServer, client: Client
+) -> None:
     [missing] = client.resolve((NAME, None, False), HF_HUB_OFFLINE="1")
     assert missing[0] == "ModelNotFoundError"
     assert "HF_HUB_OFFLINE" in missing[1]
@@ -171,9 +173,7 @@ def test_what_the_hub_does_not_have_or_hides_is_one_clear_error(
     assert model in message
 
 
-def test_the_token_of_the_hubs_own_tools_is_used(
-    hub: HubServer, client: Client, folders: dict[str, Path]
-) -> None:
+def test_the_token_of_the_hubs_own_tools_is_used(hub: HubServer, client: Client, folders: dict[str, Path]) -> None:
     hub.add_commit("someone/gated", folders[FIRST], FIRST, gated=True)
     [result] = client.resolve(("someone/gated", None, False), HF_TOKEN="hf_something")
     assert result[0] == FIRST
