@@ -1,23 +1,23 @@
-"""An environment of its own: torch where the work is, and none of it where Airflow is.
+"""A separate environment for the work: torch is there, and not where Airflow is.
 
 ### What it does
 
-Airflow's environment has pins of its own for pandas, pyarrow and a hundred others. This DAG leaves them alone: the task
-starts another interpreter, which has torch and all that it needs, and speaks with it in JSON lines. Log, manifest,
-retries and time-outs are the same; when the task goes, that process goes too.
+Airflow pins pandas, pyarrow and a hundred other packages. This DAG does not change Airflow's environment: the task
+starts another interpreter, which has torch and everything else that the work needs, and talks to it in JSON lines. Log,
+manifest, retries and time-outs are the same. When the task ends, that process ends too.
 
 ### Try it
 
-1. An environment for the work, on every worker: `python3 -m venv /opt/emotion` and
+1. Create an environment for the work, on every worker: `python3 -m venv /opt/emotion` and
    `/opt/emotion/bin/pip install emotion-ops`.
-2. In Airflow's environment the operator alone: `pip install --no-deps emotion-ops`.
+2. In Airflow's environment install only the operator: `pip install --no-deps emotion-ops`.
 3. Start Airflow with `EMOTION_OPS_PYTHON=/opt/emotion/bin/python`, and trigger `emotion_isolated`.
 
-### Make it yours
+### Adapt it
 
-- For all tasks at once: `AIRFLOW__EMOTION_OPS__PYTHON=/opt/emotion/bin/python`, and no `python=` here.
-- `env` sets variables of that process alone, the cache of models (`HF_HOME`) or the GPU (`CUDA_VISIBLE_DEVICES`).
-- Upgrade both environments together; the log warns where their versions differ.
+- For all tasks: `AIRFLOW__EMOTION_OPS__PYTHON=/opt/emotion/bin/python`, without `python=` here.
+- `env` sets variables of that process only: the model cache (`HF_HOME`) or the GPU (`CUDA_VISIBLE_DEVICES`).
+- Upgrade both environments together. The log has a warning if their versions differ.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PYTHON = os.environ.get("EMOTION_OPS_PYTHON", "/opt/emotion/bin/python")
 
 with DAG(
     dag_id="emotion_isolated",
-    description="Enrich in an environment that Airflow does not share",
+    description="Enrich in a separate environment",
     doc_md=__doc__,
     schedule=None,
     start_date=datetime(2026, 1, 1),

@@ -2,25 +2,25 @@
 
 ### What it does
 
-Each mapped task starts a pod that runs `emotion-ops enrich` on one shard, with a GPU of its own. The pods share nothing
-but the destination: which files are whose follows from their names. Each writes its manifest to where Airflow picks it
-up, and `check` puts them together and tells of the whole by one event.
+Each mapped task starts a pod that runs `emotion-ops enrich` on one shard, with a separate GPU. The pods share only the
+destination: the name of a file decides its shard. Each pod writes its manifest where Airflow reads it. `check` merges
+the manifests and emits one event for the whole dataset.
 
 ### Before you trigger it
 
 1. An image with `emotion-ops` and CUDA in a registry that the cluster reaches: `EMOTION_OPS_IMAGE`.
 2. `pip install apache-airflow-providers-cncf-kubernetes` in Airflow's environment, and the connection
    `kubernetes_default`. Without the provider this file has no DAG.
-3. Source and destination in an object store, and a service account whose pods may read and write there: credentials
+3. Source and destination in an object store, and a service account whose pods may read and write there. Credentials
    come from the pod, as usual in a cluster.
-4. `check` runs on Airflow's worker and lists both; give it a connection in the URI if it has no credentials itself.
+4. `check` runs on Airflow's worker and lists both. If the worker has no credentials, give a connection in the URI.
 
-### Make it yours
+### Adapt it
 
-- A pod that is evicted is retried, and goes on from the journal in the destination.
-- A pod that ran out of memory is told by Kubernetes as `OOMKilled`: raise `limits`, or lower `--memory` and
+- An evicted pod is retried, and continues from the journal in the destination.
+- Kubernetes reports a pod that ran out of memory as `OOMKilled`: raise `limits`, or lower `--memory` and
   `--batch-size`.
-- `SHARDS` is fixed here, for the pods are cut before they start; a shard without files ends at once.
+- `SHARDS` is fixed here, because the shards are chosen before the pods start. A shard without files ends at once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, Asset, Param
 
-from emotion_ops.airflow import EmotionCheckOperator
+from emotion_ops.airflow import CheckShardsOperator
 
 IMAGE = os.environ.get("EMOTION_OPS_IMAGE", "registry.example.com/emotion-ops:0.1.0-cuda")
 SHARDS = 4
@@ -83,7 +83,7 @@ if importlib.util.find_spec("airflow.providers.cncf"):
                 for shard in range(SHARDS)
             ]
         )  # fmt: skip
-        EmotionCheckOperator(
+        CheckShardsOperator(
             task_id="check",
             source=SOURCE,
             destination=DESTINATION,
