@@ -28,8 +28,7 @@ from comparison.machine import machine, versions
 from numpy.typing import NDArray
 
 from emotion_ops import EMOTIONS, Cache, ClassifyEmotions, Int8
-from emotion_ops.models.engines.choice import can_run
-from emotion_ops.models.engines.engine import ENGINES, PRECISIONS
+from emotion_ops.models.engines.choice import ENGINES, PRECISIONS, can_run
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 from drawn_faces import draw_face
