@@ -8,10 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from emotion_ops.operators.rows import Row
+from emotion_ops.operators.flow import Flow
+from emotion_ops.operators.rows import Items, Row
+from emotion_ops.operators.run import Run
 
 BATCH_SIZE = 32
-"""Items in one call of ``compute``, unless an operator knows better."""
+"""Items in one call of ``compute``, if the operator does not choose another number."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,13 @@ class Session:
     """
 
     prepare: Callable[[Row], Any]
-    compute: Callable[[Sequence[Any]], Sequence[Any]]
+    compute: Callable[[Sequence[Any]], Items]
     finish: Callable[[Sequence[Any]], Sequence[pa.Array]]
     batch_size: int = BATCH_SIZE
     concurrency: int = 1
     max_parts: int = 1
     item_bytes: int = 0
+
+    def flow(self, run: Run) -> Flow:
+        """How much a stream of this session does at the same time."""
+        return Flow(self.batch_size, run.threads, run.ahead_bytes, self.concurrency, self.max_parts)
