@@ -84,6 +84,7 @@ class RowStream(Generic[T]):
         self._started: deque[RowInFlight[T]] = deque()  # all rows from the first one on that is not prepared
         self._started_bytes = 0
         self._unreported: deque[RowInFlight[T]] = deque()  # with on_failure: all rows from the first unknown result on
+        self._unreported_failures = 0
         self._open: deque[OpenBatch[T]] = deque()
         self._reader: SourceReader[RowBatch[T]] | None = None
 
@@ -168,8 +169,8 @@ class RowStream(Generic[T]):
                 yield RowInFlight(batch, position)
 
     def _has_room(self) -> bool:
-        """Whether another row may be started."""
-        if self._has_full_window():
+        """Whether another row may be started. None is, once a row has failed, until that is reported."""
+        if self._has_full_window() or self._unreported_failures:
             return False
         rows, size = len(self._started), self._started_bytes
         if self._equal is not None:
@@ -352,6 +353,7 @@ class RowStream(Generic[T]):
     def _set_result(self, row: RowInFlight[T], result: Any) -> None:
         if isinstance(result, RowError):
             row.error = result
+            self._unreported_failures += self._on_failure is not None
             if self._codes is not None and result.code not in self._codes:
                 what = f"row {row.number} failed with the code {result.code!r}, which is not in its error_codes"
                 raise OperatorError(self._name, what)
@@ -385,4 +387,5 @@ class RowStream(Generic[T]):
         while self._unreported and self._unreported[0].is_done:
             row = self._unreported.popleft()
             if row.error is not None and self._on_failure is not None:
+                self._unreported_failures -= 1
                 self._on_failure(row.number, row.error)
