@@ -249,7 +249,7 @@ class RowError(EmotionOpsError):
     """One row cannot be used. ``TableOperator.prepare`` raises it; the row fails and no other is affected.
 
     Args:
-        code: The stable code of what went wrong: a ``RowErrorCode``, or one of the operator's ``error_codes``.
+        code: The stable code of what went wrong: a ``RowErrorCode``, or one of the operator's ``own_error_codes``.
         detail: What happened, with the values.
     """
 

@@ -62,8 +62,8 @@ class TableOperator(Checked, ABC):
     version: ClassVar[int] = 1
     """Raised whenever the operator gives other values for equal options and inputs."""
 
-    error_codes: ClassVar[frozenset[str]] = frozenset(RowErrorCode)
-    """The codes that errors of its rows may have."""
+    own_error_codes: ClassVar[frozenset[str]] = frozenset()
+    """Codes that errors of its rows may have in addition to those of ``RowErrorCode``: single words."""
 
     max_rows: ClassVar[int] = 4096
     """Maximum rows in one call of ``finish``. Their results are in memory together, so large results need fewer."""
@@ -166,6 +166,11 @@ class TableOperator(Checked, ABC):
     def name(self) -> str:
         """The name that it is registered by; else the module and name of its class."""
         return registry.name_of(type(self))
+
+    @property
+    def error_codes(self) -> frozenset[str]:
+        """All codes that errors of its rows may have."""
+        return frozenset(RowErrorCode) | self.own_error_codes
 
     @property
     def is_cacheable(self) -> bool:

@@ -355,7 +355,7 @@ class RowStream(Generic[T]):
             row.error = result
             self._unreported_failures += self._on_failure is not None
             if self._codes is not None and result.code not in self._codes:
-                what = f"row {row.number} failed with the code {result.code!r}, which is not in its error_codes"
+                what = f"row {row.number} failed with the code {result.code!r}, which is not one of its error_codes"
                 raise OperatorError(self._name, what)
         row.batch.results[row.position] = result
         row.is_done = True
