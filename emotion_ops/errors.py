@@ -144,17 +144,18 @@ class ColumnExistsError(ColumnError, ValueError):
     """A column that would be appended exists.
 
     Args:
-        columns: The names that collide.
-        prefix: The prefix of the appended columns.
+        columns: The names that exist.
+        prefix: The prefix of the appended columns; empty if they have none that could be changed.
     """
 
-    def __init__(self, columns: Sequence[str], prefix: str) -> None:
+    def __init__(self, columns: Sequence[str], prefix: str = "") -> None:
         super().__init__(columns, prefix)
         self.columns, self.prefix = list(columns), prefix
 
     def _what(self) -> str:
         names = ", ".join(repr(name) for name in self.columns)
-        return f"the table already has {names}: drop or rename them, or choose another prefix than {self.prefix!r}"
+        other_prefix = f", or choose another prefix than {self.prefix!r}" if self.prefix else ""
+        return f"the table already has {names}: drop or rename them{other_prefix}"
 
 
 class FrameTypeError(EmotionOpsError, TypeError):
@@ -248,7 +249,7 @@ class RowError(EmotionOpsError):
     """One row cannot be used. ``TableOperator.prepare`` raises it; the row fails and no other is affected.
 
     Args:
-        code: The stable code of what went wrong: a ``RowErrorCode``, or one of the operator's ``error_codes``.
+        code: The stable code of what went wrong: a ``RowErrorCode``, or one of the operator's ``own_error_codes``.
         detail: What happened, with the values.
     """
 

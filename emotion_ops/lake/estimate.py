@@ -20,7 +20,6 @@ from emotion_ops.lake.row_errors import error_counts
 from emotion_ops.lake.runners.local import input_columns
 from emotion_ops.operators.base import TableOperator
 from emotion_ops.operators.resources import Cache
-from emotion_ops.operators.rows import Flow
 from emotion_ops.reports.estimate import Estimate
 
 _MAX_FILES = 4  # that the sample is taken from, evenly over the job
@@ -57,7 +56,6 @@ def estimate(
     first = _stream(operator, sample)
     run = operator.new_run()
     session = operator.start(run)
-    flow = Flow(session.batch_size, run.threads, run.ahead_bytes, session.concurrency, session.max_parts)
     repeats = max(_MIN_BATCHES * session.batch_size / first.rows, _SECONDS / first.seconds)
     second = _stream(operator, sample * max(1, round(repeats)))
     fetching = first.stage("fetch") / first.rows  # of rows that no cache has seen
@@ -87,7 +85,7 @@ def estimate(
         seconds=round(loading_seconds + working, 3),
         memory_bytes=_peak_memory()
         + operator.resources.memory
-        + flow.max_items * session.item_bytes
+        + session.flow(run).max_items * session.item_bytes
         + BATCH_BYTES
         + 2 * GROUP_BYTES,
         limit="loading" if loading_seconds > working else min(known, key=lambda name: known[name]),

@@ -19,27 +19,22 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-from emotion_ops.errors import (
-    ColumnExistsError,
-    FrameTypeError,
-    OptionError,
-    RowError,
-    RowErrorCode,
-    RowFailedError,
-)
+from emotion_ops.errors import ColumnExistsError, FrameTypeError, RowError, RowErrorCode, RowFailedError
 from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.meter import Meter
 from emotion_ops.io.access import Access
 from emotion_ops.operators import hooks, registry
+from emotion_ops.operators.contract import check_fields, check_inputs, columns_from_values
+from emotion_ops.operators.identity import options_as_json, options_from_json
 from emotion_ops.operators.resources import Resources
-from emotion_ops.operators.result_cache import ResultCache, cache_of
-from emotion_ops.operators.rows import Row, RowBatch, columns_from_values, row_batches
+from emotion_ops.operators.result_cache import shared_cache
+from emotion_ops.operators.rows import Items, Row, RowBatch, row_batches, select_sequences
 from emotion_ops.operators.run import Run
 from emotion_ops.operators.session import BATCH_SIZE, Session
 from emotion_ops.operators.stream import RowStream
-from emotion_ops.operators.take_rows import drop_failed, find_column, slices
-from emotion_ops.options import Checked, OptionGroup, as_json, one_of, option, optional, whole_number
+from emotion_ops.operators.take_rows import check_batch, drop_failed, find_column, slices
+from emotion_ops.options import Checked, one_of, option, optional, whole_number
 from emotion_ops.version import __version__
 
 OnError: TypeAlias = Literal["null", "raise", "drop"]
@@ -67,11 +62,14 @@ class TableOperator(Checked, ABC):
     version: ClassVar[int] = 1
     """Raised whenever the operator gives other values for equal options and inputs."""
 
-    error_codes: ClassVar[frozenset[str]] = frozenset(RowErrorCode)
-    """The codes that errors of its rows may have."""
+    own_error_codes: ClassVar[frozenset[str]] = frozenset()
+    """Codes that errors of its rows may have in addition to those of ``RowErrorCode``: single words."""
 
     max_rows: ClassVar[int] = 4096
-    """Rows that ``finish`` gets at most. Their results are in memory together, so large results need fewer rows."""
+    """Maximum rows in one call of ``finish``. Their results are in memory together, so large results need fewer."""
+
+    max_parts: ClassVar[int] = 1
+    """Maximum items of one row; see ``prepare``."""
 
     _: dataclasses.KW_ONLY
     on_error: OnError = option(one_of("null", "raise", "drop"), "null")
@@ -94,17 +92,21 @@ class TableOperator(Checked, ABC):
 
     @abstractmethod
     def prepare(self, row: Row) -> Any:
-        """Turn one row into an item for ``compute``, or into ``Parts``: several items.
+        """Turn one row into an item for ``compute``, or into ``Parts``: several items, up to ``max_parts``.
 
-        Called in several threads at the same time, within the memory budget where it reads by ``row.image``.
+        Called in several threads at the same time. ``row.image`` loads an image within the memory budget.
 
         Raises:
-            RowError: The row cannot be used. It fails with this error; no other row is affected.
+            RowError: The row cannot be used. It fails with this error, whose code is one of ``error_codes``; no other
+                row is affected. Every other exception stops the stream.
         """
 
     @abstractmethod
-    def compute(self, items: Sequence[Any]) -> Sequence[Any]:
-        """The results of some items, one for each, in order. A result must not depend on the other items."""
+    def compute(self, items: Sequence[Any]) -> Items:
+        """The results of some items, one for each, in order. A result must not depend on the other items.
+
+        A result may be a ``RowError``: its row then fails. Every exception stops the stream.
+        """
 
     def finish(self, results: Sequence[Any]) -> Sequence[pa.Array]:
         """Turn the results of some rows into columns. Called in a thread.
@@ -117,16 +119,18 @@ class TableOperator(Checked, ABC):
             An array for each output field but the error column, one value for each row. By default, a result is a
             tuple of one value for each of these fields, or the value itself where there is one field.
         """
-        return columns_from_values(results, self.output_fields()[:-1])
+        return columns_from_values(self.name, results, self.output_fields()[:-1])
 
     def start(self, run: Run) -> Session:
-        """What a stream calls. An operator with a model loads it here, once for the process, and returns its session.
+        """Called once for each stream. An operator with a model loads it here and returns a session that uses it.
+
+        The model should be loaded once for the process: keep it in a ``functools.lru_cache``, for example.
 
         Args:
-            run: The stream: its memory, threads and meter.
+            run: What the rows of the stream share: memory, threads and meter.
         """
         size = BATCH_SIZE if self.batch_size == "auto" else self.batch_size
-        return Session(self.prepare, self.compute, self.finish, size)
+        return Session(self.prepare, self.compute, self.finish, size, max_parts=self.max_parts)
 
     def pinned(self) -> Self:
         """The same operator with every name resolved to a commit or a hash, so that all workers compute the same."""
@@ -136,15 +140,11 @@ class TableOperator(Checked, ABC):
         """All that changes a value, as JSON by name: fingerprints, cache keys and lineage are made of it.
 
         By default: the operator's registered name, its version, and each option that changes values.
+
+        Raises:
+            OptionError: An option has a value that JSON does not have.
         """
-        found: dict[str, Any] = {"operator": self.name, "version": self.version}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, OptionGroup):
-                found.update(value.identity())
-            elif field.metadata.get("changes_values", True):
-                found[field.name] = as_json(value)
-        return found
+        return {"operator": self.name, "version": self.version, **options_as_json(self)}
 
     @classmethod
     def from_identity(cls, identity: Mapping[str, Any]) -> Self:
@@ -152,8 +152,11 @@ class TableOperator(Checked, ABC):
 
         It can ``check``, ``compare`` and describe them, but need not be able to compute them again. No network is
         loaded. An option that the identity lacks has its default.
+
+        Raises:
+            OptionError: An option has a value that cannot be used, or is missing and has no default.
         """
-        return cls(**{field.name: identity[field.name] for field in dataclasses.fields(cls) if field.name in identity})
+        return cls(**options_from_json(cls, identity))
 
     def lineage(self) -> dict[str, str]:
         """What made the columns, for people: text by name. It is stored with the first appended field."""
@@ -163,6 +166,11 @@ class TableOperator(Checked, ABC):
     def name(self) -> str:
         """The name that it is registered by; else the module and name of its class."""
         return registry.name_of(type(self))
+
+    @property
+    def error_codes(self) -> frozenset[str]:
+        """All codes that errors of its rows may have."""
+        return frozenset(RowErrorCode) | self.own_error_codes
 
     @property
     def is_cacheable(self) -> bool:
@@ -213,21 +221,25 @@ class TableOperator(Checked, ABC):
     # What the base gives.
 
     def check_schema(self, schema: pa.Schema) -> None:
-        """Refuse tables that lack an input, or have it twice or with another type.
+        """Refuse tables without an input, with an input twice, or with an input of a type that cannot be used.
 
         Raises:
             ColumnError: An input is missing or has a type that cannot be used.
             OptionError: Several columns have the name of an input.
         """
-        for name in self.inputs:
+        for name in check_inputs(self.name, self.inputs):
             find_column(name, schema.names)
 
     def appended_schema(self) -> pa.Schema:
-        """The appended fields; the first one's metadata has the lineage, with the names of all of them."""
-        first, *others = self.output_fields()
-        names = [first.name, *(field.name for field in others)]
-        lineage = json.dumps({**self.lineage(), "columns": names}, sort_keys=True).encode()
-        return pa.schema([first.with_metadata({**(first.metadata or {}), METADATA_KEY: lineage}), *others])
+        """The appended fields. The metadata of the first one has the lineage and the names of all of them, as JSON.
+
+        Raises:
+            OperatorError: The output fields do not keep the contract.
+        """
+        schema = check_fields(self.name, self.output_fields())
+        lineage = json.dumps({**self.lineage(), "columns": schema.names}, sort_keys=True).encode()
+        first = schema.field(0)
+        return schema.set(0, first.with_metadata({**(first.metadata or {}), METADATA_KEY: lineage}))
 
     def append_to(self, schema: pa.Schema) -> pa.Schema:
         """A schema with the fields appended; its own fields and metadata stay as they are.
@@ -238,7 +250,7 @@ class TableOperator(Checked, ABC):
         appended = self.appended_schema()
         clash = [name for name in appended.names if name in set(schema.names)]
         if clash:
-            raise ColumnExistsError(clash, appended.names[0])
+            raise ColumnExistsError(clash, getattr(self, "prefix", ""))
         return pa.schema([*schema, *appended], metadata=schema.metadata)
 
     def output_schema(self, schema: pa.Schema) -> pa.Schema:
@@ -270,7 +282,7 @@ class TableOperator(Checked, ABC):
             hint = "give a pyarrow Table or RecordBatch here, or use emotion_ops.append_columns"
             raise FrameTypeError(type(table).__name__, hint)
         schema = self.output_schema(table.schema)
-        appended = self.append_columns(table.select(self._places(table.schema)))
+        appended: pa.Table = self.append_columns(table)
         out = pa.Table.from_arrays([*table.columns, *appended.columns], schema=schema)
         return self._without_failed(out)
 
@@ -278,7 +290,8 @@ class TableOperator(Checked, ABC):
         """The appended columns alone, for the input columns of a table.
 
         Args:
-            inputs: An Arrow table of the inputs, or Python objects by name, all of one length.
+            inputs: An Arrow table, or sequences of Python objects by name, all of one length. Other columns than the
+                inputs are not read.
 
         Returns:
             One row for each row of the inputs, also with ``on_error="drop"``: the caller has the rest of the table,
@@ -286,11 +299,14 @@ class TableOperator(Checked, ABC):
 
         Raises:
             ColumnError: As ``check_schema`` does.
+            OptionError: The sequences have different lengths.
             RowFailedError: A row failed, with ``on_error="raise"``.
         """
         if isinstance(inputs, pa.Table):
-            self.check_schema(inputs.schema)
-        appended = [batch for _, batch in self._stream(row_batches(inputs, self.max_rows))]
+            selected = self._select(inputs)
+        else:
+            selected = select_sequences(inputs, check_inputs(self.name, self.inputs))
+        appended = [batch for _, batch in self._stream(row_batches(selected, self.max_rows))]
         return pa.Table.from_batches(appended, self.appended_schema())
 
     def run(
@@ -345,10 +361,8 @@ class TableOperator(Checked, ABC):
         first = next(batches, None)
         if first is None:
             return
-        if not isinstance(first, pa.RecordBatch):
-            raise FrameTypeError(type(first).__name__, "give record batches here, for example table.to_batches()")
-        given, schema = first.schema, self.output_schema(first.schema)  # a wrong column is found before the model loads
-        inputs = ((batch, self._inputs_of(batch)) for batch in itertools.chain([first], batches))
+        given, schema = check_batch(first).schema, self.output_schema(first.schema)  # before the model loads
+        inputs = ((batch, self._select(check_batch(batch))) for batch in itertools.chain([first], batches))
         for batch, appended in self.run(inputs):
             if not batch.schema.equals(given, check_metadata=True):
                 given, schema = batch.schema, self.append_to(batch.schema)
@@ -358,40 +372,25 @@ class TableOperator(Checked, ABC):
     def _stream(
         self, source: Iterable[RowBatch[T]], meter: Meter | None = None, *, read_ahead: bool = False
     ) -> Iterator[tuple[T, pa.RecordBatch]]:
-        run = self.new_run(meter)
+        run, on_failure = self.new_run(meter), self._raise_row if self.on_error == "raise" else None
         with run.meter.time("load"):
-            session, cache = self.start(run), self._open_cache()
-        stream = RowStream[T](
-            session,
-            run,
-            self.name,
-            self.appended_schema(),
-            cache,
-            self._raise_row if self.on_error == "raise" else None,
-        )
+            session = self.start(run)
+            cache = shared_cache(type(self), self.identity, self.cached_rows) if self.is_cacheable else None
+        schema = self.appended_schema()
+        stream = RowStream[T](session, run, self.name, schema, cache, on_failure, self.error_codes)
         return stream.run(source, read_ahead=read_ahead)
 
     def new_run(self, meter: Meter | None = None) -> Run:
         """The context of a new stream."""
         return Run(self.resources, Access(), Limits(), Decoding(), meter)
 
-    def _open_cache(self) -> ResultCache | None:
-        if not (self.is_cacheable and self.cached_rows):
-            return None
-        try:
-            return cache_of(self.identity(), self.cached_rows)
-        except OptionError:  # a part of it has no name to know it by: a user's function, for example
-            return None
-
-    def _inputs_of(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        self.check_schema(batch.schema)
-        return batch.select(self._places(batch.schema))
-
-    def _places(self, schema: pa.Schema) -> list[int]:
-        return [find_column(name, schema.names) for name in self.inputs]
+    def _select(self, table: ArrowTable) -> ArrowTable:
+        """The input columns of a table."""
+        self.check_schema(table.schema)
+        return table.select([find_column(name, table.schema.names) for name in self.inputs])
 
     def _without_failed(self, table: ArrowTable) -> ArrowTable:
         return drop_failed(table) if self.on_error == "drop" else table
 
     def _raise_row(self, row: int, error: RowError) -> None:
-        raise RowFailedError(error.code, error.detail, self.inputs[0] if self.inputs else "", row) from None
+        raise RowFailedError(error.code, error.detail, ", ".join(self.inputs), row) from None

@@ -1,4 +1,4 @@
-"""What an operator says about its columns: for reports, comparisons and previews, each with a default."""
+"""What operators report about their columns, for reports, comparisons and previews; and a default for each."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from emotion_ops.operators.take_rows import drop_failed
+
 FAILED = "failed"
 """The category, in comparisons, of a row that failed."""
 
+GOOD = "good"
+"""The category, in comparisons, of a row that did not fail, if the first column has no categories."""
+
 NO_VALUE = "no value"
-"""The category, in comparisons, of a good row whose first column is null."""
+"""The category, in comparisons, of a row that did not fail and whose first column is null."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Numbers about rows that add up over row groups, by name.
+    """Numbers about rows, by name, which add up over row groups.
 
     Attributes:
         name: Its name in JSON.
         title: Its title on a page.
         values: Numbers by key.
-        per_row: Whether a reader wants them divided by the number of good rows: sums whose mean is shown.
-        ordered: Whether the keys come in their order; else the largest comes first.
+        per_row: Whether they are sums of which readers see the mean over the good rows.
+        ordered: Whether readers see the keys in their order; else the largest number comes first.
         note: What readers should know about it; may be empty.
     """
 
@@ -39,15 +44,15 @@ class Measure:
     note: str = ""
 
     def __add__(self, other: Measure) -> Measure:
-        """The same measure of both sets of rows; keys keep the order in which they came."""
+        """The measure of both sets of rows; new keys are added at the end."""
         values = {key: self.values.get(key, 0) + other.values.get(key, 0) for key in {**self.values, **other.values}}
         return replace(self, values=values)
 
     def shown(self, good_rows: int) -> dict[str, float]:
-        """The values for readers: means if it is ``per_row``, empty without good rows; else as they are.
+        """The values for readers: if it is ``per_row`` the means, which are empty without good rows.
 
         Args:
-            good_rows: How many good rows were added up.
+            good_rows: The number of good rows.
         """
         if not self.per_row:
             return dict(self.values)
@@ -59,10 +64,10 @@ class Differences:
     """How the appended columns of equal rows differ.
 
     Attributes:
-        category_a: For each row of A a word (string, no nulls): what is counted as changed where it differs.
+        category_a: For each row of A its category (string, no nulls). A row is counted as changed if it differs in B.
         category_b: The same for B.
-        drifts: For each numeric value that both have, the absolute difference in each row (float64). Where one side
-            alone has a number, the difference is ``inf``, or the largest that is possible.
+        drifts: For each numeric value that both have, the absolute difference in each row (float64). If only one of
+            them has a number, the difference is ``inf``, or the largest that is possible.
         only_in_a: Names of numeric values that B does not have.
         only_in_b: The same for A.
     """
@@ -105,7 +110,7 @@ class Card:
         marked: Names of bars that are marked.
         notes: Further lines.
         boxes: Rectangles to draw on the image, the most important first.
-        title: What is added to the row's number.
+        title: Text that is shown after the row's number.
         error: Why the row failed; None for a good row.
     """
 
@@ -121,16 +126,15 @@ class Card:
 
 
 def summarise(columns: pa.RecordBatch) -> tuple[Measure, ...]:
-    """The default summary: how many rows have a value in each column, and the means of the numeric columns.
+    """The default summary of good rows: how many have a value in each column, and the means of numeric columns.
 
     Args:
         columns: The appended columns of any rows, the error column last.
     """
-    error = columns.column(columns.num_columns - 1)
-    good = columns.filter(pc.is_null(error))
+    good = drop_failed(columns)
     filled, sums = dict[str, int](), dict[str, float]()
     for field_, column in zip(list(columns.schema)[:-1], good.columns, strict=False):
-        filled[field_.name] = len(column) - column.null_count
+        filled[field_.name] = int((~is_null(column)).sum())
         if _is_number(field_.type):
             numbers = as_floats(column)
             sums[field_.name] = float(numbers[np.isfinite(numbers)].sum())
@@ -164,8 +168,7 @@ def check_failed(columns: pa.RecordBatch, codes: frozenset[str] | None) -> Itera
 def compare_columns(a: pa.RecordBatch, b: pa.RecordBatch) -> Differences:
     """The default comparison: the first column's values are the categories, numeric columns of both are compared.
 
-    The first column is a category if it holds text, truth values or dictionary-encoded ones; else a row's category is
-    only whether it failed.
+    If the first column has another type than text or truth values, the categories are only good and failed rows.
 
     Args:
         a: The appended columns of some rows, the error column last.
@@ -198,7 +201,7 @@ def make_card(row: Mapping[str, Any], inputs: Sequence[str], images: Sequence[st
 
 
 def drift(a: pa.Array, b: pa.Array, lost: float) -> NDArray[np.float64]:
-    """Absolute differences of two numeric columns; ``lost`` where one alone has a finite number."""
+    """Absolute differences of two numeric columns; ``lost`` where only one of them has a finite number."""
     one, other = as_floats(a), as_floats(b)
     with np.errstate(invalid="ignore"):
         difference = np.nan_to_num(np.abs(one - other), nan=0.0, posinf=lost)
@@ -206,8 +209,8 @@ def drift(a: pa.Array, b: pa.Array, lost: float) -> NDArray[np.float64]:
 
 
 def as_floats(column: pa.Array) -> NDArray[np.float64]:
-    """A numeric column as float64; null is NaN."""
-    values: NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    """A numeric column as float64; null is NaN. Integers beyond 2**53 are rounded."""
+    values: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values
 
 
@@ -219,18 +222,25 @@ def is_null(column: pa.Array) -> NDArray[np.bool_]:
 
 def _category(columns: pa.RecordBatch) -> pa.Array:
     *others, error = columns.columns
-    kind = others[0].type if others else pa.null()
-    is_word = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind)
-    words = others[0].cast(pa.string()) if is_word else pa.array(["value"] * columns.num_rows, pa.string())
+    words = others[0].cast(pa.string()) if others and _is_word(others[0].type) else None
+    if words is None:
+        words = pa.array([GOOD] * columns.num_rows, pa.string())
     return pc.if_else(pc.is_null(error), words.fill_null(NO_VALUE), FAILED)
 
 
 def _number_names(columns: pa.RecordBatch) -> list[str]:
-    """The numeric columns but the error column, without those that have a name twice."""
-    names = columns.schema.names[:-1]
+    """The numeric columns, without those whose name another column has too."""
+    names = columns.schema.names
     return [
         field_.name for field_ in list(columns.schema)[:-1] if _is_number(field_.type) and names.count(field_.name) == 1
     ]
+
+
+def _is_word(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_word(kind.value_type)
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(is_text or pa.types.is_boolean(kind))
 
 
 def _is_number(kind: pa.DataType) -> bool:

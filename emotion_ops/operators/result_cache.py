@@ -6,8 +6,10 @@ import functools
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
+
+from emotion_ops.errors import OptionError
 
 
 class ResultCache:
@@ -35,20 +37,28 @@ class ResultCache:
             self._results[digest] = result
 
 
-def cache_of(identity: Mapping[str, Any], rows: int) -> ResultCache:
-    """The cache that all streams of equal identity share in this process.
+def shared_cache(operator_class: type[Any], identity: Callable[[], Mapping[str, Any]], rows: int) -> ResultCache | None:
+    """The cache that all streams of one class and of equal identity share in this process; None if there is none.
 
     Args:
-        identity: All that changes a result, except the input; see ``TableOperator.identity``.
-        rows: See ``ResultCache``.
+        operator_class: The operator's class. A class that is defined again, in a notebook for example, is another one.
+        identity: Gives all that changes a result, except the input; see ``TableOperator.identity``. If it raises
+            ``OptionError``, there is no cache: an option is a function without a name, for example.
+        rows: Maximum number of results; 0 for no cache.
     """
-    return _shared(json.dumps(identity, sort_keys=True), rows)
+    if not rows:
+        return None
+    try:
+        text = json.dumps(identity(), sort_keys=True)
+    except OptionError:
+        return None
+    return _shared_cache(operator_class, text, rows)  # type: ignore[arg-type]  # mypy: a class is not Hashable
 
 
 @functools.lru_cache(maxsize=4)
-def _shared(identity: str, rows: int) -> ResultCache:
+def _shared_cache(operator_class: Hashable, identity: str, rows: int) -> ResultCache:
     return ResultCache(rows)
 
 
 if hasattr(os, "register_at_fork"):  # a thread of the parent may hold a lock that the child cannot release
-    os.register_at_fork(after_in_child=_shared.cache_clear)
+    os.register_at_fork(after_in_child=_shared_cache.cache_clear)

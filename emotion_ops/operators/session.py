@@ -8,11 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from emotion_ops.errors import OperatorError, RowError
-from emotion_ops.operators.rows import Row
+from emotion_ops.operators.flow import Flow
+from emotion_ops.operators.rows import Items, Row
+from emotion_ops.operators.run import Run
 
 BATCH_SIZE = 32
-"""Items in one call of ``compute``, unless an operator knows better."""
+"""Items in one call of ``compute``, if the operator does not choose another number."""
 
 
 @dataclass(frozen=True)
@@ -30,28 +31,13 @@ class Session:
     """
 
     prepare: Callable[[Row], Any]
-    compute: Callable[[Sequence[Any]], Sequence[Any]]
+    compute: Callable[[Sequence[Any]], Items]
     finish: Callable[[Sequence[Any]], Sequence[pa.Array]]
     batch_size: int = BATCH_SIZE
     concurrency: int = 1
     max_parts: int = 1
     item_bytes: int = 0
 
-    def build_columns(self, results: Sequence[Any], schema: pa.Schema, name: str) -> pa.RecordBatch:
-        """The appended columns of some rows.
-
-        Args:
-            results: As ``finish`` takes them.
-            schema: The appended fields, the error field last.
-            name: The operator's name, for messages.
-
-        Raises:
-            OperatorError: ``finish`` gave another number of columns or values than it was asked for.
-        """
-        errors = [str(result) if isinstance(result, RowError) else None for result in results]
-        columns = [*self.finish(results), pa.array(errors, pa.string())]
-        if len(columns) != len(schema) or any(len(column) != len(results) for column in columns):
-            lengths = [len(column) for column in columns[:-1]]
-            what = f"finish gave columns of {lengths} values for {len(results)} rows and {len(schema) - 1} fields"
-            raise OperatorError(name, what)
-        return pa.RecordBatch.from_arrays(columns, schema=schema)
+    def flow(self, run: Run) -> Flow:
+        """How much a stream of this session does at the same time."""
+        return Flow(self.batch_size, run.threads, run.ahead_bytes, self.concurrency, self.max_parts)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, OptionError
+from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, FrameTypeError, OptionError
 
 RowNumbers: TypeAlias = NDArray[np.int64]
 ArrowTable = TypeVar("ArrowTable", pa.Table, pa.RecordBatch)
@@ -107,6 +107,17 @@ def drop_failed(table: ArrowTable) -> ArrowTable:
     """The rows of an enriched table whose error column, the last one, is null; in their order."""
     good = np.flatnonzero(pc.is_null(table.column(table.num_columns - 1)).to_numpy(zero_copy_only=False))
     return table if len(good) == table.num_rows else rows_at(table, good)
+
+
+def check_batch(batch: Any) -> pa.RecordBatch:
+    """Refuse what is not a record batch.
+
+    Raises:
+        FrameTypeError: It is something else.
+    """
+    if not isinstance(batch, pa.RecordBatch):
+        raise FrameTypeError(type(batch).__name__, "give record batches here, for example table.to_batches()")
+    return batch
 
 
 def find_column(name: str, names: Sequence[str]) -> int:

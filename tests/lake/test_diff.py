@@ -229,7 +229,7 @@ def test_outputs_of_any_operator_are_compared_by_their_columns(made: Path, tmp_p
     report = diff_datasets(tmp_path / "a", tmp_path / "b", max_drift=2.5)
     assert report.columns == ("brightness", "width", "height")
     assert [(row.row, row.column, row.drift) for row in report.largest] == [(2, "width", 3.0)]
-    assert report.categories == {"failed": {"failed": 4}, "value": {"value": 10}}
+    assert report.categories == {"failed": {"failed": 4}, "good": {"good": 10}}
     assert report.exceeded == ("a number drifted by 3, more than 2.5",)
     rewrite(tmp_path / "b" / FILE, with_cell("width", 2, None))
     lost = diff_datasets(tmp_path / "a", tmp_path / "b")

@@ -183,7 +183,7 @@ def test_an_option_that_cannot_be_used_is_refused_at_once_with_a_hint(option: st
 
 @pytest.mark.parametrize(
     ("group", "option", "value"),
-    [(Resources, "threads", -1), (Resources, "memory", "1GB"), (Decoding, "channels", "RGB"), (Limits, "max_pixels", 0),
+    [(Resources, "threads", -1), (Resources, "memory", "1 furlong"), (Decoding, "channels", "RGB"), (Limits, "max_pixels", 0),
      (Access, "allow", None), (Access, "allow", 5), (Access, "allow_hosts", [1]), (Access, "root", 5),
      (Access, "root", "")],
 )  # fmt: skip

@@ -14,7 +14,8 @@ from faces_model import Marked
 from marked_faces import CELLS, COUNTS, TABLE
 
 from emotion_ops import ClassifyEmotions, Faces, Resources
-from emotion_ops.operators.rows import Flow, ObjectColumn, Row, RowBatch
+from emotion_ops.operators.flow import Flow
+from emotion_ops.operators.rows import ObjectColumn, Row, RowBatch
 from emotion_ops.operators.session import Session
 from emotion_ops.operators.stream import RowStream
 

@@ -33,8 +33,9 @@ from emotion_ops import (
 )
 from emotion_ops.images.memory import ByteBudget
 from emotion_ops.images.meter import Meter
+from emotion_ops.operators.flow import Flow
 from emotion_ops.operators.result_cache import ResultCache
-from emotion_ops.operators.rows import ArrowColumn, Flow, ObjectColumn, Parts, Row, RowBatch
+from emotion_ops.operators.rows import ArrowColumn, ObjectColumn, Parts, Row, RowBatch
 from emotion_ops.operators.session import Session
 from emotion_ops.operators.stream import RowStream
 

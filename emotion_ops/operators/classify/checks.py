@@ -106,9 +106,9 @@ def _faces(row: dict[str, Any], probabilities: NDArray[np.float32], names: Outpu
         if None in [face[label] for label in names.labels]:
             raise ValueError(f"face {number + 1} of {names.all_faces} has no whole result")
     matrix = np.array([[face[label] for label in names.labels] for face in found], np.float64)
-    for number in np.flatnonzero(_impossible(matrix)):
-        what = _why_impossible(matrix[number], names.labels)
-        raise ValueError(f"face {number + 1} of {names.all_faces}: {what}")
+    if len(impossible := np.flatnonzero(_impossible(matrix))):
+        what = _why_impossible(matrix[impossible[0]], names.labels)
+        raise ValueError(f"face {impossible[0] + 1} of {names.all_faces}: {what}")
     if not np.array_equal(matrix[0].astype(np.float32), probabilities):
         raise ValueError(f"the first of {names.all_faces} does not have the probabilities of the row")
     return PartResults(list(matrix.astype(np.float32)), FoundFaces(boxes, count))

@@ -33,7 +33,7 @@ class FaceLoader:
 
     def __init__(self, image: str, faces: Faces, resize: Transform) -> None:
         self._image, self._faces, self._resize = image, faces, resize
-        self._find = open_detector(faces.detector, faces.threshold)
+        self._find = open_detector(faces.detector, faces.threshold)  # type: ignore[arg-type]  # its check makes paths text
 
     def __call__(self, row: Row) -> Parts:
         """The crops of the faces of a row's image: uint8 (faces, height, width, 3), the largest face first.

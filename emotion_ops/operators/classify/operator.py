@@ -33,7 +33,7 @@ from emotion_ops.operators.classify.session import (
 )
 from emotion_ops.operators.hooks import Card, Differences, Measure
 from emotion_ops.operators.image_operator import ImageOperator
-from emotion_ops.operators.rows import Row
+from emotion_ops.operators.rows import Items, Row
 from emotion_ops.operators.run import Run
 from emotion_ops.operators.session import Session
 from emotion_ops.options import one_of, option, optional, path, text
@@ -127,7 +127,7 @@ class ClassifyEmotions(ImageOperator):
         """The image at the network's size, uint8 (height, width, 3); with ``faces`` the crops as ``Parts``."""
         return _session(self).prepare(row)
 
-    def compute(self, items: Sequence[Any]) -> Sequence[Any]:
+    def compute(self, items: Sequence[Any]) -> Items:
         """Probabilities, float32 (items, labels), of images of the network's size."""
         return _session(self).compute(items)
 
@@ -167,7 +167,8 @@ class ClassifyEmotions(ImageOperator):
         commit = resolve_checkpoint(self.model, self.revision, config_only=True).revision()
         revision, faces = self.revision if ":" in commit else commit, self.faces
         if faces is not None:
-            faces = dataclasses.replace(faces, detector=pin_detector(faces.detector))
+            detector = pin_detector(faces.detector)  # type: ignore[arg-type]  # its check makes paths text
+            faces = dataclasses.replace(faces, detector=detector)
         return (
             self
             if (revision, faces) == (self.revision, self.faces)
