@@ -204,7 +204,7 @@ class UnsafeWeightsError(ModelError):
 
 
 class UnsupportedModelError(ModelError):
-    """The checkpoint loads, but is not an image classifier with labels that exclude each other."""
+    """The checkpoint loads, but is not a model that this package can run."""
 
 
 class DatasetError(EmotionOpsError):

@@ -152,7 +152,7 @@ def byte_count(name: str, value: Any) -> int:
     return whole_number(name, value)
 
 
-def probability(name: str, value: Any) -> float:
+def fraction(name: str, value: Any) -> float:
     """A check: a number from 0 to 1."""
     return number(name, value, lambda one: 0 <= one <= 1, "give a number from 0 to 1")
 

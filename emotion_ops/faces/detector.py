@@ -19,7 +19,7 @@ from emotion_ops.faces.order import FaceBoxes, sort_faces
 from emotion_ops.faces.runtime import OnnxNetwork, choose_runtime, load_onnx
 from emotion_ops.faces.weights import PinnedFile, check_weights, file_sha256, read_weights, resolve_weights
 from emotion_ops.faces.yunet import YuNet
-from emotion_ops.options import number, optional, probability, whole_number
+from emotion_ops.options import fraction, number, optional, whole_number
 
 DetectorOption: TypeAlias = str | PinnedFile | Detector | None
 """The path of a YuNet file, one with known content, a callable, or None: YuNet from the hub."""
@@ -63,7 +63,7 @@ def find_faces(
     if not isinstance(given, Image.Image):
         hint = "give an upright PIL image; PIL.Image.fromarray makes one of uint8 pixels"
         raise OptionError("image", type(image).__name__, hint)
-    threshold = probability("threshold", threshold)
+    threshold = fraction("threshold", threshold)
     min_size = number("min_size", min_size, lambda one: one >= 0, "give a number of at least 0")
     max_faces = optional(whole_number)("max_faces", max_faces)
     find = open_detector(check_detector("detector", detector), threshold)

@@ -15,7 +15,7 @@ from emotion_ops.lake.run import EnrichRun, writing
 from emotion_ops.lake.sources.parquet_files import find_sources
 from emotion_ops.lake.targets.folder import METADATA_DIR, Folder
 from emotion_ops.lake.targets.staging import Staging
-from emotion_ops.options import OptionGroup, at_least, number, option, optional, path, probability
+from emotion_ops.options import OptionGroup, at_least, fraction, number, option, optional, path
 from emotion_ops.reports.comparison import DiffReport
 from emotion_ops.reports.report import EnrichReport
 
@@ -46,10 +46,10 @@ class Gate(OptionGroup):
     compare_to: str | None = option(optional(path), None)
     staging: str | None = option(optional(path), None)
     max_changes: int | None = option(optional(at_least(0)), None)
-    max_change_rate: float | None = option(optional(probability), None)
+    max_change_rate: float | None = option(optional(fraction), None)
     max_drift: float | None = option(optional(_difference), None)
     max_mean_drift: float | None = option(optional(_difference), None)
-    min_coverage: float | None = option(optional(probability), None)
+    min_coverage: float | None = option(optional(fraction), None)
 
     def __post_init__(self) -> None:
         """Refuse a gate that is always open, or always closed."""

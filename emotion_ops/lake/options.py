@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from emotion_ops.errors import OptionError
-from emotion_ops.options import Checked, at_least, number, one_of, option, optional, path, probability, whole_number
+from emotion_ops.options import Checked, at_least, fraction, number, one_of, option, optional, path, whole_number
 
 COMPRESSIONS = ("zstd", "snappy", "gzip", "brotli", "lz4", "none")
 
@@ -61,7 +61,7 @@ class EnrichOptions(Checked):
     compression: str = option(one_of(*COMPRESSIONS), "zstd")
     row_group_rows: int | None = option(optional(at_least(1)), None)
     max_errors: int | None = option(optional(at_least(0)), None)
-    max_error_rate: float | None = option(optional(probability), None)
+    max_error_rate: float | None = option(optional(fraction), None)
     wait: float = option(_seconds, 0.0)
     report_page: bool = True
     contact_sheet: bool | Literal["auto"] = option(_when, "auto")

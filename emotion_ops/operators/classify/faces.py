@@ -10,7 +10,7 @@ from emotion_ops.errors import OptionError
 from emotion_ops.faces.detector import DetectorOption, check_detector
 from emotion_ops.faces.identity import detector_identity
 from emotion_ops.faces.weights import SHA256
-from emotion_ops.options import OptionGroup, number, one_of, option, optional, probability, whole_number
+from emotion_ops.options import OptionGroup, fraction, number, one_of, option, optional, whole_number
 
 _MAX_FACES = 64
 
@@ -46,7 +46,7 @@ class Faces(OptionGroup):
 
     which: Literal["largest", "all"] = option(one_of("largest", "all"), "largest", flag="faces")
     detector: DetectorOption | os.PathLike[str] = option(check_detector, None)
-    threshold: float = option(probability, 0.7, flag="face_threshold")
+    threshold: float = option(fraction, 0.7, flag="face_threshold")
     min_size: float = option(_size, 0.0, flag="min_face_size")
     margin: float = option(_margin, 0.0, flag="face_margin")
     max_faces: int | None = option(optional(whole_number), None)

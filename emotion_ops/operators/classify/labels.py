@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from emotion_ops.errors import OptionError
-from emotion_ops.options import OptionGroup, option, optional, probability
+from emotion_ops.options import OptionGroup, fraction, option, optional
 
 EMOTIONS: tuple[str, ...] = ("sad", "disgust", "angry", "neutral", "fear", "surprise", "happy")
 """The seven emotions, in the order of the default model's own ``id2label``."""
@@ -43,12 +43,12 @@ def thresholds(name: str, value: Any) -> Thresholds:
     if isinstance(value, str):
         value = _parsed(name, value)
     if isinstance(value, numbers.Real):
-        return probability(name, value)
+        return fraction(name, value)
     pairs: list[Any] = list(value.items()) if isinstance(value, Mapping) else _pairs(value)
     if not pairs or not all(isinstance(label, str) for label, _ in pairs) or len(dict(pairs)) < len(pairs):
         hint = "give a number from 0 to 1, or one for each of some labels: {'happy': 0.4}, or happy=0.4,sad=0.2"
         raise OptionError(name, value, hint)
-    return tuple(sorted((label, probability(name, threshold)) for label, threshold in pairs))
+    return tuple(sorted((label, fraction(name, threshold)) for label, threshold in pairs))
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Labels(OptionGroup):
     above: float | Mapping[str, float] | Sequence[tuple[str, float]] | None = option(
         optional(thresholds), None, flag="labels_above"
     )
-    min_probability: float | None = option(optional(probability), None)
+    min_probability: float | None = option(optional(fraction), None)
 
     def identity(self) -> dict[str, Any]:
         """See ``OptionGroup.identity``; thresholds by label are an object."""
