@@ -29,10 +29,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emotion_ops.errors import RowError, RowErrorCode
-from emotion_ops.images.decoder import PictureDecoder, Reserve
+from emotion_ops.images.decoder import PictureDecoder
 from emotion_ops.images.isolation import DecoderPool
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.preprocess import Resize
+from emotion_ops.io.bounded import Reserve
 
 LIMITS = Limits(max_pixels=4_000_000)
 SLOWEST = 10.0  # seconds for one image, above which it hangs

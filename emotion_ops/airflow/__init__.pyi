@@ -3,5 +3,4 @@
 from .emotions import EmotionEnrichOperator as EmotionEnrichOperator
 from .enrich import EnrichOperator as EnrichOperator
 from .links import EnrichReportLink as EnrichReportLink
-from .shards import CheckShardsOperator as CheckShardsOperator
-from .shards import PlanShardsOperator as PlanShardsOperator
+from .shards import CheckShardsOperator as CheckShardsOperator, PlanShardsOperator as PlanShardsOperator

@@ -21,7 +21,7 @@ def operator_flags(name: str) -> FlagSet:
     Raises:
         OptionError: There is no such operator.
     """
-    return read_flags(load_operator_class(name))
+    return read_flags(load_operator_class(name))  # type: ignore[arg-type]  # a class is hashable; mypy asks for its values
 
 
 def make_operator(name: str, options: Mapping[str, Any]) -> TableOperator:

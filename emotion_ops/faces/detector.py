@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +85,7 @@ def check_detector(name: str, value: Any) -> DetectorOption:
         OptionError: It is neither a path nor a callable, or cannot be hashed.
     """
     if value is None or isinstance(value, str | PinnedFile):
-        return value
+        return cast("DetectorOption", value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if not callable(value):
@@ -95,7 +95,7 @@ def check_detector(name: str, value: Any) -> DetectorOption:
     except TypeError as error:
         hint = f"it cannot be hashed ({error}): give a function, or an object with __eq__ and __hash__"
         raise OptionError(name, value, hint) from error
-    return value
+    return cast("DetectorOption", value)
 
 
 def pin_detector(detector: DetectorOption) -> DetectorOption:

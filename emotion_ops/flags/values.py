@@ -175,4 +175,4 @@ def _is_collection(kind: Any) -> bool:
 def _takes_text(text: str, kinds: Sequence[Any]) -> bool:
     if text in kinds or str in kinds or Any in kinds:
         return True
-    return any(isinstance(origin, type) and issubclass(origin, os.PathLike) for origin in map(typing.get_origin, kinds))
+    return any(typing.get_origin(kind) is os.PathLike for kind in kinds)

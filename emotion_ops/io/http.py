@@ -79,7 +79,7 @@ def _try(uri: Uri, access: Access, max_bytes: int, timeout: float, deadline: Dea
 def _request(uri: Uri, access: Access, max_bytes: int, deadline: Deadline, reserve: Reserve) -> bytes | Uri:
     host, port = _host_and_port(uri)
     shown_port = "" if port == _default_port(uri) else f":{port}"
-    headers = {
+    headers: dict[str | bytes, str | bytes] = {
         "Host": (f"[{host}]" if ":" in host else host) + shown_port,
         "User-Agent": "emotion-ops",
         "Accept": "image/*, */*;q=0.1",

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from faces_model import FREE_SHAPE, YUNET, needs_yunet, photograph
 from hub_server import HubServer
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 from PIL import Image, ImageOps
 
 from emotion_ops import ModelError, ModelNotFoundError, OptionError, UnsafeWeightsError, find_faces

@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from bad_images import BAD_BYTES
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from memory_probe import large, measured, on_linux
 from pictures import encode, every_mode, jpeg, photo
 from PIL import Image

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from emotion_ops.errors import RowError, RowErrorCode
-from emotion_ops.io import fetch, network
-from emotion_ops.io import http as module
+from emotion_ops.io import fetch, http as module, network
 from emotion_ops.io.access import Access
 
 CODES = RowErrorCode

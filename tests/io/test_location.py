@@ -16,12 +16,10 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from emotion_ops.errors import RowError, RowErrorCode
-from emotion_ops.io import fetch
-from emotion_ops.io import filesystems as module
+from emotion_ops.io import fetch, filesystems as module
 from emotion_ops.io.access import Access, locate
 from emotion_ops.io.redact import redact
 from emotion_ops.io.uri import Uri

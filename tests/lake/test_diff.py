@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from enriched import in_order, rewrite, with_cell, write_source
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from emotion_ops import ClassifyEmotions, DatasetError, DiffReport, OptionError, diff_datasets, enrich_dataset
 from emotion_ops.operators.base import METADATA_KEY

@@ -14,8 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from faces_model import YUNET, Marked, needs_yunet, photograph
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from marked_faces import CELLS, COUNTS, TABLE, canvas, failing_detector
 from pictures import encode
 from PIL import Image

@@ -11,8 +11,7 @@ import operator
 import pyarrow as pa
 import pytest
 from faces_model import Marked
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from marked_faces import CELLS
 from pictures import jpeg
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 
@@ -45,7 +45,7 @@ def append_columns(frame: Frame, operator: TableOperator) -> Frame:
     elif isinstance(frame, pa.RecordBatchReader):
         result = pa.RecordBatchReader.from_batches(operator.output_schema(frame.schema), operator.stream(frame))
     elif is_pandas(frame):
-        result = pandas_frames.append_columns(frame, operator)
+        result = pandas_frames.append_columns(cast("Any", frame), operator)
     elif (table := narwhals_table(frame)) is not None:
         result = narwhals_frames.append_columns(table, operator)
     else:

@@ -20,8 +20,7 @@ from emotion_ops.images.preprocess import Resize
 from emotion_ops.models.checkpoint import Checkpoint, resolve_checkpoint
 from emotion_ops.models.config import read_architecture, read_labels
 from emotion_ops.models.engines.choice import EngineName, Precision, choose
-from emotion_ops.models.engines.engine import Engine
-from emotion_ops.models.engines.engine import load_engine as load
+from emotion_ops.models.engines.engine import Engine, load_engine as load
 from emotion_ops.models.engines.int8 import Calibration, FloatPrecision, Int8
 from emotion_ops.models.pixel_spec import PixelSpec, pixels_sha256, probe_pixels, read_pixel_spec
 from emotion_ops.operators.classify.calibration import calibration_stamp, load_calibration
