@@ -25,7 +25,7 @@ class JournalledResults:
     Attributes:
         plan: The file.
         operator: What computed them.
-        show: Rows of the file whose results are kept for the report, ascending.
+        show: Rows of the file whose results are returned for the report, ascending.
         rows: How many rows ``tables`` has yielded.
         findings: What they say.
     """

@@ -1,4 +1,4 @@
-"""Estimate what a job will take, from a small sample of its own rows: time, memory, failed rows, and what limits it."""
+"""Estimate what a job will take, from a small sample of its rows: time, memory, failed rows, and what limits it."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def _without_side_effects(operator: TableOperator) -> TableOperator:
     """The operator, such that equal rows are computed each time, and that a failed row does not stop it."""
     has_cache = any(field.name == "cache" for field in dataclasses.fields(operator))
     operator = dataclasses.replace(operator, on_error="null")
-    return dataclasses.replace(operator, cache=Cache(0)) if has_cache else operator  # type: ignore[call-arg]  # asked above
+    return dataclasses.replace(operator, cache=Cache(0)) if has_cache else operator  # type: ignore[call-arg]  # checked above
 
 
 def _rounded(rate: float | None) -> float | None:

@@ -3,8 +3,8 @@
     <destination>/_emotion_ops/journal/<hash of the key>/<fingerprint>-<stamp>/<row group>.arrow
 
 An entry has the appended columns of one row group and nothing else: inputs need not be copied to keep their results.
-Whoever computes a row group writes its entry. Whoever finds all entries of a file can write that file. Readers of
-Parquet skip the folder, since its name begins with ``_``.
+The process that computes a row group writes its entry. Any process can write a file whose entries are complete. Readers
+of Parquet skip the folder, since its name begins with ``_``.
 """
 
 from __future__ import annotations
@@ -61,20 +61,23 @@ class Journal:
             self.destination.publish(path, self._key(row_group))
 
     def read(self, row_group: int) -> pa.Table:
-        """The results of a row group."""
-        with self.destination.open(self._key(row_group)) as file:
-            return pa.ipc.open_file(file).read_all()
+        """The results of a row group.
+
+        Raises:
+            OSError: The entry is gone or cannot be read.
+        """
+        data = self.destination.read(self._key(row_group))
+        if data is None:
+            raise FileNotFoundError(self.destination.path(self._key(row_group)))
+        return pa.ipc.open_file(pa.BufferReader(data)).read_all()
 
     def read_if_intact(self, row_group: int, rows: int) -> pa.Table | None:
-        """The results of a row group of so many rows; if the entry is damaged, it is removed, and None returned."""
+        """The results of a row group of so many rows; None if the entry is damaged, so that it is computed again."""
         try:
             results = self.read(row_group)
         except (pa.ArrowException, OSError):
-            results = None
-        if results is not None and results.num_rows == rows:
-            return results
-        self.destination.delete(self._key(row_group))
-        return None
+            return None
+        return results if results.num_rows == rows else None
 
     def remove(self) -> None:
         """Remove every journal of this output file, also those for other fingerprints."""

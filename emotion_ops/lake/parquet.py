@@ -186,7 +186,7 @@ class ParquetReader:
         """Rows of a row group that have about 8 MiB in memory, 1 to 4096.
 
         The size of a column chunk says little about its rows where they are nulls, or numbers in a dictionary: 6,000
-        times one image takes no more than that image. So nulls do not count, and of a dictionary the longest value
+        times one value takes no more than that value. So nulls do not count, and of a dictionary the longest value
         counts.
         """
         metadata, schema = self.footer.file.row_group(group), self._file.schema

@@ -7,6 +7,7 @@ forwards a request and closes the connection before the response.
 from __future__ import annotations
 
 import http.client
+import random
 import re
 import socket
 import subprocess
@@ -28,9 +29,10 @@ _CODES = {500: "InternalError", 503: "SlowDown", 403: "AccessDenied"}
 class Fault:
     """What happens to requests of a kind.
 
-    ``kind`` is ``error`` (the proxy responds with ``status`` and does not ask the server), ``late`` (the response comes after
-    ``seconds``), ``cut`` (the server does it, and the proxy closes the connection without a response), or ``before`` and
-    ``after`` (``then`` is called before or after the server is asked; the request is forwarded).
+    ``kind`` is ``error`` (the proxy responds with ``status`` and does not ask the server), ``late`` (the response comes
+    after ``seconds``), ``cut`` (the server does it, and the proxy closes the connection without a response), or ``before``
+    and ``after`` (``then`` is called before or after the server is asked; the request is forwarded). With a ``rate``, this
+    share of the requests fails at random.
     """
 
     kind: str
@@ -41,12 +43,18 @@ class Fault:
     status: int = 500
     seconds: float = 0.0
     then: Callable[[], None] = lambda: None
+    rate: float = 0.0
     hits: int = 0
+    random: random.Random = field(default_factory=lambda: random.Random(0))
 
     def meets(self, method: str, path: str) -> bool:
         """Whether it is this request's turn."""
         if not re.fullmatch(self.method, method) or not re.search(self.path, path):
             return False
+        if self.rate:
+            is_met = self.random.random() < self.rate
+            self.hits += is_met
+            return is_met
         self.hits += 1
         return self.skip < self.hits <= self.skip + self.times
 

@@ -38,6 +38,8 @@ METADATA_DIR = "_emotion_ops"
 """The folder in a destination for everything but data. Readers skip it, since its name begins with ``_``."""
 
 SPOOL = f"{METADATA_DIR}/spool"
+_READ_TRIES = 4
+_READ_PAUSE = 0.2
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _TICK = 20_000_000  # nanoseconds; file systems use the time of the kernel's last tick, up to 10 ms ago
 
@@ -176,13 +178,28 @@ class Folder:
         return self._store.open(key)
 
     def read(self, key: str) -> bytes | None:
-        """The content of a small file; None if there is none."""
-        try:
-            with self.open(key) as file:
-                data: bytes = file.read()
-                return data
-        except FileNotFoundError:
-            return None
+        """The content of a small file; None if there is none.
+
+        If a file is removed while it is read, or if the store is busy, Arrow's S3 raises an internal failure, which it
+        does not retry: the store's error message is longer than the range that was requested.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        for attempt in range(_READ_TRIES):
+            try:
+                with self.open(key) as file:
+                    data: bytes = file.read()
+                    return data
+            except FileNotFoundError:
+                return None
+            except OSError:
+                if self.entry(key) is None:
+                    return None
+                if attempt + 1 == _READ_TRIES:
+                    raise
+                time.sleep(_READ_PAUSE * 2**attempt)
+        return None
 
     def delete(self, key: str) -> None:
         """Remove a file; no error if it is gone already."""
