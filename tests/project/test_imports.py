@@ -50,7 +50,7 @@ def test_the_first_network_has_openmp_wait_passively_before_torch_is_there_and_n
         "class Watch:\n"
         "    def find_spec(self, name, *_):\n"
         "        if name == 'torch': print(os.environ.get('OMP_WAIT_POLICY'))\n"
-        "sys.meta_path.insert(0, Watch()); ClassifyEmotions(model='demo', engine='torch').columns_for([])"
+        "sys.meta_path.insert(0, Watch()); ClassifyEmotions(model='demo', engine='torch').load_engine()"
     )
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
