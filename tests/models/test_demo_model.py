@@ -11,7 +11,7 @@ from emotion_ops import EMOTIONS
 from emotion_ops.demo import MODEL_DIR
 
 HELD_OUT_SEED = 30_000_000
-"""No seed of the training set or of the held-out set of the training script."""
+"""A seed that neither the training set nor the held-out set of the training script uses."""
 
 
 def test_the_model_folder_takes_at_most_two_megabytes() -> None:

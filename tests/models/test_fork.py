@@ -1,4 +1,4 @@
-"""A forked process, which multiprocessing starts by default on Linux up to Python 3.13, answers as its parent does."""
+"""A forked process gives the results of its parent. multiprocessing forks by default on Linux up to Python 3.13."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from pathlib import Path
 import pytest
 from faces_model import YUNET, needs_yunet, photograph
 
-PROGRAM = """
+TWO_THREADS = """
 import multiprocessing
 import numpy as np
 from emotion_ops import ClassifyEmotions
 from emotion_ops.models.engines import engine
 
-def answer(classifier):
-    return classifier.predict([np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)] * 16)
+def predict(operator):
+    return operator.predict([np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)] * 16)
 
 if __name__ == "__main__":
-    classifier = ClassifyEmotions(on_error="raise", model="demo")
-    expected = answer(classifier)
+    operator = ClassifyEmotions(on_error="raise", model="demo")
+    expected = predict(operator)
     with engine._loading:  # as if a thread loads another network while the process forks
         pool = multiprocessing.get_context("fork").Pool(2)
     with pool:
-        for got in pool.map_async(answer, [classifier] * 4).get(60):
-            np.testing.assert_allclose(got, expected, atol=1e-5)
+        for found in pool.map_async(predict, [operator] * 4).get(60):
+            np.testing.assert_allclose(found, expected, atol=1e-5)
 """
 
 
-AGAIN = """
+MANY_CHILDREN = """
 import os, sys
 import pyarrow as pa
 from emotion_ops import ClassifyEmotions
@@ -49,22 +49,22 @@ print("all ended")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_each_of_many_children_that_are_forked_right_after_an_answer_ends() -> None:
+def test_each_of_many_children_that_are_forked_after_a_result_ends() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", AGAIN, "auto", "6"], capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, "-c", MANY_CHILDREN, "auto", "6"], capture_output=True, text=True, timeout=200, check=False
     )
     assert done.stdout == "all ended\n", done.stderr
     refused = subprocess.run(
-        [sys.executable, "-c", AGAIN, "openvino", "1"], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", MANY_CHILDREN, "openvino", "1"], capture_output=True, text=True, timeout=100, check=False
     )
     assert "OpenVINO does not survive a fork" in refused.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_children_forked_from_a_process_whose_network_ran_on_two_threads_answer() -> None:
+def test_children_of_a_process_whose_network_ran_on_two_threads_give_the_same_results() -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", TWO_THREADS], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -78,11 +78,11 @@ from emotion_ops.faces import detector, runtime
 from emotion_ops.models.engines.choice import choose
 
 runtime.RUNTIMES = (sys.argv[1],)
-picture, file = Image.open(sys.argv[2]).convert("RGB"), sys.argv[3]
+image, file = Image.open(sys.argv[2]).convert("RGB"), sys.argv[3]
 loaded = detector.open_detector(file, 0.7)  # as in a stream
-threads = [threading.Thread(target=loaded, args=(picture,)) for _ in range(3)]
+threads = [threading.Thread(target=loaded, args=(image,)) for _ in range(3)]
 [thread.start() for thread in threads], [thread.join() for thread in threads]
-expected = find_faces(picture, file)
+expected = find_faces(image, file)
 
 def ended(work):
     child = os.fork()
@@ -92,7 +92,7 @@ def ended(work):
 
 def finds():
     try:
-        found = find_faces(picture, file)
+        found = find_faces(image, file)
     except ModelError as error:
         assert "does not survive a fork" in str(error) and sys.argv[1] == "openvino"
         assert choose("auto", "cpu", "fp32", "vit").engine == "torch"
@@ -109,7 +109,7 @@ assert ended(lambda: os._exit(0)) == 0
 assert ended(closes) == 0
 assert ended(sys.exit) == 0
 assert ended(finds) == (7 << 8 if sys.argv[1] == "openvino" else 0)
-np.testing.assert_allclose(loaded(picture)[:, :5], expected, atol=1e-3)
+np.testing.assert_allclose(loaded(image)[:, :5], expected, atol=1e-3)
 print("all ended")
 """
 
@@ -117,7 +117,7 @@ print("all ended")
 @needs_yunet
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_each_child_that_is_forked_after_faces_were_found_ends_and_finds_the_same_or_says_why_not(
+def test_each_child_that_is_forked_after_faces_were_found_finds_the_same_or_says_why_not(
     runtime: str, tmp_path: Path
 ) -> None:
     photograph("astronaut").save(tmp_path / "a.png")

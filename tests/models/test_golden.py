@@ -1,6 +1,6 @@
-"""Golden numbers of the demo model: what it said of seven stored faces when it was trained.
+"""Golden numbers of the demo model: its probabilities for seven stored faces when it was trained.
 
-A change here is a change of the weights, of the decoding or of the resizing, and wants a new FORMAT_VERSION.
+If these change, the weights, the decoding or the resize have changed, which requires a new FORMAT_VERSION.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ GOLDEN = json.loads((DATA / "golden.json").read_text())
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.05), ("fp16", 0.01)])
 def test_the_demo_models_golden_numbers_hold_in_each_precision(precision: str, tolerance: float) -> None:
-    classifier = ClassifyEmotions(on_error="raise", model="demo", precision=precision)
-    ours = classifier.predict([DATA / f"{emotion}.png" for emotion in GOLDEN])
+    operator = ClassifyEmotions(on_error="raise", model="demo", precision=precision)
+    ours = operator.predict([DATA / f"{emotion}.png" for emotion in GOLDEN])
     np.testing.assert_allclose(ours, list(GOLDEN.values()), atol=tolerance)
     assert [EMOTIONS[i] for i in ours.argmax(axis=1)] == [EMOTIONS[int(np.argmax(row))] for row in GOLDEN.values()]
 
 
-def test_the_golden_faces_are_seven_different_answers() -> None:
+def test_the_golden_faces_get_the_seven_labels() -> None:
     table = pa.table({"image": [(DATA / f"{emotion}.png").read_bytes() for emotion in EMOTIONS]})
     assert ClassifyEmotions(model="demo")(table).column("emotion").to_pylist() == list(EMOTIONS)
