@@ -1,4 +1,4 @@
-"""Which rows of two columns hold the same, bit for bit."""
+"""Which rows of two columns have equal values, bit for bit."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _BITS = {2: pa.uint16(), 4: pa.uint32(), 8: pa.uint64()}
 def equal_rows(left: pa.Array, right: pa.Array) -> Mask:
     """Which rows of two columns of one type and length are equal, bit for bit.
 
-    Floats are equal when their bits are: NaN equals itself, and -0.0 is not 0.0. Null equals null, at every
-    depth. Dictionaries, runs and extension types are compared by what they stand for.
+    Floats are equal if their bits are: NaN equals itself, and -0.0 does not equal 0.0. Null equals null, in nested
+    values too. Of dictionaries, run-end encoding and extension types the values are compared.
 
     Args:
         left: A column.
-        right: Another.
+        right: Another column.
     """
     left, right = _plain(left), _plain(right)
-    here, there = _bools(left.is_valid()), _bools(right.is_valid())
-    both: Mask = here & there
-    same: Mask = here == there
+    in_left, in_right = _bools(left.is_valid()), _bools(right.is_valid())
+    both: Mask = in_left & in_right
+    same: Mask = in_left == in_right
     if both.any():
         same &= ~both | _equal_values(left, right, both)
     return same
@@ -46,7 +46,7 @@ def _plain(array: pa.Array) -> pa.Array:
 
 
 def _equal_values(left: pa.Array, right: pa.Array, both: Mask) -> Mask:
-    """As ``equal_rows``, of rows that are valid on both sides; what it says of others counts for nothing."""
+    """``equal_rows`` for rows that are not null in both; the values for other rows have no meaning."""
     kind = left.type
     if pa.types.is_floating(kind):
         bits = _BITS[kind.byte_width]
@@ -58,21 +58,21 @@ def _equal_values(left: pa.Array, right: pa.Array, both: Mask) -> Mask:
         return _equal_lists(left, right, both)
     try:
         return _bools(pc.equal(left, right).fill_null(False))
-    except pa.ArrowNotImplementedError:  # intervals, say
+    except pa.ArrowNotImplementedError:  # of intervals, for example
         return np.array([a.equals(b) for a, b in zip(left, right, strict=True)], dtype=bool)
 
 
 def _equal_lists(left: pa.Array, right: pa.Array, both: Mask) -> Mask:
-    """Lists of every kind, and maps: equal lengths, then their items, which stand side by side."""
+    """Lists of every kind, and maps: first their lengths are compared, then the items of lists of equal lengths."""
     lengths = pc.list_value_length(left).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    alike: Mask = both & (lengths == pc.list_value_length(right).fill_null(0).to_numpy(zero_copy_only=False))
-    if alike.any():
-        chosen = pa.array(alike)
+    same: Mask = both & (lengths == pc.list_value_length(right).fill_null(0).to_numpy(zero_copy_only=False))
+    if same.any():
+        chosen = pa.array(same)
         items = equal_rows(left.filter(chosen).flatten(), right.filter(chosen).flatten())
         unequal = np.concatenate([[0], np.cumsum(~items)])
-        ends = np.cumsum(lengths[alike])
-        alike[alike] = unequal[ends] == unequal[ends - lengths[alike]]
-    return alike
+        ends = np.cumsum(lengths[same])
+        same[same] = unequal[ends] == unequal[ends - lengths[same]]
+    return same
 
 
 def _bools(array: pa.Array) -> Mask:

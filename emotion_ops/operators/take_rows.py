@@ -1,4 +1,4 @@
-"""Rows and columns taken from Arrow tables by position, without copies of large values."""
+"""Rows and columns of Arrow tables by position, without copies of large values."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, FrameTypeEr
 RowNumbers: TypeAlias = NDArray[np.int64]
 ArrowTable = TypeVar("ArrowTable", pa.Table, pa.RecordBatch)
 
-_WIDE = 1024
-"""Bytes of a cell from which pointing at it costs less than copying it."""
+_WIDE_BYTES = 1024
+"""Mean bytes of the cells of a column above which a slice for each run of rows takes less time than a copy."""
 
-_MOST_BYTES = 64 * 2**20
-"""Bytes of a record batch that is made of others."""
+_BATCH_BYTES = 64 * 2**20
+"""Maximum bytes of a record batch that is made of others."""
 
 
 def repeat(array: pa.Array, rows: RowNumbers) -> pa.ChunkedArray:
-    """Rows of an array, by their numbers, which ascend and may repeat.
+    """Rows of an array by their numbers, which ascend and may repeat.
 
-    Arrow's take copies, knows neither views nor run-end encoding, and overflows beyond 2 GiB. So views are taken as
-    what they are, pointers; and wide cells, of images say, are slices of what is there, one for each run of rows.
+    Arrow's ``take`` copies values, supports neither views nor run-end encoding, and overflows beyond 2 GiB. So of
+    views only the pointers are copied, and of wide cells, such as images, each run of rows is a slice of the array.
 
     Args:
         array: A column of a record batch, of any type.
@@ -39,7 +39,7 @@ def repeat(array: pa.Array, rows: RowNumbers) -> pa.ChunkedArray:
     if not is_wide:
         try:
             return pa.chunked_array([array.take(pa.array(rows))])
-        except pa.ArrowNotImplementedError:  # run-end encoding, and views in what is nested
+        except pa.ArrowNotImplementedError:  # run-end encoding, and views in nested types
             pass
     runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1) if len(rows) else []
     pieces = [array.slice(int(run[0]), len(run)) for run in runs]
@@ -47,7 +47,7 @@ def repeat(array: pa.Array, rows: RowNumbers) -> pa.ChunkedArray:
 
 
 def repeat_column(column: pa.ChunkedArray, rows: RowNumbers) -> pa.ChunkedArray:
-    """The same of a column in chunks, each for itself."""
+    """``repeat`` for a column in chunks."""
     pieces, start = [], 0
     for chunk in column.chunks:
         first, last = np.searchsorted(rows, [start, start + len(chunk)])
@@ -56,12 +56,12 @@ def repeat_column(column: pa.ChunkedArray, rows: RowNumbers) -> pa.ChunkedArray:
     return pa.chunked_array(pieces, column.type)
 
 
-def compact(table: pa.Table, most_bytes: int = _MOST_BYTES) -> Iterator[pa.RecordBatch]:
-    """A table as record batches, each of at most so many bytes or of one row; none of a table without rows."""
-    if table.num_rows > 1 and _bytes(table) > most_bytes:
+def compact(table: pa.Table, max_bytes: int = _BATCH_BYTES) -> Iterator[pa.RecordBatch]:
+    """A table as record batches of at most ``max_bytes`` or of one row each; of a table without rows there are none."""
+    if table.num_rows > 1 and _bytes(table) > max_bytes:
         half = table.num_rows // 2
-        yield from compact(table.slice(0, half), most_bytes)
-        yield from compact(table.slice(half), most_bytes)
+        yield from compact(table.slice(0, half), max_bytes)
+        yield from compact(table.slice(half), max_bytes)
     elif table.num_rows:
         yield one_batch(table)
 
@@ -75,7 +75,7 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
     arrays = []
     for field, column in zip(table.schema, table.columns, strict=True):
         try:
-            is_long = field.type in (pa.string(), pa.binary()) and column.nbytes >= 2**31  # told before it is copied
+            is_long = field.type in (pa.string(), pa.binary()) and column.nbytes >= 2**31  # checked before it is copied
             array = column.combine_chunks() if not is_long else None
         except pa.ArrowInvalid:
             array = None
@@ -98,7 +98,7 @@ def rows_at(table: ArrowTable, rows: NDArray[np.integer[Any]]) -> ArrowTable:
 
 
 def slices(batch: pa.RecordBatch, max_rows: int) -> Iterator[tuple[pa.RecordBatch, bool]]:
-    """A batch in slices of at most so many rows, at least one slice, each with whether it is the last."""
+    """A batch in slices of at most ``max_rows`` rows, each with whether it is the last; at least one slice."""
     for start in range(0, max(1, batch.num_rows), max_rows):
         yield batch.slice(start, max_rows), start + max_rows >= batch.num_rows
 
@@ -146,16 +146,16 @@ def _is_view(kind: pa.DataType) -> bool:
 
 def _is_wide(array: pa.Array, rows: RowNumbers) -> bool:
     kind = array.type
-    if pa.types.is_dictionary(kind):  # its indices are what is copied
+    if pa.types.is_dictionary(kind):  # only its indices are copied
         return False
     if kind in (pa.string(), pa.binary(), pa.large_string(), pa.large_binary()):
         lengths = pc.binary_length(array).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-        return bool(lengths[rows].sum() > _WIDE * len(rows))
-    return bool(array.nbytes > _WIDE * len(array))
+        return bool(lengths[rows].sum() > _WIDE_BYTES * len(rows))
+    return bool(array.nbytes > _WIDE_BYTES * len(array))
 
 
 def _bytes(table: pa.Table) -> int:
-    """What a compact copy takes, but for what batches share: dictionaries, and what views point at."""
+    """Bytes of a copy, without the values that batches share: dictionaries, and the values of views."""
     return sum(column.nbytes for column in table.columns if not _is_shared(column.type))
 
 

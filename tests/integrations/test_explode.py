@@ -309,11 +309,11 @@ def test_batches_of_a_reader_are_bounded_by_bytes_and_made_as_it_is_read(found: 
     assert read_batches == 1
     assert sum(batch.num_rows for batch in out) == 99 * 6
     table = explode_faces(found)
-    sizes = [batch.num_rows for batch in compact(table, most_bytes=table.nbytes // 2 + 1)]
+    sizes = [batch.num_rows for batch in compact(table, max_bytes=table.nbytes // 2 + 1)]
     assert sum(sizes) == 6
     assert 1 < len(sizes) < 6
     shared = pa.table({"image": pa.array([b"x" * 5000] * 9, pa.binary_view())})
-    assert [batch.num_rows for batch in compact(shared, most_bytes=1000)] == [9]
+    assert [batch.num_rows for batch in compact(shared, max_bytes=1000)] == [9]
 
 
 def test_small_cells_do_not_get_a_chunk_for_each_face() -> None:

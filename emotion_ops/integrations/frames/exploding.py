@@ -52,11 +52,11 @@ def explode_faces(frame: Frame, prefix: str = "emotion", *, labels_above: Any = 
     """
     result: Any
     if isinstance(frame, pa.Table):
-        result = FaceRows.of(frame.schema, prefix, labels_above).table(frame.to_batches())
+        result = FaceRows.from_schema(frame.schema, prefix, labels_above).table(frame.to_batches())
     elif isinstance(frame, pa.RecordBatch):
-        result = one_batch(FaceRows.of(frame.schema, prefix, labels_above).table([frame]))
+        result = one_batch(FaceRows.from_schema(frame.schema, prefix, labels_above).table([frame]))
     elif isinstance(frame, pa.RecordBatchReader):
-        rows = FaceRows.of(frame.schema, prefix, labels_above)
+        rows = FaceRows.from_schema(frame.schema, prefix, labels_above)
         result = pa.RecordBatchReader.from_batches(rows.schema, rows.stream(frame))
     elif is_pandas(frame):
         result = _explode_pandas(frame, prefix, labels_above)  # type: ignore[arg-type]  # is_pandas has checked it
@@ -84,16 +84,16 @@ def _explode_pandas(frame: pd.DataFrame, prefix: str, labels_above: Any) -> pd.D
     is_lineage = prefix in lineage.get("columns", ())
     faces = _face_rows(names, lists, prefix, labels_above, lineage if is_lineage else None)
     rows, made = faces.faces(lists if lists is not None else pa.chunked_array([], pa.null()))
-    plain = [place for place in faces.kept if not isinstance(frame.dtypes.iloc[place], pd.ArrowDtype)]
+    plain = [place for place in faces.other_positions if not isinstance(frame.dtypes.iloc[place], pd.ArrowDtype)]
     result = frame.iloc[rows, plain]
     may_repeat = frame.flags.allows_duplicate_labels
-    for place in sorted(set(faces.kept) - set(plain)):
+    for place in sorted(set(faces.other_positions) - set(plain)):
         column = repeat_column(as_chunked(pa.array(frame.iloc[:, place].array)), rows)
         values = pd.array(column, dtype=frame.dtypes.iloc[place])
-        result.insert(faces.kept.index(place), frame.columns[place], values, allow_duplicates=may_repeat)
+        result.insert(faces.other_positions.index(place), frame.columns[place], values, allow_duplicates=may_repeat)
     as_arrow = prefix in names and pandas_frames.is_arrow(frame.iloc[:, names.index(prefix)])
     pandas_frames.add_columns(result, made, as_arrow=as_arrow)
-    for place in faces.count:
+    for place in faces.count_positions:
         result[frame.columns[place]] = frame.iloc[rows, place].array
     result.attrs = dict(frame.attrs)
     return result
@@ -106,11 +106,13 @@ def _explode_narwhals(table: Any, prefix: str, labels_above: Any) -> Any:
     lists = read_column(table, name, NO_FACES) if name in table.columns else None
     faces = _face_rows(table.columns, lists, prefix, labels_above)
     rows, made = faces.faces(lists if lists is not None else pa.chunked_array([], pa.null()))
-    kept, count = ([table.columns[place] for place in places] for places in (faces.kept, faces.count))
+    others, count = (
+        [table.columns[place] for place in places] for places in (faces.other_positions, faces.count_positions)
+    )
     whole = nw.from_arrow(made, backend=table.implementation)
-    if kept or count:
-        whole = table.select(*kept, *count)[rows, :].with_columns(*whole.iter_columns())
-    return whole.select(*kept, *made.column_names, *count).to_native()
+    if others or count:
+        whole = table.select(*others, *count)[rows, :].with_columns(*whole.iter_columns())
+    return whole.select(*others, *made.column_names, *count).to_native()
 
 
 def _face_rows(
@@ -119,4 +121,4 @@ def _face_rows(
     """``FaceRows`` of a frame whose columns are not Arrow's, except the faces."""
     name = OutputColumns((), prefix).all_faces
     kinds = [lists.type if one == name and lists is not None else pa.null() for one in names]
-    return FaceRows.of(pa.schema(list(zip(names, kinds, strict=True))), prefix, labels_above, lineage)
+    return FaceRows.from_schema(pa.schema(list(zip(names, kinds, strict=True))), prefix, labels_above, lineage)

@@ -1,7 +1,7 @@
-"""Whether stored columns can be what they should be: a result with everything that follows from it, or an error.
+"""Checks of stored columns: each row must have a result and everything that follows from it, or an error.
 
-The stored probabilities and boxes are taken as results, and the operator's own finishing step is run on them again:
-whatever it makes must be what is stored.
+The stored probabilities and boxes are taken as results, and the operator's own finishing step is run on them again. It
+must give the stored columns.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def wrong_rows(
 
 
 def _results(columns: pa.RecordBatch, names: OutputColumns, faces: Faces | None) -> tuple[list[Any], dict[int, str]]:
-    """What ``compute`` must have given for stored rows, and the rows that no result and no error gives, with why."""
+    """The results that stored rows must come from; and the rows that come from no result and no error, with why."""
     errors = columns.column(names.error).to_pylist()
     numbers = [columns.column(name) for name in names.probabilities]
     matrix, has_null = np.stack([as_floats(one) for one in numbers], axis=1), np.any([*map(is_null, numbers)], axis=0)

@@ -92,12 +92,12 @@ class OutputColumns:
         ]
 
     def face_type(self, *, classified: bool) -> pa.StructType:
-        """The type of a face: its box, and where it is one of a list also its label and probabilities."""
+        """The type of a face: its box; if ``classified``, as in the list of faces, also its label and probabilities."""
         label = [pa.field("emotion", pa.string())] if classified else []
         numbers = [pa.field(name, pa.float32()) for name in (self.labels if classified else ())]
         return pa.struct([*(pa.field(name, pa.float32()) for name in FACE), *label, *numbers])
 
     def with_labels_from(self, names: Sequence[str]) -> OutputColumns:
-        """The same columns with the labels that appended names have, in their order."""
+        """The same columns with the labels in appended names, in their order."""
         labels = names[1 : len(names) - 1 - len(self.added)]
         return replace(self, labels=tuple(name.removeprefix(f"{self.prefix}_") for name in labels))

@@ -1,4 +1,4 @@
-"""What the appended columns say: for reports, comparisons and previews."""
+"""Summaries, comparisons and cards of the columns that ``ClassifyEmotions`` appends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 UNSURE = "unsure"
-"""The label, in summaries and comparisons, of a row whose probabilities are all below ``min_probability``."""
+"""In summaries and comparisons, the label of a row whose probabilities are all below ``min_probability``."""
 
 _BINS = 20
 _LABELS_NOTE = "An expression is not a feeling: a label is what an observer might say about the face."
@@ -55,7 +55,7 @@ def summarise(columns: pa.RecordBatch, names: OutputColumns) -> tuple[Measure, .
 def compare(a: pa.RecordBatch, b: pa.RecordBatch) -> Differences:
     """Labels as categories, and the absolute differences of the probabilities of labels that both have.
 
-    A probability that one side alone has, or that is not finite there, differs by 1.
+    Where only one side has a finite probability, the difference is 1.
     """
     (labels_a, category_a), (labels_b, category_b) = _labels(a), _labels(b)
     drifts = {
@@ -111,7 +111,7 @@ def _notes(
     faces: list[dict[str, Any]],
     min_probability: float | None,
 ) -> Iterator[str]:
-    """What headline and bars do not say: why there is no label, which labels are listed, what the other faces are."""
+    """Why there is no label, which labels are listed, and the labels of all faces."""
     if not probabilities:
         return
     if min_probability is not None and row[names.label] is None:

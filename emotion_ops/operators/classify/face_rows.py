@@ -26,35 +26,37 @@ class FaceRows:
     """How tables of one schema become tables of faces.
 
     Attributes:
-        lists: Position of the column of faces.
-        kept: Positions of the columns that were there before; their values are repeated for each face.
-        count: Position of the count of faces; empty if it was removed. It is repeated too.
-        made: The fields that are made for each face, between these two.
+        faces_position: Position of the column of faces.
+        other_positions: Positions of the columns that the operator did not append. Their values are repeated for each
+            face, and come first.
+        count_positions: Position of the number of faces; empty if that column was removed. It is repeated too, and
+            comes last.
+        made_fields: The fields that are made for each face, between these two.
         schema: The schema of the tables of faces.
         labeller: How a face's list of labels comes from its probabilities.
     """
 
-    lists: int
-    kept: tuple[int, ...]
-    count: tuple[int, ...]
-    made: tuple[pa.Field, ...]
+    faces_position: int
+    other_positions: tuple[int, ...]
+    count_positions: tuple[int, ...]
+    made_fields: tuple[pa.Field, ...]
     schema: pa.Schema
     labeller: Labeller
 
     @classmethod
-    def of(
+    def from_schema(
         cls, schema: pa.Schema, prefix: str, labels_above: Any = None, lineage: Mapping[str, str] | None = None
     ) -> FaceRows:
-        """Read a schema. Only the names of columns other than the faces matter.
+        """How tables of a schema are exploded. Of other columns than the faces, only the names are read.
 
         Args:
             schema: The schema of a table made with ``faces="all"``, also after other steps.
             prefix: What the appended names start with.
-            labels_above: See ``Labels``; None is what the lineage says.
-            lineage: The lineage of a table whose label field has none.
+            labels_above: See ``Labels``; None for the thresholds in the lineage.
+            lineage: Used if the label field has no lineage.
 
         Raises:
-            ColumnError: There are no faces, or another column has the name of one that is made.
+            ColumnError: There are no faces, or a column with the name of a made one exists.
             OptionError: An option has a value that cannot be used, or is needed and not known.
         """
         names = schema.names
@@ -83,22 +85,22 @@ class FaceRows:
             raise OptionError("labels_above", None, hint)
         if above is not None and columns.listed in names and not listed:
             raise ColumnExistsError([columns.listed], prefix)
-        kept = tuple(place for place in range(len(names)) if place not in {*ours, *listed})
+        others = tuple(place for place in range(len(names)) if place not in {*ours, *listed})
         count = tuple(place for place in ours if names[place] == columns.face_count)
         wanted = {columns.label, *columns.probabilities, columns.face, *([columns.listed] if above is not None else [])}
-        label, *others = (field for field in columns.fields() if field.name in wanted)
-        made = (label.remove_metadata().with_metadata(metadata), *others)
-        fields = [*map(schema.field, kept), *made, *map(schema.field, count)]
+        label, *after = (field for field in columns.fields() if field.name in wanted)
+        made = (label.remove_metadata().with_metadata(metadata), *after)
+        fields = [*map(schema.field, others), *made, *map(schema.field, count)]
         whole = pa.schema(fields, metadata=schema.metadata)
-        return cls(lists, kept, count, made, whole, Labeller(columns.labels, options))
+        return cls(lists, others, count, made, whole, Labeller(columns.labels, options))
 
     def faces(self, lists: pa.ChunkedArray) -> tuple[RowNumbers, pa.Table]:
-        """For each face of such a column the number of its row, and the columns that are made for it."""
-        start, rows, tables = 0, [np.empty(0, np.int64)], [pa.Table.from_batches([], pa.schema(self.made))]
+        """For each face in a column of faces the number of its row, and the columns that are made."""
+        start, rows, tables = 0, [np.empty(0, np.int64)], [pa.Table.from_batches([], pa.schema(self.made_fields))]
         for chunk in lists.chunks:
-            of_rows, arrays = self._faces(chunk)
-            rows.append(start + of_rows)
-            tables.append(pa.Table.from_arrays(arrays, schema=pa.schema(self.made)))
+            numbers, arrays = self._faces(chunk)
+            rows.append(start + numbers)
+            tables.append(pa.Table.from_arrays(arrays, schema=pa.schema(self.made_fields)))
             start += len(chunk)
         return np.concatenate(rows), pa.concat_tables(tables)
 
@@ -112,34 +114,39 @@ class FaceRows:
             yield from compact(self._exploded(batch))
 
     def _exploded(self, batch: pa.RecordBatch) -> pa.Table:
-        rows, made = self._faces(batch.column(self.lists))
-        kept, count = ([repeat(batch.column(place), rows) for place in places] for places in (self.kept, self.count))
-        return pa.Table.from_arrays([*kept, *made, *count], schema=self.schema)
+        rows, made = self._faces(batch.column(self.faces_position))
+        others, count = (
+            [repeat(batch.column(place), rows) for place in places]
+            for places in (self.other_positions, self.count_positions)
+        )
+        return pa.Table.from_arrays([*others, *made, *count], schema=self.schema)
 
     def _faces(self, lists: pa.Array) -> tuple[RowNumbers, list[pa.Array]]:
         box, labels = list(FACE), list(self.labeller.names)
-        if _holds_nothing(lists.type):
-            return np.empty(0, np.int64), [pa.array([], field.type) for field in self.made]
+        if _has_no_values(lists.type):
+            return np.empty(0, np.int64), [pa.array([], field.type) for field in self.made_fields]
         try:
-            lengths = pc.list_value_length(lists).fill_null(0)  # a null may hide faces, which list_flatten leaves out
+            lengths = pc.list_value_length(lists).fill_null(
+                0
+            )  # Arrow may have values behind a null, which list_flatten skips
             flat = pc.list_flatten(lists)
             parts = {name: pc.struct_field(flat, [name]).cast(pa.float32()) for name in (*box, *labels)}
             label = pc.struct_field(flat, ["emotion"]).cast(pa.string())
         except pa.ArrowException as error:
-            name = f"{self.made[0].name}_faces"
+            name = f"{self.made_fields[0].name}_faces"
             raise ColumnTypeError(name, f"{lists.type} ({error})", NO_FACES) from error
         made = [label, *(parts[name] for name in labels)]
         if self.labeller.options.above is not None:
             numbers = np.stack([parts[name].to_numpy(zero_copy_only=False) for name in labels], axis=1)
             made.append(self.labeller.listed(numbers, np.zeros(len(numbers), bool)))
-        faces = pa.StructArray.from_arrays([parts[name] for name in box], fields=list(self.made[-1].type))
+        faces = pa.StructArray.from_arrays([parts[name] for name in box], fields=list(self.made_fields[-1].type))
         return np.repeat(np.arange(len(lists)), lengths.to_numpy(zero_copy_only=False)), [*made, faces]
 
 
 def _labels(schema: pa.Schema, lists: int, columns: OutputColumns) -> tuple[str, ...]:
-    """The labels of the faces; where the column of faces holds nothing, the labels of the rows."""
+    """The labels of the faces; if the column of faces has no values, the labels of the rows."""
     kind, names = schema.field(lists).type, schema.names
-    if _holds_nothing(kind):
+    if _has_no_values(kind):
         others = {columns.label, *columns.added, columns.error}
         start = names.index(columns.label) if columns.label in names else len(names)
         flat = (name for name in names[start:lists] if name not in others and name.startswith(f"{columns.prefix}_"))
@@ -151,8 +158,8 @@ def _labels(schema: pa.Schema, lists: int, columns: OutputColumns) -> tuple[str,
     return tuple(name for name in fields if name not in ("emotion", *FACE))
 
 
-def _holds_nothing(kind: pa.DataType) -> bool:
-    """Whether it is the type that Arrow gives to objects that are all missing or empty."""
+def _has_no_values(kind: pa.DataType) -> bool:
+    """Whether it is the type of a column whose lists are all missing or empty."""
     item = _item(kind)
     return pa.types.is_null(kind) or (item is not None and pa.types.is_null(item))
 

@@ -52,7 +52,7 @@ class Faces(OptionGroup):
     max_faces: int | None = option(optional(whole_number), None)
 
     def __post_init__(self) -> None:
-        """Check every value, and that no value is without effect."""
+        """Check every value, and refuse one that would have no effect."""
         super().__post_init__()
         if self.which == "largest" and self.max_faces is not None:
             hint = 'remove it, or give Faces("all"): the largest is one'
@@ -60,7 +60,7 @@ class Faces(OptionGroup):
 
     @property
     def limit(self) -> int:
-        """How many faces of one image are classified at most."""
+        """Maximum number of faces of one image that are classified."""
         return 1 if self.which == "largest" else self.max_faces or _MAX_FACES
 
     def identity(self) -> dict[str, Any]:
@@ -72,14 +72,14 @@ class Faces(OptionGroup):
         return {**super().identity(), "detector": detector_identity(self.detector), "max_faces": self.limit}
 
     def lineage(self) -> dict[str, str]:
-        """The same as text, for people; nothing is fetched for it.
+        """The options as text, for people. Nothing is fetched for it.
 
         Raises:
             ModelError: The detector's file is not there.
         """
         try:
             detector = f"yunet sha256:{SHA256}" if self.detector is None else detector_identity(self.detector)
-        except OptionError:  # a dataset refuses it; a table need not
+        except OptionError:  # a dataset refuses it, a table does not
             detector = "a callable without a name"
         options = {**super().identity(), "detector": detector, "max_faces": self.limit}
         return {name: str(value) for name, value in options.items()}

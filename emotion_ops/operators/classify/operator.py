@@ -247,5 +247,5 @@ class ClassifyEmotions(ImageOperator):
 
 @functools.lru_cache(maxsize=4)
 def _session(operator: ClassifyEmotions) -> Session:
-    """A session for whoever calls the three steps without a stream."""
+    """The session of the three steps when they are called without a stream."""
     return operator.start(operator.new_run())

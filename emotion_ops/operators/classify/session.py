@@ -163,9 +163,9 @@ def load_engine(network: NetworkChoice, image: str, faces: Faces | None, run: Ru
 
     Args:
         network: Which network.
-        image: The image column, which int8 is calibrated on.
-        faces: Which faces, likewise.
-        run: How images are loaded, likewise.
+        image: The image column. It, ``faces`` and ``run`` are used for int8, which is calibrated on images.
+        faces: Which faces.
+        run: How images are loaded.
     """
     return load(
         network.model,
