@@ -87,7 +87,7 @@ def check_detector(name: str, value: Any) -> DetectorOption:
     if value is None or isinstance(value, str | PinnedFile):
         return cast("DetectorOption", value)
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
+        return cast("str", os.fspath(value))
     if not callable(value):
         raise OptionError(name, value, "give the path of a YuNet file, or a callable")
     try:

@@ -12,7 +12,7 @@ from emotion_ops.reports.stages import Stages
     ("seconds", "words"),
     [
         ({"compute": 6.0, "wait": 1.0, "decode": 5.0}, "Computing is the limit: it took 50% of the time; a faster dev"),
-        ({"compute": 2.0, "wait": 7.0, "decode": 9.0}, "Decoding is the limit: it took 58% of the time; more proces"),
+        ({"compute": 2.0, "wait": 7.0, "decode": 9.0}, "Decoding is the limit: it took 58% of the time; more "),
         ({"compute": 2.0, "wait": 7.0, "fetch": 9.0}, "Fetching is the limit: it took 58% of the time; images come"),
         ({"compute": 2.0, "wait": 7.0}, "Preparing is the limit: it took 58% of the time; more processors help"),
         ({"compute": 2.0, "read": 5.0}, "Reading is the limit: it took 42% of the time"),

@@ -14,7 +14,7 @@ def options() -> None:
 def refused() -> None:
     ClassifyEmotions("photo", on_error="ignore")  # type: ignore[arg-type]
     ClassifyEmotions("photo", batch_size="large")  # type: ignore[arg-type]
-    ClassifyEmotions("photo", modell="demo")  # type: ignore[call-arg]
+    ClassifyEmotions("photo", network="demo")  # type: ignore[call-arg]
     ClassifyEmotions("photo").model = "demo"  # type: ignore[misc]  # options are frozen
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emotion_ops.errors import ModelError, UnsupportedModelError
-from emotion_ops.faces.detector import open_detector
+from emotion_ops.faces.detector import check_detector, open_detector
 from emotion_ops.images.decoder import Transform
 from emotion_ops.images.preprocess import Resize
 from emotion_ops.models.checkpoint import Checkpoint, resolve_checkpoint
@@ -69,7 +69,7 @@ def open_session(
         MissingDependencyError: A package is not installed.
     """
     if faces is not None:  # before the network, so that a detector that cannot be used is found at once
-        open_detector(faces.detector, faces.threshold)
+        open_detector(check_detector("detector", faces.detector), faces.threshold)
     engine = load_engine(network, image, faces, run)
     size = batch_size
     if size == "auto":
