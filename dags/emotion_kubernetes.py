@@ -31,7 +31,7 @@ from datetime import datetime, timedelta
 
 from airflow.sdk import DAG, Asset, Param
 
-from emotion_ops.airflow import EmotionCheckOperator
+from emotion_ops.airflow import CheckShardsOperator
 
 IMAGE = os.environ.get("EMOTION_OPS_IMAGE", "registry.example.com/emotion-ops:0.1.0-cuda")
 SHARDS = 4
@@ -83,7 +83,7 @@ if importlib.util.find_spec("airflow.providers.cncf"):
                 for shard in range(SHARDS)
             ]
         )  # fmt: skip
-        EmotionCheckOperator(
+        CheckShardsOperator(
             task_id="check",
             source=SOURCE,
             destination=DESTINATION,

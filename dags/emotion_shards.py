@@ -31,7 +31,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Asset, Param, task
 
-from emotion_ops.airflow import EmotionCheckOperator, EmotionEnrichOperator, EmotionPlanOperator
+from emotion_ops.airflow import CheckShardsOperator, EmotionEnrichOperator, PlanShardsOperator
 
 HOME = os.environ.get("EMOTION_OPS_HOME", "/tmp/emotion-ops")
 POOL = os.environ.get("EMOTION_OPS_POOL", "default_pool")
@@ -51,7 +51,7 @@ with DAG(
         "model": Param("demo", type="string"),
     },
 ):
-    plan = EmotionPlanOperator(
+    plan = PlanShardsOperator(
         task_id="plan", source="{{ params.source }}", max_shards="{{ params.max_shards }}"
     )  # fmt: skip
     enrich = EmotionEnrichOperator.partial(
@@ -66,7 +66,7 @@ with DAG(
         retry_delay=timedelta(seconds=10),
         execution_timeout=timedelta(hours=6),
     ).expand(shard=plan.output)
-    check = EmotionCheckOperator(
+    check = CheckShardsOperator(
         task_id="check",
         source="{{ params.source }}",
         destination=f"{HOME}/emotions",

@@ -79,7 +79,7 @@ def take_screenshots(base: str, target: Path) -> None:
         page = context.new_page()
         run = f"{base}/dags/{DAG}/runs/{RUN}"
         page.goto(run)
-        page.get_by_text("EmotionCheckOperator").wait_for()
+        page.get_by_text("CheckShardsOperator").wait_for()
         page.get_by_text("enrich [").first.wait_for()
         save_screenshot(page, target / "airflow-grid.png", 740)
         page.goto(f"{run}/tasks/enrich/mapped/0")
