@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from emotion_ops.airflow.base import WorkerOperator
 from emotion_ops.airflow.links import EnrichReportLink
 from emotion_ops.airflow.stores import resolve_connections
-from emotion_ops.airflow.values import Location, Template, as_json, as_sources
+from emotion_ops.airflow.values import Location, Template, as_json, as_sources, read_options
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -148,11 +148,7 @@ class EnrichOperator(WorkerOperator):
 
     def _operator_options(self) -> dict[str, Any]:
         """The options of the table operator, as JSON."""
-        options: Any = self.options
-        if options is not None and not isinstance(options, Mapping):
-            raise AirflowFailException(f"options={options!r} cannot be used: give a dictionary")
-        plain: dict[str, Any] = as_json(options or {})
-        return plain
+        return read_options(self.options)
 
     def _request(self) -> tuple[dict[str, Any], dict[str, str | None]]:
         """The request to the worker, and its environment variables for the connections."""

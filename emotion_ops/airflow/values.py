@@ -49,10 +49,29 @@ def as_list(value: Any) -> list[Any] | None:
 
 def read_list(text: str) -> list[Any] | None:
     """The list that a template turned into text; None if the text is not one."""
+    return as_list(_read_literal(text))
+
+
+def read_options(options: Any) -> dict[str, Any]:
+    """Options by name as JSON, also from the text that a template made of them.
+
+    Raises:
+        AirflowFailException: They are not a dictionary.
+    """
+    found = {} if options in (None, "None", "") else options
+    found = _read_literal(found) if isinstance(found, str) else found
+    if not isinstance(found, Mapping):
+        raise AirflowFailException(f"options={options!r} cannot be used: give a dictionary")
+    plain: dict[str, Any] = as_json(found)
+    return plain
+
+
+def _read_literal(text: str) -> Any:
+    """What a text in JSON, or of a Python literal, stands for; None if it is neither."""
     if text.lstrip().startswith(("[", "(", "{")):
         for read in (json.loads, ast.literal_eval):
             with contextlib.suppress(ValueError, SyntaxError):
-                return as_list(read(text))
+                return read(text)
     return None
 
 

@@ -102,7 +102,8 @@ def _enrich(
     from emotion_ops.lake.enrich import enrich_dataset
     from emotion_ops.lake.manifest import build_manifest
 
-    made, arguments = make_operator(operator, options).pinned(), job_arguments(job)
+    made, arguments = make_operator(operator, options), job_arguments(job)
+    made = made.pinned()  # after all options were read
     report = enrich_dataset(source, destination, made, **arguments, on_progress=_Progress(send))
     columns, shard = arguments.get("columns", "all"), arguments.get("shard")
     manifest = build_manifest(report, made, columns=columns, shard=shard)

@@ -1,4 +1,4 @@
-"""Airflow's execution API in memory: a task runs as on a worker, with neither server nor database."""
+"""Airflow's execution API in memory: a task runs as on a worker, without a server and a database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import httpx
 
 @dataclass
 class Api:
-    """What the worker is told, and what it told."""
+    """What the worker gets, and what it sent."""
 
     retries: bool = False
     connections: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Api:
         }
 
     def client(self) -> Any:
-        """The client that the runner of a task asks by."""
+        """The client of the runner of a task."""
         from airflow.sdk.api.client import Client
 
         return Client(base_url=None, dry_run=True, token="", transport=httpx.MockTransport(self))
@@ -76,7 +76,7 @@ class Api:
 
 
 def task_instance(task_id: str, *, try_number: int = 1, dag_id: str = "d") -> Any:
-    """A task instance as the executor hands it over."""
+    """A task instance as the executor gives it to a worker."""
     from airflow.sdk.api.datamodels._generated import TaskInstance
 
     return TaskInstance(

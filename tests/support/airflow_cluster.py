@@ -1,4 +1,4 @@
-"""A real Airflow on this machine: API server, DAG processor and scheduler, each in a session of its own."""
+"""A real Airflow on this machine: API server, DAG processor and scheduler, each in its own session."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Cluster:
     environment: dict[str, str]
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask the public REST API."""
+        """Call the public REST API."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             f"{self.base}/api/v2{path}", method=method, data=data, headers={"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=90) as answer:
-            return json.load(answer)
+        with urllib.request.urlopen(request, timeout=90) as response:
+            return json.load(response)
 
     def cli(self, *arguments: str) -> str:
-        """Run a command of Airflow's."""
+        """Run an Airflow command."""
         done = subprocess.run(
             [str(BIN / "airflow"), *arguments], env=self.environment, capture_output=True, text=True, check=True
         )
@@ -50,7 +50,7 @@ class Cluster:
         self.api("POST", f"/dags/{dag}/dagRuns", {"dag_run_id": run, "logical_date": None, "conf": conf})
 
     def wait(self, dag: str, run: str, seconds: float = 120) -> str:
-        """The state in which a run ends."""
+        """Wait for the end of a run, and return its state."""
 
         def ended() -> str | None:
             state: str = self.api("GET", f"/dags/{dag}/dagRuns/{run}")["state"]
@@ -66,23 +66,23 @@ class Cluster:
         return json.loads(value) if isinstance(value, str) else value
 
     def tasks(self, dag: str, run: str, task: str) -> list[dict[str, Any]]:
-        """The instances of a task, each of its shards."""
+        """The instances of a task, one for each shard."""
         found = self.api("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return [one for one in found if one["task_id"] == task]
 
     def logs(self) -> dict[str, str]:
-        """What each component wrote."""
+        """The log of each component."""
         return {path.stem: path.read_text() for path in self.home.glob("*.log")}
 
 
-def until(true: Callable[[], Any], seconds: float) -> Any:
-    """The first value that is true."""
+def until(check: Callable[[], Any], seconds: float) -> Any:
+    """The first value of a function that is true."""
     end = time.monotonic() + seconds
     while True:
         with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            if value := true():
+            if value := check():
                 return value
-        assert time.monotonic() < end, "it did not come to be"
+        assert time.monotonic() < end, "it did not become true in time"
         time.sleep(0.2)
 
 
@@ -95,20 +95,20 @@ def _free_port() -> int:
 
 @contextmanager
 def running_airflow(home: Path, dags: Path, *, python: str = sys.executable, **more: str) -> Iterator[Cluster]:
-    """Start it over an empty SQLite database, and end it with all that it started."""
+    """Start it with an empty SQLite database; at the end, stop it and all that it started."""
     port = _free_port()
     base = f"http://127.0.0.1:{port}"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AWS_"))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AWS_"))}
     environment = {
-        **kept,
+        **inherited,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "AIRFLOW_HOME": str(home),
-        # a writer waits for another: on a busy machine SQLite's own 5 seconds ran out, and the server answered 500
+        # writers wait for each other: on a busy machine the default of 5 seconds is too short
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__PARALLELISM": "2",  # one process each is started at once, of which 32 fill 4 GB
+        "AIRFLOW__CORE__PARALLELISM": "2",  # so many processes are started at once; the default of 32 fills 4 GB
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{base}/execution/",

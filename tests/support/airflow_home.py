@@ -1,4 +1,4 @@
-"""An Airflow of the tests' own; import this before Airflow, which reads its settings as it is imported."""
+"""Settings of Airflow for tests; import this before Airflow, which reads them when it is imported."""
 
 from __future__ import annotations
 

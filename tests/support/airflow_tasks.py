@@ -9,7 +9,6 @@ from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
-from airflow_api import Api
 
 from emotion_ops.testing import faces_table
 
@@ -29,6 +28,8 @@ def make(name: str = "EmotionEnrichOperator", **arguments: Any) -> Any:
 
 def run_task(operator: Any, **api: Any) -> dict[str, Any]:
     """Run a task that succeeds, and return its manifest."""
+    from airflow_api import Api
+
     server = Api(**api)
     done = server.run(operator)
     assert (done.state, done.error) == ("success", None)

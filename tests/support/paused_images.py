@@ -1,4 +1,4 @@
-"""A web server of images that can be held back: it stops a job at a known row, and counts who asked for what."""
+"""A web server of images that can be paused: it stops a job at a known row, and counts requests."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from pictures import jpeg
 
 @dataclass
 class Images:
-    """The server: images by number, all of them given unless held.
+    """The server: images by number.
 
     Attributes:
-        held: The numbers of those that wait.
-        asked: How often each was asked for.
+        paused: Numbers of images whose requests wait.
+        requests: How often each image was requested.
     """
 
     port: int = 0
-    held: range = range(0)
-    asked: Counter[int] = field(default_factory=Counter)
+    paused: range = range(0)
+    requests: Counter[int] = field(default_factory=Counter)
     released: threading.Event = field(default_factory=threading.Event)
 
-    def hold(self, first: int, last: int = 10**9) -> None:
-        """Hold images back from this number on."""
-        self.held = range(first, last)
+    def pause(self, first: int, last: int = 10**9) -> None:
+        """Let requests for images of these numbers wait."""
+        self.paused = range(first, last)
         self.released.clear()
 
     def release(self) -> None:
-        """Give them all."""
-        self.held = range(0)
+        """Answer all requests."""
+        self.paused = range(0)
         self.released.set()
 
     def write(self, path: Path, first: int, rows: int, row_group: int) -> None:
-        """A Parquet file of URLs of images."""
+        """Write a Parquet file of URLs of images."""
         path.parent.mkdir(parents=True, exist_ok=True)
         numbers = range(first, first + rows)
         urls = [f"http://127.0.0.1:{self.port}/{number}.jpg" for number in numbers]
@@ -59,10 +59,10 @@ def serving_images() -> Iterator[Images]:
 
         def do_GET(self) -> None:
             number = int(self.path.strip("/").removesuffix(".jpg"))
-            images.asked[number] += 1
-            if number in images.held:
+            images.requests[number] += 1
+            if number in images.paused:
                 images.released.wait(120)
-            body = jpeg(number, 40, 40)  # no two are equal: answers of equal images would be remembered
+            body = jpeg(number, 40, 40)  # all are different: results of equal images would be cached
             try:
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
