@@ -31,13 +31,3 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     from emotion_ops.testing import save_tiny_model
 
     return str(save_tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
-
-
-@pytest.fixture(scope="session")
-def vit_b16(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A ViT-B/16 of 224 px: the default model's architecture and labels, with weights from a seed."""
-    from comparison.images import VIT_B16
-
-    from emotion_ops.testing import save_tiny_model
-
-    return str(save_tiny_model(tmp_path_factory.mktemp("models") / "vit-b16", **VIT_B16))

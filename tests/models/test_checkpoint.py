@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +38,18 @@ def test_the_hash_of_the_weights_is_that_of_the_file_and_names_the_revision(fold
     assert checkpoint.weights_sha256() == digest
     assert checkpoint.revision() == f"sha256:{digest}"
     assert checkpoint.commit is None
+
+
+def test_a_process_reads_unchanged_weights_once_for_their_hash(folder: Path) -> None:
+    program = (
+        "import sys; from emotion_ops.models.checkpoint import resolve_checkpoint\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open' else None)\n"
+        "for _ in range(3): resolve_checkpoint(sys.argv[1]).weights_sha256()\n"
+        "print(sum(name.endswith('.safetensors') for name in opened))"
+    )
+    code = [sys.executable, "-c", program, str(folder)]
+    assert subprocess.run(code, capture_output=True, text=True, check=True).stdout == "1\n"
 
 
 def test_a_sharded_checkpoint_loads_and_its_hash_covers_every_file(folder: Path) -> None:
