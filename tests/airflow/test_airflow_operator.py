@@ -41,6 +41,8 @@ from emotion_ops.errors import (
 from emotion_ops.lake.sources.parquet_files import is_broken
 from emotion_ops.testing import faces_table
 
+pytestmark = pytest.mark.airflow
+
 HTTP = {"allow": ("http",), "allow_hosts": ("127.0.0.1",), "batch_size": 5, "threads": 4}
 
 

@@ -34,6 +34,8 @@ from emotion_ops.lake.gate import Gate, enrich_with_gate
 from emotion_ops.lake.targets.folder import Folder
 from emotion_ops.testing import faces_table, save_tiny_model
 
+pytestmark = pytest.mark.airflow
+
 HOME = airflow_home.HOME / "data"
 DAG_IDS = {"emotion_nightly", "emotion_shards", "emotion_shards_consumer", "emotion_isolated", "emotion_kubernetes"}
 

@@ -27,6 +27,8 @@ from s3_server import running_server
 from emotion_ops import ClassifyEmotions, dataset_status, diff_datasets, enrich_dataset
 from emotion_ops.testing import faces_table, save_tiny_model
 
+pytestmark = pytest.mark.airflow
+
 FILES, ROWS, GROUP = 6, 10, 5
 HTTP = {"allow": ["http"], "allow_hosts": ["127.0.0.1"], "batch_size": GROUP}
 HELD = f"""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from row_group import measure
+import pytest
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_row_group_larger_than_the_bound_is_enriched_within_it(tiny_model: str, tmp_path: Path) -> None:

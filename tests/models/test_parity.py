@@ -55,6 +55,7 @@ def expected(vit_b16: str, modes: dict[str, bytes]) -> np.ndarray:
     return pipeline_probabilities(vit_b16, list(modes.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 7, 32])
 def test_vit_b16_gives_the_pipelines_numbers_for_every_mode_and_format_at_any_batch_size(
     vit_b16: str, modes: dict[str, bytes], expected: np.ndarray, batch_size: int
@@ -64,6 +65,7 @@ def test_vit_b16_gives_the_pipelines_numbers_for_every_mode_and_format_at_any_ba
     assert max(off.values()) <= TOLERANCE, {name: value for name, value in off.items() if value > TOLERANCE}
 
 
+@pytest.mark.slow
 def test_openvino_gives_the_pipelines_numbers_for_every_mode_where_logits_are_of_a_trained_networks_size(
     vit_b16: str, modes: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -80,6 +82,7 @@ def test_openvino_gives_the_pipelines_numbers_for_every_mode_where_logits_are_of
     np.testing.assert_allclose(ours, expected, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_the_weights_of_this_test_tell_pictures_and_resampling_apart(
     vit_b16: str, modes: dict[str, bytes], expected: np.ndarray
 ) -> None:
