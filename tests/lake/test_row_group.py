@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from row_group import measure
 import pytest
+from row_group import measure
 
 pytestmark = pytest.mark.slow
 

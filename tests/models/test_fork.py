@@ -27,7 +27,7 @@ if __name__ == "__main__":
     with engine._loading:  # as if a thread loads another network while the process forks
         pool = multiprocessing.get_context("fork").Pool(2)
     with pool:
-        for got in pool.map_async(answer, [classifier] * 4).get(60):
+        for got in pool.map_async(answer, [classifier] * 4).get():
             np.testing.assert_allclose(got, expected, atol=1e-5)
 """
 
@@ -52,12 +52,10 @@ print("all ended")
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_each_of_many_children_that_are_forked_right_after_an_answer_ends() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", AGAIN, "auto", "6"], capture_output=True, text=True, timeout=200, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", AGAIN, "auto", "6"], capture_output=True, text=True, check=False)
     assert done.stdout == "all ended\n", done.stderr
     refused = subprocess.run(
-        [sys.executable, "-c", AGAIN, "openvino", "1"], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", AGAIN, "openvino", "1"], capture_output=True, text=True, check=False
     )
     assert "OpenVINO does not survive a fork" in refused.stderr
 
@@ -65,9 +63,7 @@ def test_each_of_many_children_that_are_forked_right_after_an_answer_ends() -> N
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_children_forked_from_a_process_whose_network_ran_on_two_threads_answer() -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -127,7 +123,6 @@ def test_each_child_that_is_forked_after_faces_were_found_ends_and_finds_the_sam
         [sys.executable, "-c", FACES, runtime, str(tmp_path / "a.png"), str(YUNET)],
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     assert done.stdout == "all ended\n", done.stderr

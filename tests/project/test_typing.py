@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import emotion_ops
 
 ROOT = Path(__file__).parents[2]
