@@ -18,8 +18,8 @@ demo: $(RUNTIME)  ## try it: enrich drawn faces, print a table and write a conta
 test: $(DEVELOPMENT)  ## the whole test suite
 	$(BIN)/python -m pytest
 
-quick: $(DEVELOPMENT)  ## the tests that need no server, no Airflow, no Spark and no killed process
-	$(BIN)/python -m pytest -m "not (airflow or spark or s3 or kills or browser)"
+quick: $(DEVELOPMENT)  ## the tests that need neither Airflow, Spark, an S3 server nor a browser, kill nothing, and are quick
+	$(BIN)/python -m pytest -m "not (airflow or spark or s3 or kills or browser or slow)"
 
 lint: $(DEVELOPMENT)
 	$(BIN)/ruff format --check .

@@ -24,6 +24,14 @@ if (
     os.environ["EMOTION_OPS_CACHE"] = tempfile.mkdtemp(prefix="emotion-ops-tests-")
     atexit.register(shutil.rmtree, os.environ["EMOTION_OPS_CACHE"], ignore_errors=True)
 
+COSTLY = {"airflow", "spark", "s3", "kills", "browser", "slow"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with costly tests come first, so that no long one is left for the end; a file stays in one process."""
+    costly = {item.path for item in items if COSTLY & {mark.name for mark in item.iter_markers()}}
+    items.sort(key=lambda item: item.path not in costly)
+
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:

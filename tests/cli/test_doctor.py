@@ -11,6 +11,8 @@ from command_line import run_here, run_process
 from emotion_ops.cli import doctor
 from emotion_ops.cli.output import ExitCode
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_good_installation_is_healthy_in_every_precision() -> None:
     done = run_process("doctor", "--model", "demo", "--json")

@@ -23,6 +23,8 @@ from pictures import jpeg
 
 from emotion_ops import ClassifyEmotions, enrich_dataset
 
+pytestmark = pytest.mark.kills
+
 ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(

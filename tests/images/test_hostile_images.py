@@ -48,6 +48,7 @@ sys.stdout.buffer.write(pickle.dumps(found))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak of one image's memory")
 def test_hostile_files_are_their_rows_error_and_cost_neither_memory_nor_time(tmp_path: Path) -> None:
     images = hostile_images()

@@ -173,6 +173,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_workers_end_with_their_parent_even_while_a_decoder_hangs(how: signal.Signals) -> None:
     with run(ORPHANS, start_new_session=True) as parent:
@@ -225,6 +226,7 @@ ENDS = {
 }
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize(("how", "bad"), [("closed", "hang"), ("left open", "spin"), ("interrupted", "hang")])
 def test_a_stream_that_ends_while_decoders_hang_does_not_wait_for_them(how: str, bad: str, tmp_path: Path) -> None:
     (tmp_path / "good.jpg").write_bytes(jpeg())

@@ -157,6 +157,7 @@ def test_a_destination_that_is_not_there_is_an_error_and_a_clean_one_is_not_writ
     assert list((tmp_path / "empty").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_shell_says_what_would_go_and_what_went(copy: Path) -> None:
     def clean(*options: str) -> str:
         command = [sys.executable, "-m", "emotion_ops", "clean", "out", *options]

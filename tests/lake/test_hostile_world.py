@@ -140,6 +140,7 @@ def assert_right(source: Path, destination: Path, operator: ClassifyEmotions) ->
 # Disk space and permissions
 
 
+@pytest.mark.slow
 def test_a_limit_on_file_sizes_is_an_error_with_a_hint_and_the_next_run_continues(
     isolated: Callable[..., Any], operator: ClassifyEmotions, tmp_path: Path
 ) -> None:
@@ -198,6 +199,7 @@ def test_a_read_only_disk_is_an_error_and_nothing_is_skipped_once_it_is_writable
     assert enrich_dataset(tmp_path / "source", small_disk / "out", operator).files == 1
 
 
+@pytest.mark.slow
 def test_a_destination_without_write_permission_is_exit_code_5_and_works_with_it(
     isolated: Callable[..., Any], open_folder: Path, tiny_model: str
 ) -> None:
@@ -385,6 +387,7 @@ def test_outputs_have_page_checksums(operator: ClassifyEmotions, tmp_path: Path)
         pq.ParquetFile(out, page_checksum_verification=True).read()
 
 
+@pytest.mark.slow
 def test_flipped_bits_in_the_data_do_not_crash_the_process(operator: ClassifyEmotions, tmp_path: Path) -> None:
     """Without checksums a flipped bit may go unnoticed; the job must end with rows or with a DatasetError."""
     path = write(tmp_path / "source" / "a.parquet", table(0, 8))
@@ -486,6 +489,7 @@ def test_a_destination_that_is_a_file_is_an_error_and_an_existing_folder_may_hav
     assert_right(tmp_path / "source", tmp_path / "as-spark-names-it.parquet", operator)
 
 
+@pytest.mark.slow
 def test_a_thousand_tiny_files_are_enriched_once_each_and_then_skipped(
     operator: ClassifyEmotions, tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from kills import IN_FLIGHT, Outcome, Trial, leftovers, trial
 
+pytestmark = pytest.mark.kills
+
 
 @pytest.fixture(scope="module")
 def attempt(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trial, dict[str, Any]]]:

@@ -66,6 +66,7 @@ def test_null_rows_do_not_make_the_other_rows_look_small(tmp_path: Path) -> None
         assert max(batch.nbytes for batch in batches) <= BATCH_BYTES
 
 
+@pytest.mark.slow
 def test_a_dictionary_larger_than_a_row_group_is_written_once(tiny_model: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     values = pa.array([rng.bytes(100_000) for _ in range(700)], pa.binary())
@@ -79,6 +80,7 @@ def test_a_dictionary_larger_than_a_row_group_is_written_once(tiny_model: str, t
     assert written.read(columns=["thumb"]).column(0).combine_chunks().equals(thumbs)
 
 
+@pytest.mark.slow
 def test_row_groups_with_different_dictionaries_are_joined_only_within_the_bound(
     tiny_model: str, tmp_path: Path
 ) -> None:

@@ -32,6 +32,8 @@ from emotion_ops.lake.enrich import enrich_dataset
 from emotion_ops.lake.lease import STALE_AFTER, find_leases, hold_lease, wait_for_lease
 from emotion_ops.lake.targets.folder import Folder
 
+pytestmark = pytest.mark.s3
+
 FILES = ["day=1/rows.parquet", "day=2/rows.parquet"]
 ROWS, ROW_GROUPS = 17, 5
 KINDS = ["arrow", "s3fs", "fsspec"]

@@ -104,7 +104,7 @@ def by_duckdb(folder: Path) -> pa.Table:
 READERS = {"pyarrow": by_arrow, "pandas": by_pandas, "polars": by_polars, "duckdb": by_duckdb}
 
 
-@pytest.fixture(params=[*READERS, "spark"])
+@pytest.fixture(params=[*READERS, pytest.param("spark", marks=pytest.mark.spark)])
 def read(request: pytest.FixtureRequest) -> Read:
     if request.param != "spark":
         return READERS[request.param]
@@ -157,6 +157,7 @@ def test_every_reader_sees_the_same_rows_and_partitions_and_no_hidden_file(
     assert all((row["emotion"] is None) == (row["emotion_error"] is not None) for row in rows(table))
 
 
+@pytest.mark.kills
 def test_after_a_kill_every_reader_sees_the_complete_files_only(read: Read, source: Path, killed: Path) -> None:
     left = {path.suffix for path in (killed / "_emotion_ops").rglob("*") if path.is_file()}
     assert {".tmp", ".arrow", ".json"} <= left
@@ -165,6 +166,7 @@ def test_after_a_kill_every_reader_sees_the_complete_files_only(read: Read, sour
     assert rows(table) == rows(expected(source, killed))
 
 
+@pytest.mark.kills
 def test_no_file_in_the_metadata_folder_is_named_like_a_parquet_file(killed: Path) -> None:
     """Polars and DuckDB look at names only, and their globs enter hidden folders."""
     assert not list((killed / "_emotion_ops").rglob("*.parquet"))

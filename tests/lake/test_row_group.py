@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from row_group import measure
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_row_group_larger_than_the_bound_is_enriched_within_it(tiny_model: str, tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_a_destination_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         dataset_status(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_the_shell_shows_it_and_lists_first_what_is_not_done(copy: Path) -> None:
     (copy / "done" / SECOND).unlink()
     leave(copy / "done", killed())

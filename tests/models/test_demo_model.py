@@ -39,6 +39,7 @@ def test_the_processor_has_its_standard_name() -> None:
     assert processor["size"] == {"height": 64, "width": 64}
 
 
+@pytest.mark.slow
 def test_at_least_95_percent_of_held_out_faces_get_the_right_label() -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")

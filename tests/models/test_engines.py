@@ -73,6 +73,7 @@ def test_openvino_in_fp32_gives_torchs_numbers_at_any_batch_size(
         np.testing.assert_allclose(probabilities(operator, faces), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "precision", "agreement"),
     [("torch", "bf16", 0.995), ("openvino", "bf16", 0.995), ("openvino", "int8", 0.985)],
@@ -109,6 +110,7 @@ def test_a_graph_is_made_once_for_equal_weights(cache: Path, tmp_path: Path) -> 
     assert not list(cache.rglob("unfinished*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncated", "zeros", "deleted"])
 def test_a_damaged_graph_is_made_again(damage: str, cache: Path, tmp_path: Path) -> None:
     model = save_tiny_model(tmp_path, seed={"truncated": 11, "zeros": 12, "deleted": 13}[damage])
@@ -130,6 +132,7 @@ def test_a_damaged_graph_is_made_again(damage: str, cache: Path, tmp_path: Path)
     assert file.read_bytes() == written
 
 
+@pytest.mark.slow
 def test_without_a_writable_cache_the_numbers_are_the_same_and_the_log_says_what_to_do(
     tmp_path: Path, faces: pa.Table, expected: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +186,7 @@ def test_a_process_notices_other_images_to_calibrate_on(tmp_path: Path, faces: p
     assert operator.identity()["calibration"] != first["calibration"]
 
 
+@pytest.mark.slow
 def test_the_second_process_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
     model = save_tiny_model(tmp_path, seed=15)
     code = (
@@ -234,6 +238,7 @@ def large_activations(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_tiny_model(tmp_path_factory.mktemp("large"), **sizes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_out_of_memory_halves_the_batch_and_every_row_is_computed(engine: str, large_activations: str) -> None:
     """A real allocation fails: the size of the process is limited."""
@@ -243,6 +248,7 @@ def test_out_of_memory_halves_the_batch_and_every_row_is_computed(engine: str, l
     assert "out of memory on cpu with 70 images in a batch: continuing with 35" in done.stderr
 
 
+@pytest.mark.slow
 def test_without_memory_for_one_image_the_error_says_what_helps(tmp_path: Path) -> None:
     sizes = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 131_072, "image_size": 64, "patch_size": 4}
     model = save_tiny_model(tmp_path, **sizes)  # its activations take 134 MB for an image
@@ -252,6 +258,7 @@ def test_without_memory_for_one_image_the_error_says_what_helps(tmp_path: Path) 
     assert "there is not enough memory on cpu for one image in fp32" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_int8_can_be_calibrated_on_a_folder_of_images_and_needs_16(tmp_path: Path, faces: pa.Table) -> None:
     (tmp_path / "images" / "deep").mkdir(parents=True)
     for row, image in enumerate(faces.column("image").to_pylist()[:40]):
@@ -278,6 +285,7 @@ def test_options_that_cannot_be_combined_are_refused(options: dict[str, Any], wo
         ClassifyEmotions(model="demo", **options)(faces_table(1))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_without_openvino_the_error_names_the_command_that_installs_it() -> None:
     code = (
         "import sys; sys.modules['openvino'] = None\n"

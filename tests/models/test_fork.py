@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from faces_model import YUNET, needs_yunet, photograph
 
+pytestmark = pytest.mark.slow
+
 TWO_THREADS = """
 import multiprocessing
 import numpy as np

@@ -94,6 +94,7 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_an_unpinned_model_is_found_at_its_commit_and_warned_about_once(
     hub: HubServer, client: Client, folders: dict[str, Path]
 ) -> None:
@@ -117,6 +118,7 @@ def test_with_config_only_no_weights_are_downloaded(hub: HubServer, client: Clie
     assert not any("safetensors" in request for request in hub.requests)
 
 
+@pytest.mark.slow
 def test_a_pinned_commit_stays_when_the_branch_moves_and_logs_no_warning(
     hub: HubServer, client: Client, folders: dict[str, Path]
 ) -> None:

@@ -22,6 +22,8 @@ from emotion_ops.models.engines.class_token import ClassTokenLayer, use_class_to
 from emotion_ops.models.engines.torch_network import load_network
 from emotion_ops.testing import save_tiny_model
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-5
 
 

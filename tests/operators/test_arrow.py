@@ -197,6 +197,7 @@ def test_a_stream_of_nothing_is_nothing(operator: ClassifyEmotions) -> None:
     assert [batch.num_rows for batch in operator.stream([empty, empty])] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_binary_column_past_2_gib_overflows_nowhere(operator: ClassifyEmotions) -> None:
     """23 cells of 100 MB each: too_large rows between good ones, past what 32-bit offsets reach."""
     filler = b"\xff\xd8\xff" + bytes(100_000_000)

@@ -85,6 +85,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 @on_linux
 def test_no_picture_fills_more_than_was_reserved_for_it(tmp_path: Path) -> None:
     turned = Image.Exif()
@@ -111,6 +112,7 @@ def test_no_picture_fills_more_than_was_reserved_for_it(tmp_path: Path) -> None:
     assert {name: (peak, asked) for name, (peak, asked) in found.items() if peak > asked + 3} == {}, "MB"
 
 
+@pytest.mark.slow
 @on_linux
 def test_looking_for_faces_and_cutting_them_out_fills_no_more_than_was_reserved(tmp_path: Path) -> None:
     """The worst is a face from edge to edge of a long picture: its square is many times the picture."""
@@ -148,6 +150,7 @@ def test_a_large_square_is_what_the_full_one_would_be_resized_to(size: tuple[int
     assert np.array_equal(np.asarray(cut), np.asarray(wanted))
 
 
+@pytest.mark.slow
 @on_linux
 @pytest.mark.parametrize("cells", ["paths", "bytes"])
 def test_many_large_pictures_together_stay_within_the_memory(cells: str, tmp_path: Path) -> None:

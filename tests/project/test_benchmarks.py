@@ -18,6 +18,8 @@ from comparison.figures import figures
 from comparison.frameworks import Barrier
 from comparison.images import batches, jpegs, write_table
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_comparison_runs_and_prints_its_table_again_from_the_json(
     tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

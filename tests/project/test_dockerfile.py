@@ -27,6 +27,7 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_copied_files_pass_dockerignore_and_build_a_wheel_with_the_dags_and_the_demo(tmp_path: Path) -> None:
     not_ignored = {
         line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().split() if line.startswith("!")

@@ -20,6 +20,8 @@ from emotion_ops.demo import FACES_FILE
 from emotion_ops.models.checkpoint import DEFAULT_MODEL
 from emotion_ops.testing import save_tiny_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(\S*)\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -44,6 +44,7 @@ def test_every_public_name_of_the_stub_is_there_and_a_wrong_name_is_an_error(pac
         module.classify  # noqa: B018  # looking the name up is what is tested
 
 
+@pytest.mark.slow
 def test_the_first_network_has_openmp_wait_passively_before_torch_is_there_and_no_import_does() -> None:
     program = (
         "import os, sys; from emotion_ops import ClassifyEmotions; assert 'OMP_WAIT_POLICY' not in os.environ\n"

@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import emotion_ops
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_public_names_have_the_types_that_users_rely_on(tmp_path: Path) -> None:
     """Each ``type: ignore`` there is an error that mypy must find: strict mode refuses those without one."""
     checked_out = Path(emotion_ops.__file__).is_relative_to(ROOT)

@@ -106,6 +106,7 @@ def test_of_very_many_bars_the_largest_are_shown_and_the_others_are_counted() ->
     assert count_pixels(many, BEST) == count_pixels(few, BEST) > 0
 
 
+@pytest.mark.slow
 def test_the_largest_sheet_fits_into_every_image_format() -> None:
     bars = {f"label {number}": 0.01 for number in range(30)}
     sheet = sheet_of(*[Card(bars=bars, notes=["word " * 200])] * 200, columns=6)

@@ -221,6 +221,7 @@ def test_shards_and_single_files_have_reports_of_their_own(
     assert sum(read_report(tmp_path / "out", part)["files"] for part in parts) == 3
 
 
+@pytest.mark.kills
 def test_killed_and_run_again_the_report_is_true(source: Path, tiny_model: str, tmp_path: Path) -> None:
     """The child is killed when its second row group is journalled; the rerun counts what it left behind."""
     code = (
@@ -242,6 +243,7 @@ def test_killed_and_run_again_the_report_is_true(source: Path, tiny_model: str, 
     assert report.rows_per_second * report.seconds == pytest.approx(26, abs=1)
 
 
+@pytest.mark.kills
 def test_after_a_kill_and_a_resume_the_report_has_the_totals_of_the_dataset_and_the_runs_own_numbers(
     source: Path, operator: ClassifyEmotions, tmp_path: Path
 ) -> None:

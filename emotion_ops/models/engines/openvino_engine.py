@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
 import threading
+import weakref
 
 import numpy as np
 import openvino as ov
@@ -20,6 +23,18 @@ from emotion_ops.models.pixel_spec import read_pixel_spec
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}  # int8 is in the graph; the rest of it runs in bf16
 _OUT_OF_MEMORY = ("Failed to allocate", "bad_alloc")  # OpenVINO has no error class for it
 _log = logging.getLogger("emotion_ops")
+_loaded: weakref.WeakSet[OpenVinoEngine] = weakref.WeakSet()
+_from_parent: list[OpenVinoEngine] = []
+
+
+def _keep_loaded() -> None:
+    """In a forked child: never free the parent's networks. OpenVINO would wait for the parent's threads."""
+    _from_parent.extend(_loaded)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_from_parent))  # not even when the interpreter ends
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_loaded)
 
 
 class OpenVinoEngine(BatchHalvingEngine):
@@ -52,6 +67,7 @@ class OpenVinoEngine(BatchHalvingEngine):
                          ", ".join(supported))  # fmt: skip
         graph = load_graph(checkpoint, self.pixels, calibration)
         self._request = compile_graph(graph, _HINTS[precision]).create_infer_request()
+        _loaded.add(self)
 
     def _run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         with self._lock:
