@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from emotion_ops.images.decoder import PictureDecoder
+from emotion_ops.images.decoder import ImageDecoder
 from emotion_ops.images.decoding import DecodeMode
 from emotion_ops.images.limits import Limits
-from emotion_ops.images.preprocess import Resize
+from emotion_ops.images.resize import Resize
 
 SIDE = 224
 RESIZE = Resize((SIDE, SIDE), Image.Resampling.BILINEAR, None)
@@ -53,7 +53,7 @@ def encode(image: Image.Image, quality: int) -> bytes:
 
 
 def ours(decode: DecodeMode) -> Way:
-    decoder = PictureDecoder(Limits(), RESIZE, decode)
+    decoder = ImageDecoder(Limits(), RESIZE, decode)
     return lambda encoded: decoder(encoded, lambda amount: None)
 
 

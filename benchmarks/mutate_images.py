@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emotion_ops.errors import RowError, RowErrorCode
-from emotion_ops.images.decoder import PictureDecoder
-from emotion_ops.images.isolation import DecoderPool
+from emotion_ops.images.decoder import ImageDecoder
+from emotion_ops.images.isolation.pool import DecoderPool
 from emotion_ops.images.limits import Limits
-from emotion_ops.images.preprocess import Resize
+from emotion_ops.images.resize import Resize
 from emotion_ops.io.bounded import Reserve
 
 LIMITS = Limits(max_pixels=4_000_000)
@@ -41,7 +41,7 @@ GROWTH = 64 * 2**20  # bytes that the process may have more at the end than afte
 PEAK = LIMITS.memory
 ESCAPED = RowErrorCode.UNREADABLE  # a code that no decoder gives
 
-_decoder = PictureDecoder(LIMITS, Resize((224, 224), Image.Resampling.BILINEAR, None))
+_decoder = ImageDecoder(LIMITS, Resize((224, 224), Image.Resampling.BILINEAR, None))
 
 
 def decode(encoded: bytes | memoryview, reserve: Reserve) -> NDArray[np.uint8]:

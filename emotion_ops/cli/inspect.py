@@ -14,8 +14,8 @@ from emotion_ops.cli.operators import DEFAULT, make_operator, operator_flags
 from emotion_ops.cli.output import out, print_json, two_columns
 from emotion_ops.errors import ColumnNotFoundError, ColumnTypeError, RowError
 from emotion_ops.flags.fields import FlagSet
-from emotion_ops.images.cells import kind_of
-from emotion_ops.images.preprocess import Resize
+from emotion_ops.images.cells import image_kind
+from emotion_ops.images.resize import Resize
 from emotion_ops.lake.parquet import open_parquet
 from emotion_ops.lake.sources.parquet_files import SourceFile, find_sources
 from emotion_ops.operators.base import TableOperator
@@ -88,7 +88,7 @@ def _source(source: str, operator: TableOperator, rows: int) -> dict[str, Any]:
 def _describe(field: pa.Field, operator: TableOperator) -> str:
     if field.name not in operator.image_inputs:
         return f"{field.name}: {field.type}"
-    return f"{field.name}: {kind_of(field.type, field.name)} ({field.type})"
+    return f"{field.name}: {image_kind(field.type, field.name)} ({field.type})"
 
 
 def _images(file: SourceFile, operator: TableOperator, rows: int) -> Iterator[str]:
@@ -114,6 +114,6 @@ def _images(file: SourceFile, operator: TableOperator, rows: int) -> Iterator[st
 
 def _may_hold_images(field: pa.Field) -> bool:
     try:
-        return kind_of(field.type, field.name) != "nothing"
+        return image_kind(field.type, field.name) != "nothing"
     except ColumnTypeError:
         return False

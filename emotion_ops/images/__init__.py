@@ -1,1 +1,1 @@
-"""A table's cell → encoded bytes → RGB uint8 at the size that the model takes."""
+"""An image cell of a table → the RGB pixels of its image, at the size that a network takes."""

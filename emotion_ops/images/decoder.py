@@ -1,4 +1,4 @@
-"""An encoded image → the pixels that the network takes: one value, run by a thread or by a worker process."""
+"""An encoded image → the pixels that a network takes. The same value runs in a thread and in a child process."""
 
 from __future__ import annotations
 
@@ -12,42 +12,44 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emotion_ops.errors import EmotionOpsError, RowError, RowErrorCode
-from emotion_ops.images.decode import AT_ONCE, open_encoded, orientation_of, upright_rgb
 from emotion_ops.images.decoding import DecodeMode
+from emotion_ops.images.formats import exif_orientation, open_encoded
 from emotion_ops.images.limits import Limits
-from emotion_ops.images.preprocess import Resize
+from emotion_ops.images.resize import Resize
+from emotion_ops.images.rgb import NO_LOCK, upright_rgb
 from emotion_ops.images.scaled import scale_down
 from emotion_ops.io.bounded import Reserve
 from emotion_ops.io.redact import reason
 
 Transform: TypeAlias = Callable[[Image.Image], NDArray[np.uint8]]
-"""An upright RGB picture → uint8 (height, width, 3). See ``MeasuredTransform``."""
+"""An upright RGB image → an array, uint8 (height, width, 3) for example. See ``MeasuredTransform``."""
 
 Decoder: TypeAlias = Callable[[bytes | memoryview, Reserve], NDArray[np.uint8]]
-"""An encoded image → uint8 (height, width, 3), or ``RowError``."""
+"""An encoded image → uint8 (height, width, 3); raises ``RowError``."""
 
-_PEAK = {"WEBP": 22, "AVIF": 18}
+_BYTES_PER_PIXEL = {"WEBP": 22, "AVIF": 18}
+_OTHER_FORMATS = 13
 
 
 @runtime_checkable
 class MeasuredTransform(Protocol):
-    """A transform that says what it fills beside the picture; another's is not counted."""
+    """A transform that says how much memory it needs. The memory of other transforms is not counted."""
 
-    def __call__(self, picture: Image.Image, /) -> NDArray[np.uint8]:
+    def __call__(self, image: Image.Image, /) -> NDArray[np.uint8]:
         """See ``Transform``."""
 
     def peak(self, width: int, height: int) -> int:
-        """Bytes at the worst moment, for a picture of this size; raises ``RowError`` where that is ``too_large``."""
+        """Maximum bytes in use for an image of this size; raises ``RowError`` if the image is ``too_large``."""
 
 
 @dataclass(frozen=True)
-class PictureDecoder:
-    """Decode, turn upright and bring to size.
+class ImageDecoder:
+    """Decodes an image, turns it upright and transforms it.
 
     Attributes:
         limits: What an image may cost.
-        transform: Brings it to the network's size; None leaves it as it is.
-        mode: ``fast`` decodes a JPEG at a part of its size where that is enough for a ``Resize``.
+        transform: What is done with the upright RGB image; None returns all pixels.
+        mode: ``fast`` decodes a JPEG at a part of its size if that is enough for a ``Resize``.
     """
 
     limits: Limits
@@ -56,76 +58,73 @@ class PictureDecoder:
 
     def __call__(self, encoded: bytes | memoryview, reserve: Reserve) -> NDArray[np.uint8]:
         """Decode one image; raises ``RowError``."""
-        return self.finish(open_encoded(encoded, self.limits), reserve)
+        return self.decode(open_encoded(encoded, self.limits), reserve)
 
-    def finish(
-        self,
-        picture: Image.Image,
-        reserve: Reserve,
-        reading: contextlib.AbstractContextManager[Any] = AT_ONCE,
+    def decode(
+        self, image: Image.Image, reserve: Reserve, lock: contextlib.AbstractContextManager[Any] = NO_LOCK
     ) -> NDArray[np.uint8]:
-        """Do all but the opening.
+        """Decode an image that is open.
 
         Args:
-            picture: A picture within the limits.
-            reserve: Told of the memory; see ``Reserve``.
-            reading: As ``upright_rgb`` takes it; a picture that is guarded is somebody's, and is decoded whole.
+            image: An image within the limits.
+            reserve: Called with the memory that it takes, before it is decoded.
+            lock: See ``upright_rgb``. An image with a lock belongs to the caller, and is decoded exactly.
 
         Raises:
-            RowError: The picture cannot be decoded or brought to size.
+            RowError: The image cannot be decoded or transformed.
         """
-        whole, transform = picture.width * picture.height, self.transform
-        if self.mode == "fast" and reading is AT_ONCE and isinstance(self.transform, Resize):
-            transform = scale_down(picture, self.transform) or self.transform
-        reserve(peak_of(picture, self.transform, whole))
-        return resized(upright_rgb(picture, reading), transform)
+        full_pixels, transform = image.width * image.height, self.transform
+        if self.mode == "fast" and lock is NO_LOCK and isinstance(self.transform, Resize):
+            transform = scale_down(image, self.transform) or self.transform
+        reserve(peak_bytes(image, self.transform, full_pixels))
+        return apply_transform(upright_rgb(image, lock), transform)
 
 
-def resized(picture: Image.Image, transform: Transform | None) -> NDArray[np.uint8]:
-    """Bring a decoded picture to size; whatever a transform raises is that picture's ``RowError``."""
+def apply_transform(image: Image.Image, transform: Transform | None) -> NDArray[np.uint8]:
+    """Transform an upright RGB image. Any exception of the transform becomes a ``RowError``."""
     if transform is None:
-        return np.asarray(picture)
+        return np.asarray(image)
     try:
-        return transform(picture)
-    except EmotionOpsError:  # the picture's own error, or one of what the transform is made of
+        return transform(image)
+    except EmotionOpsError:  # the row's own error, or an error of the detector, for example
         raise
-    except Exception as error:  # a checkpoint's own processor raises what it likes
+    except Exception as error:  # a checkpoint's own processor raises any exception
         code = RowErrorCode.TOO_LARGE if isinstance(error, MemoryError) else RowErrorCode.UNDECODABLE
-        what = f"{picture.width:,} × {picture.height:,} pixels could not be resized ({reason(error)})"
+        what = f"{image.width:,} × {image.height:,} pixels could not be resized ({reason(error)})"
         raise RowError(code, what) from error
 
 
-def peak_of(picture: Image.Image, transform: Transform | None, whole: int) -> int:
-    """Bytes that decoding a picture and bringing it to size fill at the worst moment, copies included, as measured.
+def peak_bytes(image: Image.Image, transform: Transform | None, full_pixels: int) -> int:
+    """Maximum bytes in use while an image is decoded and transformed, copies included, as measured.
 
     Args:
-        picture: Its header; or one that is decoded, of which copies are made at the most.
-        transform: What resizes it.
-        whole: Its pixels before it was scaled down, if it was.
+        image: An open image, decoded or not.
+        transform: What is done with it.
+        full_pixels: Its number of pixels before it was scaled down.
 
     Raises:
-        RowError: ``too_large``; see ``Resize.resized``.
+        RowError: ``too_large``; see ``Resize.resized_size``.
     """
-    pixels = picture.width * picture.height
-    peak = pixels * _bytes_a_pixel(picture)
-    if whole > pixels and picture.info.get("progressive"):
-        peak += (whole - pixels) * (8 if picture.mode == "CMYK" else 6)  # coefficients of what is left out
+    pixels = image.width * image.height
+    peak = pixels * _bytes_per_pixel(image)
+    if full_pixels > pixels and image.info.get("progressive"):
+        peak += (full_pixels - pixels) * (8 if image.mode == "CMYK" else 6)  # coefficients of all pixels
     if transform is None:
-        return peak + pixels * 12  # an array, its bytes, the message, and what the other side receives
-    return peak + peak_beside(transform, picture.width, picture.height)
+        return peak + pixels * 12  # an array, its bytes, the message, and what the other process receives
+    return peak + transform_bytes(transform, image.width, image.height)
 
 
-def peak_beside(transform: Transform, width: int, height: int) -> int:
-    """Bytes that a transform fills beside a picture of this size, where it tells; see ``MeasuredTransform``."""
+def transform_bytes(transform: Transform, width: int, height: int) -> int:
+    """Maximum bytes that a transform needs for an image of this size; 0 if it does not say."""
     return transform.peak(width, height) if isinstance(transform, MeasuredTransform) else 0
 
 
-def _bytes_a_pixel(picture: Image.Image) -> int:
-    """Pillow's RGB takes 4, and so does each copy on the way: turned upright, converted."""
-    if picture.format != "JPEG":
-        return _PEAK.get(picture.format or "", 13)
-    if picture.mode == "CMYK":
+def _bytes_per_pixel(image: Image.Image) -> int:
+    """Pillow's RGB takes 4, and so does each copy: turned upright, converted."""
+    if image.format != "JPEG":
+        return _BYTES_PER_PIXEL.get(image.format or "", _OTHER_FORMATS)
+    if image.mode == "CMYK":
         return 12
-    if picture.info.get("progressive"):
+    if image.info.get("progressive"):
         return 10  # libjpeg keeps the coefficients of all pixels
-    return 5 if orientation_of(picture) == 1 and picture.mode == "RGB" else 8
+    return 5 if exif_orientation(image) == 1 and image.mode == "RGB" else 8

@@ -1,4 +1,4 @@
-"""What one image may cost, held against what it claims before a decoder believes it."""
+"""What one image may cost. The limits are compared with what a file says about itself, before it is decoded."""
 
 from __future__ import annotations
 
@@ -26,23 +26,29 @@ class Limits(OptionGroup):
 
     @property
     def memory(self) -> int:
-        """Bytes that decoding the largest image within these limits takes, in whichever format takes most."""
+        """Bytes that decoding the largest image within these limits needs, in the format that needs most."""
         return 256 * 2**20 + 24 * self.max_pixels + 4 * self.max_bytes
 
-    def admit_bytes(self, count: int) -> None:
-        """Raise ``too_large`` for an encoded image of so many bytes, if it is."""
+    def check_bytes(self, count: int) -> None:
+        """Raise ``too_large`` if an encoded image of so many bytes is over the limit."""
         if count > self.max_bytes:
             raise too_large(f"{count:,} encoded bytes, more than max_bytes={self.max_bytes:,}")
 
-    def admit_size(self, width: int, height: int) -> None:
-        """Raise ``too_large`` for a picture of this size, if it is."""
+    def check_size(self, width: int, height: int) -> None:
+        """Raise ``too_large`` if an image of this size is over the limit."""
         if max(width, height) > self.max_side:
             raise too_large(f"{width:,} × {height:,} pixels, a side longer than max_side={self.max_side:,}")
         if width * height > self.max_pixels:
             raise too_large(f"{width:,} × {height:,} pixels, more than max_pixels={self.max_pixels:,}")
 
-    def admit_frames(self, count: int) -> None:
-        """Raise ``too_large`` for a file of so many frames, if it is."""
+    def check_image(self, width: int, height: int) -> None:
+        """As ``check_size``; also raise ``undecodable`` for an image without pixels."""
+        self.check_size(width, height)
+        if width < 1 or height < 1:
+            raise RowError(RowErrorCode.UNDECODABLE, f"{width:,} × {height:,} pixels: the image is empty")
+
+    def check_frames(self, count: int) -> None:
+        """Raise ``too_large`` if a file of so many frames is over the limit."""
         if count > self.max_frames:
             raise too_large(f"{count:,} frames or more, more than max_frames={self.max_frames:,}")
 

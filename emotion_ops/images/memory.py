@@ -1,4 +1,4 @@
-"""The memory that loading images may fill: two budgets in bytes that all loading threads share."""
+"""The memory that loading images may use: two budgets of bytes that all loading threads share."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Self
 
 _LARGE = 16 * 2**20
 _RETURNED = 4 * 2**20
-_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+_M_MMAP_THRESHOLD = -3  # of malloc.h in glibc
 
 
 class ByteBudget:
-    """Bytes that threads hold together, up to a limit; one that needs more than all of it goes alone.
+    """Bytes that threads reserve, up to a limit together. A request for more than the limit is served alone.
 
-    They are served in the order in which they came, lest a large one wait for as long as small ones come.
+    Requests are served in their order, so that a large one does not wait for ever while small ones come.
 
     Args:
         limit: Bytes.
@@ -26,38 +26,40 @@ class ByteBudget:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held = 0
+        self._reserved = 0
         self._changed = threading.Condition()
         self._waiting: deque[object] = deque()
 
     def take(self, amount: int) -> None:
-        """Wait until so many bytes are free, and hold them."""
+        """Wait until so many bytes are free, and reserve them."""
         if amount >= _LARGE:
-            free_at_once()
-        turn = object()
+            return_freed_memory()
+        request = object()
         with self._changed:
-            self._waiting.append(turn)
+            self._waiting.append(request)
             try:
                 self._changed.wait_for(
-                    lambda: self._waiting[0] is turn and (self._held == 0 or self._held + amount <= self._limit)
+                    lambda: (
+                        self._waiting[0] is request and (self._reserved == 0 or self._reserved + amount <= self._limit)
+                    )
                 )
-                self._held += amount
+                self._reserved += amount
             finally:
-                self._waiting.remove(turn)
-                self._changed.notify_all()  # the next one may fit, too
+                self._waiting.remove(request)
+                self._changed.notify_all()  # the next request may fit, too
 
     def release(self, amount: int) -> None:
-        """Hold so many bytes no more; what was in them has been freed."""
+        """Give reserved bytes back, after what was in them is freed."""
         with self._changed:
-            self._held -= amount
+            self._reserved -= amount
             self._changed.notify_all()
 
 
 class Memory:
-    """What loading may fill: half for encoded images, half for decoded ones.
+    """What loading may use: half for encoded images, half for decoded ones.
 
-    Who holds of both takes of ``encoded`` first. Nobody who holds of ``decoded`` waits for anything, hence no two
-    can wait for each other.
+    A thread that needs both takes of ``encoded`` first. A thread that has taken of ``decoded`` does not wait for
+    anything, so no two threads can wait for each other.
 
     Args:
         limit: Bytes.
@@ -68,46 +70,49 @@ class Memory:
         self.decoded = ByteBudget(limit - limit // 2)
 
 
-class Room:
-    """What one image holds of a budget, for the length of a ``with`` block.
+class Reservation:
+    """The bytes of a budget that one image has reserved, until the end of a ``with`` block.
 
     Args:
         budget: The budget.
     """
 
     def __init__(self, budget: ByteBudget) -> None:
-        self._budget, self._held = budget, 0
+        self._budget, self._amount = budget, 0
 
-    def need(self, amount: int) -> None:
-        """Hold so many bytes; may wait, and lets go of fewer first, lest two wait for what the other holds."""
-        if amount > self._held:
-            self._let_go()
+    def acquire(self, amount: int) -> None:
+        """Have at least so many bytes reserved.
+
+        It may wait. If fewer are reserved, they are given back first, so that no two images wait for each other.
+        """
+        if amount > self._amount:
+            self._release()
             self._budget.take(amount)
-            self._held = amount
+            self._amount = amount
 
-    def _let_go(self) -> None:
-        if self._held:
-            self._budget.release(self._held)
-            self._held = 0
+    def _release(self) -> None:
+        if self._amount:
+            self._budget.release(self._amount)
+            self._amount = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._let_go()
+        self._release()
 
 
 @functools.cache
-def free_at_once() -> None:
-    """Have freed memory of 4 MiB and more go back to the system, in this process, from now on.
+def return_freed_memory() -> None:
+    """From now on, make this process return freed blocks of 4 MiB and more to the system.
 
-    glibc would keep up to 64 MiB for each thread, so that what a budget has back is the process's still, and
-    ``malloc_trim`` does not reach what lies on top of a thread's arena. Called when the first large image is met,
-    since the pages of the network's own arrays are then fresh each time, too. Who has set a threshold in the
-    environment keeps it; elsewhere than on glibc this does nothing.
+    glibc would keep up to 64 MiB for each thread, so that memory that a budget has back would still belong to the
+    process; ``malloc_trim`` does not reach the top of a thread's arena. It is called for the first large image only,
+    since it also makes the network's own arrays use fresh pages each time. A threshold that is set in the environment
+    is not changed. Without glibc this does nothing.
     """
-    chosen = os.environ.get("MALLOC_MMAP_THRESHOLD_") or "mmap_threshold" in os.environ.get("GLIBC_TUNABLES", "")
-    if not chosen and sys.platform.startswith("linux"):
+    is_set = os.environ.get("MALLOC_MMAP_THRESHOLD_") or "mmap_threshold" in os.environ.get("GLIBC_TUNABLES", "")
+    if not is_set and sys.platform.startswith("linux"):
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(_M_MMAP_THRESHOLD, _RETURNED)

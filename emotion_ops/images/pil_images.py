@@ -1,7 +1,7 @@
-"""Pictures that the caller opened with Pillow: objects that are not ours, and that no two threads may read at once.
+"""Images that the caller opened with Pillow: objects that belong to the caller, and that threads must not share.
 
-``Image.open`` reads a header. The first who wants a pixel has the picture seek in its file, decode, and keep the
-pixels for as long as it lives. Several rows may hold one picture, and several pictures one file.
+``Image.open`` reads a header. The first code that needs a pixel makes the image seek in its file, decode, and keep the
+pixels for as long as it lives. Several rows may have the same image, and several images the same file.
 """
 
 from __future__ import annotations
@@ -12,85 +12,86 @@ from typing import Any
 
 from PIL import Image
 
-from emotion_ops.images.decode import READERS, open_encoded, orientation_of
+from emotion_ops.images.formats import READERS, exif_orientation, open_encoded
 from emotion_ops.images.limits import Limits
 from emotion_ops.io.bounded import Reserve
 
-_reading = threading.Lock()
+_lock = threading.Lock()
 
 
-def reading() -> threading.Lock:
-    """Held while a picture of the caller's is read: one lock for all, as nobody knows which share a file."""
-    return _reading
+def image_lock() -> threading.Lock:
+    """Lock it while an image of the caller is read. One lock for all, because any two images may share a file."""
+    return _lock
 
 
-def _renew() -> None:
-    global _reading
-    _reading = threading.Lock()
+def _new_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):  # a thread of the parent may have held it, and is not there to let go of it
-    os.register_at_fork(after_in_child=_renew)
+if hasattr(os, "register_at_fork"):  # in a forked child, the thread that may have locked it does not exist
+    os.register_at_fork(after_in_child=_new_lock)
 
 
-def encoded_of(picture: Image.Image, limits: Limits, reserve: Reserve) -> bytes | None:
-    """The file of a picture that has not been read yet, so that it can be decoded as any file is.
+def read_file(image: Image.Image, limits: Limits, reserve: Reserve) -> bytes | None:
+    """Read the file of an image that is not decoded yet, so that it can be decoded like any other file.
 
-    The picture stays unread: no pixels live in it afterwards.
+    The image itself stays undecoded, so that it keeps no pixels.
 
     Args:
-        picture: A picture of the caller's.
+        image: An image of the caller.
         limits: What an image may cost.
         reserve: Called with the number of bytes before they are read.
 
     Returns:
-        None where there is no file, or it would not give the same picture (a later frame, a draft, edited
-        metadata): then it is the picture itself that must be read.
+        The encoded image. None if there is no file, or it would not give the same image (a later frame, a draft,
+        edited metadata): then the image itself must be decoded.
 
     Raises:
-        RowError: The file is beyond the limits, or broken.
+        RowError: The file is over the limits, or broken.
     """
-    with reading():
-        size = _size_of_file(picture)
+    with image_lock():
+        size = _file_size(image)
     if size is None:
         return None
-    limits.admit_bytes(size)
+    limits.check_bytes(size)
     reserve(size)
-    with reading():
-        encoded = _file(picture, size)
+    with image_lock():
+        encoded = _read(image, size)
     if encoded is None:
         return None
-    again = open_encoded(encoded, limits)
-    with reading():
-        return encoded if _alike(again, picture) else None
+    reopened = open_encoded(encoded, limits)
+    with image_lock():
+        return encoded if _is_same(reopened, image) else None
 
 
-def _size_of_file(picture: Image.Image) -> int | None:
-    file = getattr(picture, "fp", None)
-    if file is None or getattr(picture, "_im", picture) is not None or type(picture) not in READERS.values():
+def _file_size(image: Image.Image) -> int | None:
+    file = getattr(image, "fp", None)
+    if file is None or getattr(image, "_im", image) is not None or type(image) not in READERS.values():
         return None
     try:
         position = file.tell()
         size: int = file.seek(0, os.SEEK_END)
         file.seek(position)
-        return size if picture.tell() == 0 else None
-    except Exception:  # whatever a caller's own file object does; the picture itself is left to say what is wrong
+        return size if image.tell() == 0 else None
+    except Exception:  # a caller's file object raises any exception; decoding the image then says what is wrong
         return None
 
 
-def _file(picture: Any, size: int) -> bytes | None:
+def _read(image: Any, size: int) -> bytes | None:
     try:
-        position = picture.fp.tell()
-        picture.fp.seek(0)
-        encoded = picture.fp.read(size)
-        picture.fp.seek(position)
-    except Exception:  # likewise
+        position = image.fp.tell()
+        image.fp.seek(0)
+        encoded = image.fp.read(size)
+        image.fp.seek(position)
+    except Exception:  # as above
         return None
     return encoded if isinstance(encoded, bytes) and len(encoded) == size else None
 
 
-def _alike(again: Image.Image, picture: Image.Image) -> bool:
-    if (again.size, again.mode, again.info) != (picture.size, picture.mode, picture.info):
+def _is_same(reopened: Image.Image, image: Image.Image) -> bool:
+    if (reopened.size, reopened.mode, reopened.info) != (image.size, image.mode, image.info):
         return False
-    # Asking a PNG or TIFF for its orientation would read it; whose EXIF was parsed already may have been edited.
-    return getattr(picture, "_exif", None) is None or orientation_of(picture) == orientation_of(again)
+    # The orientation is compared only if the EXIF was parsed already, and so may have been edited. Otherwise asking
+    # for it would decode a PNG or TIFF.
+    return getattr(image, "_exif", None) is None or exif_orientation(image) == exif_orientation(reopened)

@@ -8,7 +8,6 @@ import re
 import ssl
 import time
 from collections.abc import Iterator
-from typing import TypeAlias
 from urllib.parse import quote, urljoin
 
 import httpcore
@@ -25,8 +24,6 @@ _REDIRECTS = 5
 _PAUSES = (0.1, 0.4)  # seconds before the second and the third attempt
 _HEADER_BYTES = 2**20  # more than httpcore accepts as status line and headers
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::(\d{1,5}))?")
-
-_Headers: TypeAlias = dict[str, str]
 
 
 class _TryAgainError(Exception):
@@ -79,7 +76,7 @@ def _try(uri: Uri, access: Access, max_bytes: int, timeout: float, deadline: Dea
 def _request(uri: Uri, access: Access, max_bytes: int, deadline: Deadline, reserve: Reserve) -> bytes | Uri:
     host, port = _host_and_port(uri)
     shown_port = "" if port == _default_port(uri) else f":{port}"
-    headers: dict[str | bytes, str | bytes] = {
+    headers: dict[bytes | str, bytes | str] = {
         "Host": (f"[{host}]" if ":" in host else host) + shown_port,
         "User-Agent": "emotion-ops",
         "Accept": "image/*, */*;q=0.1",

@@ -13,7 +13,8 @@ from typing import Literal
 import pyarrow as pa
 from PIL import Image
 
-from emotion_ops.images.cells import cell_of, kind_of
+from emotion_ops.images.cells import image_kind
+from emotion_ops.images.objects import to_cell
 from emotion_ops.lake.columns import passthrough_columns
 from emotion_ops.lake.parquet import read_batches
 from emotion_ops.lake.plan import FilePlan
@@ -131,7 +132,7 @@ class ContactSheet:
         inputs = self._read_inputs(plan, chosen, operator.inputs, run)
         for place, appended, row in zip(chosen, self._appended[key].to_pylist(), inputs, strict=True):
             card = make_card(operator, row, appended)
-            is_shown = card.error is None and not (self.stored_only and isinstance(cell_of(card.image), str))
+            is_shown = card.error is None and not (self.stored_only and isinstance(to_cell(card.image), str))
             image = load_image(card, run, _SIDE) if is_shown else None
             url = None if image is None else _data_url(image)
             yield SheetRow(plan.source_path, plan.entry.key, place.row, card, url)
@@ -155,7 +156,7 @@ def _has_stored_images(plan: FilePlan, operator: TableOperator, columns: str | S
     """Whether the output of a file has the images themselves, not only their paths."""
     names = {plan.schema.names[position] for position in passthrough_columns(plan.schema, columns)}
     return all(
-        name in names and kind_of(plan.schema.field(name).type, name) not in ("paths", "nothing")
+        name in names and image_kind(plan.schema.field(name).type, name) not in ("paths", "nothing")
         for name in operator.image_inputs
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from emotion_ops.images.cells import kind_of
+from emotion_ops.images.cells import image_kind
 from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.meter import Meter
@@ -55,7 +55,7 @@ class ImageOperator(TableOperator):
         """See ``TableOperator.check_schema``; an image input must hold images or paths."""
         super().check_schema(schema)
         for name in self.image_inputs:
-            kind_of(schema.field(find_column(name, schema.names)).type, name)
+            image_kind(schema.field(find_column(name, schema.names)).type, name)
 
     def new_run(self, meter: Meter | None = None) -> Run:
         """See ``TableOperator.new_run``; images are loaded by this operator's options."""

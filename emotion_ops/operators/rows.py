@@ -11,9 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from emotion_ops.errors import ColumnNotFoundError, OptionError, RowError, RowErrorCode
-from emotion_ops.images.cells import Cell, CellGetter, cell_of, cells_of, size_of
+from emotion_ops.images.cells import CellGetter, cell_getter
 from emotion_ops.images.decoder import Transform
 from emotion_ops.images.loader import ImageLoader
+from emotion_ops.images.objects import Cell, cell_bytes, to_cell
 from emotion_ops.operators.run import Run
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ class ArrowColumn:
     def cell(self, row: int) -> Cell:
         """The image cell of a row; see ``emotion_ops.images.cells``."""
         if self._cells is None:
-            self._cells = cells_of(self._array, self._name)
+            self._cells = cell_getter(self._array, self._name)
         return self._cells(row)
 
     def nbytes(self, row: int) -> int:
@@ -74,12 +75,12 @@ class ObjectColumn:
 
     def cell(self, row: int) -> Cell:
         """The image cell of a row; see ``emotion_ops.images.cells``."""
-        return cell_of(self._values[self._start + row])
+        return to_cell(self._values[self._start + row])
 
     def nbytes(self, row: int) -> int:
         """Bytes of the row in memory if it is encoded or decoded pixels; 0 for other objects."""
         value = self._values[self._start + row]
-        return size_of(value) if isinstance(value, bytes | memoryview | np.ndarray) else 0
+        return cell_bytes(value) if isinstance(value, bytes | memoryview | np.ndarray) else 0
 
 
 InputColumn = ArrowColumn | ObjectColumn

@@ -5,12 +5,12 @@ from __future__ import annotations
 from emotion_ops.faces.crops import PassThrough
 from emotion_ops.images.decoder import Transform
 from emotion_ops.images.decoding import Decoding
-from emotion_ops.images.isolation import Stop
+from emotion_ops.images.isolation.stop import Stop
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.loader import ImageLoader, decoder_pool
 from emotion_ops.images.memory import Memory
 from emotion_ops.images.meter import Meter
-from emotion_ops.images.preprocess import Resize
+from emotion_ops.images.resize import Resize
 from emotion_ops.io.access import Access
 from emotion_ops.operators.resources import Resources
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from emotion_ops.errors import RowError
-from emotion_ops.images.cells import cell_of
+from emotion_ops.images.objects import to_cell
 from emotion_ops.operators.base import TableOperator
 from emotion_ops.operators.hooks import Box, Card
 from emotion_ops.operators.rows import Row
@@ -76,7 +76,7 @@ def load_image(card: Card, run: Run, side: int) -> Image.Image | None:
         return np.asarray(ImageOps.contain(image, (side, side)))
 
     try:
-        image = Image.fromarray(run.loader(shrink).load(cell_of(card.image)))
+        image = Image.fromarray(run.loader(shrink).load(to_cell(card.image)))
     except RowError:
         return None
     _draw_boxes(image, card.boxes, image.width / full_size[0])

@@ -16,9 +16,9 @@ from pictures import encode, every_mode, jpeg, photo
 from PIL import Image
 
 from emotion_ops import ClassifyEmotions, Decoding, Limits, RowError
-from emotion_ops.images.decode import open_encoded
-from emotion_ops.images.decoder import PictureDecoder
-from emotion_ops.images.preprocess import Resize
+from emotion_ops.images.decoder import ImageDecoder
+from emotion_ops.images.formats import open_encoded
+from emotion_ops.images.resize import Resize
 from emotion_ops.images.scaled import scale_down
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -26,7 +26,7 @@ SQUARE = Resize((64, 64), BILINEAR, None)
 
 
 def decoded(encoded: bytes, resize: Resize, decode: str) -> np.ndarray:
-    return PictureDecoder(Limits(), resize, decode)(encoded, lambda amount: None).astype(int)
+    return ImageDecoder(Limits(), resize, decode)(encoded, lambda amount: None).astype(int)
 
 
 def smooth(width: int, height: int) -> Image.Image:
@@ -131,7 +131,7 @@ def test_a_checkpoint_with_a_resize_of_its_own_is_served_exactly() -> None:
         seen.append(picture.size)
         return np.asarray(picture)
 
-    PictureDecoder(Limits(), own, "fast")(jpeg(0, 400, 300), lambda amount: None)
+    ImageDecoder(Limits(), own, "fast")(jpeg(0, 400, 300), lambda amount: None)
     assert seen == [(400, 300)]
 
 
@@ -142,8 +142,8 @@ def test_a_strip_that_would_be_resized_to_a_bomb_is_too_large_in_both() -> None:
 
 
 EACH = """
-free_at_once()
-decoder, found = PictureDecoder(limits, resize, "fast"), {}
+return_freed_memory()
+decoder, found = ImageDecoder(limits, resize, "fast"), {}
 for path in sorted(folder.iterdir()):
     encoded, asked = path.read_bytes(), []
     decoder(encoded, asked.append)

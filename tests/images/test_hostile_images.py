@@ -16,23 +16,24 @@ from hostile import hostile_images
 from pictures import encode, jpeg, photo
 
 from emotion_ops import ClassifyEmotions, Decoding, OptionError, RowError
-from emotion_ops.images.decode import open_encoded, upright_rgb
-from emotion_ops.images.decoder import PictureDecoder
+from emotion_ops.images.decoder import ImageDecoder
+from emotion_ops.images.formats import open_encoded
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.quiet import quiet
+from emotion_ops.images.rgb import upright_rgb
 
 DECODE_ALL = """
 import pickle, re, sys, time
 from pathlib import Path
 from typing import Any
 from emotion_ops.errors import RowError
-from emotion_ops.images.decoder import PictureDecoder
+from emotion_ops.images.decoder import ImageDecoder
 from emotion_ops.images.limits import Limits
 
 def megabytes(line):
     return int(re.search(line + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000
 
-decoder, found = PictureDecoder(Limits(), None), {}
+decoder, found = ImageDecoder(Limits(), None), {}
 for path in sorted(Path(sys.argv[1]).iterdir()):
     encoded = path.read_bytes()
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
@@ -87,7 +88,7 @@ def test_sides_and_frames_have_limits_of_their_own() -> None:
 
 def test_the_first_picture_of_an_album_counts_as_it_would_alone() -> None:
     album, alone = hostile_images()["JPEG that claims to be an album"][0], encode(photo(1), "JPEG")
-    decoder = PictureDecoder(Limits(), None)
+    decoder = ImageDecoder(Limits(), None)
     assert (decoder(album, lambda amount: None) == decoder(alone, lambda amount: None)).all()
 
 
@@ -157,9 +158,9 @@ def test_limits_are_part_of_the_identity_and_isolation_is_not(tiny_model: str) -
 def test_a_strip_that_a_resize_would_make_a_bomb_is_refused() -> None:
     from PIL import Image
 
-    from emotion_ops.images.preprocess import Resize
+    from emotion_ops.images.resize import Resize
 
     shortest = Resize(224, Image.Resampling.BILINEAR, (224, 224))
     with pytest.raises(RowError, match="too_large: 1 × 60,000 pixels would be resized to 224 × 13,440,000"):
-        PictureDecoder(Limits(), shortest)(encode(Image.new("L", (1, 60_000))), lambda amount: None)
-    assert PictureDecoder(Limits(), shortest)(jpeg(0, 30, 900), lambda amount: None).shape == (224, 224, 3)
+        ImageDecoder(Limits(), shortest)(encode(Image.new("L", (1, 60_000))), lambda amount: None)
+    assert ImageDecoder(Limits(), shortest)(jpeg(0, 30, 900), lambda amount: None).shape == (224, 224, 3)

@@ -21,11 +21,12 @@ from bad_images import BAD_BYTES
 from pictures import every_mode, jpeg
 
 from emotion_ops import Access, ClassifyEmotions, Decoding, Limits, OptionError, Resources, RowError, RowErrorCode
-from emotion_ops.images.decoder import PictureDecoder
-from emotion_ops.images.isolation import DecoderPool, Stop, StoppedError
+from emotion_ops.images.decoder import ImageDecoder
+from emotion_ops.images.isolation.pool import DecoderPool
+from emotion_ops.images.isolation.stop import Stop, StoppedError
 from emotion_ops.images.loader import ImageLoader, decoder_pool
 from emotion_ops.images.memory import Memory
-from emotion_ops.images.preprocess import Resize
+from emotion_ops.images.resize import Resize
 from emotion_ops.operators.classify.session import build_transform
 from emotion_ops.operators.rows import ObjectColumn, RowBatch
 from emotion_ops.operators.run import Run
@@ -68,11 +69,11 @@ def test_whatever_a_decoder_does_costs_its_own_row_and_no_other(pool: DecoderPoo
     bad = {
         b"abort": "the decoder crashed (signal 6, Aborted)",
         b"segfault": "the decoder crashed (signal 11, Segmentation fault)",
-        b"hang": "the decoder took longer than decode_timeout=2 seconds",
-        b"spin": "the decoder took longer than decode_timeout=2 seconds",
+        b"hang": "the decoder took longer than Decoding.timeout=2 seconds",
+        b"spin": "the decoder took longer than Decoding.timeout=2 seconds",
         b"exit": "the decoder's process ended with code 3",
-        b"fill": f"the decoder needed more than the {LIMIT:,} bytes of decode_memory",
-        b"nonsense": "the decoder's process answered nonsense (41 bytes for 5 × 5 pixels)",
+        b"fill": f"the decoder needed more than the {LIMIT:,} bytes of Decoding.memory",
+        b"nonsense": "the decoder's process sent an invalid message (41 bytes for 5 × 5 pixels)",
         b"raise": 'the decoder failed (KeyError: "a parser\'s own mistake")',
     }
     cells: list[bytes] = []
@@ -126,7 +127,7 @@ def test_a_checkpoints_own_resize_stays_here_and_gives_the_same_pixels() -> None
 
 
 def test_the_memory_that_all_workers_fill_is_reserved_first() -> None:
-    pool, asked = DecoderPool(PictureDecoder(Limits(), None), 30.0, LIMIT), []
+    pool, asked = DecoderPool(ImageDecoder(Limits(), None), 30.0, LIMIT), []
     pool.decode(jpeg(0, 50, 40), asked.append)
     pool.close()
     assert asked == [50 * 40 * (5 + 12)]
@@ -157,7 +158,7 @@ def test_what_native_code_prints_of_an_image_reaches_nobody(
 
 ORPHANS = """
 import sys, threading, time, hostile_decoders
-from emotion_ops.images.isolation import DecoderPool
+from emotion_ops.images.isolation.pool import DecoderPool
 pool = DecoderPool(hostile_decoders.decode, 600.0, 2**28)
 pool.decode(b"shout", lambda amount: None)
 def work(what):
@@ -191,7 +192,7 @@ def test_workers_end_with_their_parent_even_while_a_decoder_hangs(how: signal.Si
 STUCK = """
 import dataclasses, sys, threading, time, hostile_decoders
 from emotion_ops import Access, ClassifyEmotions, Decoding, Limits, Resources
-from emotion_ops.images.isolation import DecoderPool
+from emotion_ops.images.isolation.pool import DecoderPool
 from emotion_ops.images.loader import ImageLoader
 from emotion_ops.images.memory import Memory
 from emotion_ops.operators.classify.session import build_transform
@@ -238,7 +239,7 @@ def test_a_stream_that_ends_while_decoders_hang_does_not_wait_for_them(how: str,
         if how == "interrupted":
             os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
         try:
-            parent.wait(60)  # decode_timeout is ten times as long
+            parent.wait(60)  # the timeout is ten times as long
         finally:
             parent.kill()
     assert gone(workers)
@@ -253,7 +254,7 @@ def test_a_stream_that_ends_leaves_the_decoders_of_others_alone(pool: DecoderPoo
         mine()
         with pytest.raises(StoppedError):
             hanging[0].result()
-        with pytest.raises(RowError, match="took longer than decode_timeout"):
+        with pytest.raises(RowError, match=r"took longer than Decoding\.timeout=2"):
             hanging[1].result()
     with pytest.raises(StoppedError):
         pool.decode(jpeg(), lambda amount: None, mine)

@@ -13,7 +13,7 @@ from pictures import encode, jpeg, photo
 from PIL import Image
 
 from emotion_ops import Access, ClassifyEmotions, Resources
-from emotion_ops.images.cells import cells_of
+from emotion_ops.images.cells import cell_getter
 
 PICTURES = [jpeg(seed, 50, 40) for seed in range(5)]
 
@@ -292,11 +292,11 @@ def test_images_that_wait_are_views_of_the_column_and_not_copies(arrow_type: pa.
     array = pa.array([b"before", b"", None, PICTURES[0], PICTURES[1]], arrow_type)[1:]
     chunk, data = array[1:], array.buffers()[2]
     for column, cells in ((array, [b"", None, *PICTURES[:2]]), (chunk, [None, *PICTURES[:2]])):
-        cell = cells_of(column, "image")
+        cell = cell_getter(column, "image")
         assert [None if (found := cell(row)) is None else bytes(found) for row in range(len(column))] == cells
         address = np.frombuffer(cell(len(column) - 1), np.uint8).ctypes.data
         assert data.address < address < data.address + data.size
-    empty = cells_of(pa.array([None, b""], arrow_type), "image")
+    empty = cell_getter(pa.array([None, b""], arrow_type), "image")
     assert (empty(0), bytes(empty(1))) == (None, b"")
 
 

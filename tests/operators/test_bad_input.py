@@ -224,7 +224,7 @@ def test_what_is_no_table_is_refused_with_its_cure() -> None:
 def test_pixels_that_could_only_be_guessed_at_are_their_rows_error(tiny_model: str) -> None:
     import pandas as pd
 
-    cells = [np.zeros((4, 4, 3)), np.zeros((3, 8, 8), np.uint8), np.zeros((0, 3, 3), np.uint8), 12.5, photo(1)]
+    cells = [np.zeros((4, 4, 3)), np.zeros((3, 8, 8), np.uint8), np.zeros((0, 3, 2), np.uint8), 12.5, photo(1)]
     out = classify_emotions(pd.DataFrame({"image": pd.Series(cells, dtype=object)}), model=tiny_model)
     assert [str(error).partition(":")[0] for error in out["emotion_error"]] == ["unsupported"] * 4 + ["nan"]
 

@@ -30,7 +30,7 @@ from emotion_ops import (
     classify_emotions,
 )
 from emotion_ops.faces.crops import crop_face
-from emotion_ops.images.decode import upright_rgb
+from emotion_ops.images.rgb import upright_rgb
 
 
 @pytest.fixture(scope="module")

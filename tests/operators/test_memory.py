@@ -18,17 +18,17 @@ from PIL import Image
 
 from emotion_ops import RowError, RowErrorCode
 from emotion_ops.faces.crops import MAX_PADDED_SIDE, crop_face
-from emotion_ops.images.decoder import PictureDecoder
+from emotion_ops.images.decoder import ImageDecoder
 from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.loader import ImageLoader
-from emotion_ops.images.memory import ByteBudget, Memory, Room
+from emotion_ops.images.memory import ByteBudget, Memory, Reservation
 from emotion_ops.io.access import Access
 from emotion_ops.io.bounded import read_bounded
 
 EACH = """
-free_at_once()
-decoder, found = PictureDecoder(limits, resize), {}
+return_freed_memory()
+decoder, found = ImageDecoder(limits, resize), {}
 for path in sorted(folder.iterdir()):
     encoded, asked = path.read_bytes(), []
     decoder(encoded, asked.append)  # the library's own memory, which stays
@@ -63,7 +63,7 @@ class Asked(ByteBudget):
         asked.append(amount)
         super().take(amount)
 
-free_at_once()
+return_freed_memory()
 asked, found, memory = [], {}, Memory(2**32)
 memory.decoded = Asked(2**31)
 for isolation in ("thread", "process"):
@@ -213,11 +213,11 @@ def test_two_that_need_more_than_they_hold_do_not_wait_for_each_other() -> None:
     budget, both = ByteBudget(100), threading.Barrier(2)
 
     def grow() -> None:
-        with Room(budget) as room:
-            room.need(50)
+        with Reservation(budget) as room:
+            room.acquire(50)
             both.wait()
-            room.need(90)
-            room.need(500)  # more than there is: it goes alone
+            room.acquire(90)
+            room.acquire(500)  # more than there is: it goes alone
 
     with ThreadPoolExecutor(2) as threads:
         for done in [threads.submit(grow) for _ in range(2)]:
@@ -262,4 +262,4 @@ def test_an_interrupt_is_nobodys_error() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        PictureDecoder(Limits(), transform)(encode(photo()), lambda amount: None)
+        ImageDecoder(Limits(), transform)(encode(photo()), lambda amount: None)

@@ -13,10 +13,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from emotion_ops.images.decoder import PictureDecoder, Reserve
+from emotion_ops.images.decoder import ImageDecoder
 from emotion_ops.images.limits import Limits
+from emotion_ops.io.bounded import Reserve
 
-_ordinary = PictureDecoder(Limits(), None)
+_ordinary = ImageDecoder(Limits(), None)
 HEAVY = ("torch", "transformers", "pyarrow", "pandas", "huggingface_hub")
 
 

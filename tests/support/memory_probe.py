@@ -19,13 +19,13 @@ import json, re, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from PIL import Image
-from emotion_ops.images.decoder import PictureDecoder
+from emotion_ops.images.decoder import ImageDecoder
 from emotion_ops.images.decoding import Decoding
 from emotion_ops.images.limits import Limits
 from emotion_ops.images.loader import ImageLoader
 from emotion_ops.io.access import Access
-from emotion_ops.images.memory import Memory, free_at_once
-from emotion_ops.images.preprocess import Resize
+from emotion_ops.images.memory import Memory, return_freed_memory
+from emotion_ops.images.resize import Resize
 
 def kilobytes(line):
     return int(re.search(line + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

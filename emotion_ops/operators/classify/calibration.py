@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from emotion_ops.errors import OptionError, RowError
-from emotion_ops.images.cells import Cell, cells_of
+from emotion_ops.images.cells import cell_getter
+from emotion_ops.images.objects import Cell
 from emotion_ops.models.engines.int8 import Calibration
 from emotion_ops.operators.rows import Parts, Row
 from emotion_ops.operators.run import Run
@@ -99,7 +100,7 @@ def _cells_of_group(path: Path, group: int, column: str, count: int) -> Iterator
             raise pa.ArrowKeyError(f"{path} has no such column")
         step, start = max(1, -(-file.metadata.row_group(group).num_rows // count)), 0
         for batch in file.iter_batches(64, row_groups=[group], columns=[column]):
-            cell = cells_of(batch.column(0), column)
+            cell = cell_getter(batch.column(0), column)
             yield from (cell(row) for row in range(-start % step, batch.num_rows, step))
             start += batch.num_rows
 

@@ -10,7 +10,7 @@ from emotion_ops.errors import EmotionOpsError, RowError, RowErrorCode
 from emotion_ops.faces.crops import PassThrough, crop_face, crop_peak_bytes
 from emotion_ops.faces.detector import LoadedDetector, open_detector
 from emotion_ops.faces.order import FaceBoxes, sort_faces
-from emotion_ops.images.decoder import Transform, peak_beside
+from emotion_ops.images.decoder import Transform, transform_bytes
 from emotion_ops.operators.classify.faces import Faces
 from emotion_ops.operators.classify.finishing import FoundFaces
 from emotion_ops.operators.rows import Parts, Row
@@ -75,7 +75,7 @@ class _Cutting:
     def peak(self, width: int, height: int) -> int:
         """See ``MeasuredTransform``; what a callable detector uses itself is not known."""
         detecting, cutting = _DETECTOR_BYTES * width * height, crop_peak_bytes(width, height, self._faces.margin)
-        return max(detecting, cutting) + peak_beside(self._resize, 1, 1)  # of squares
+        return max(detecting, cutting) + transform_bytes(self._resize, 1, 1)  # of squares
 
 
 def _why_none(image: Image.Image, found: FaceBoxes, options: Faces) -> str:

@@ -17,7 +17,7 @@ from PIL import Image
 from emotion_ops.errors import ModelError, UnsupportedModelError
 from emotion_ops.faces.detector import check_detector, open_detector
 from emotion_ops.images.decoder import Transform
-from emotion_ops.images.preprocess import Resize
+from emotion_ops.images.resize import Resize
 from emotion_ops.models.checkpoint import Checkpoint, resolve_checkpoint
 from emotion_ops.models.config import read_architecture, read_labels
 from emotion_ops.models.engines.choice import EngineName, Precision, choose

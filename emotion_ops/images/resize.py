@@ -1,7 +1,6 @@
-"""An upright RGB picture → uint8 pixels of the size that the network takes.
+"""An upright RGB image → uint8 pixels of the size that the network takes.
 
-Only the transform happens here, on the processor's side of the bus; rescaling and normalisation are one
-multiply-add a channel and belong to the engine, beside the network.
+Rescaling and normalisation are one multiply-add for each channel. The engine does them, on the device.
 """
 
 from __future__ import annotations
@@ -16,18 +15,17 @@ from PIL import Image
 
 from emotion_ops.errors import RowError, RowErrorCode
 
-_MOST_PIXELS = 100_000_000  # of a resized picture, before its centre is cut out
+_MAX_PIXELS = 100_000_000  # of a resized image, before its centre is cut out
 
 
 @dataclass(frozen=True)
 class Resize:
-    """Resize, then cut out the centre, as Pillow's backend of the transformers image processors does.
+    """Resize, then cut out the centre, as the image processors of transformers do with Pillow.
 
     Attributes:
         size: (height, width) to resize to, or the length of the shorter side as an int, or None.
         resample: Pillow's resampling filter.
-        crop: (height, width) of the centre that is kept, padded with black where the picture is
-            smaller; None keeps all.
+        crop: (height, width) of the centre, padded with black if the image is smaller; None for the whole image.
     """
 
     size: tuple[int, int] | int | None
@@ -36,13 +34,13 @@ class Resize:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Resize | None:
-        """Read the transform out of an image processor's configuration.
+        """Read the transform from the configuration of an image processor.
 
         Args:
             config: The processor's whole configuration, defaults included.
 
         Returns:
-            The transform, or None where the configuration says something that this class does not do.
+            The transform; None if the configuration asks for something that this class does not do.
         """
         size: tuple[int, int] | int | None = None
         crop: tuple[int, int] | None = None
@@ -64,34 +62,34 @@ class Resize:
         return cls(size, Image.Resampling(config.get("resample", Image.Resampling.BILINEAR)), crop)
 
     def __call__(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The picture at the network's size.
+        """The image at the network's size.
 
         Args:
-            image: An RGB picture.
+            image: An RGB image.
 
         Returns:
             uint8 (height, width, 3), RGB.
 
         Raises:
-            RowError: ``too_large``; a strip so narrow that it would be resized to a bomb.
+            RowError: ``too_large``: the image is so narrow that it would be resized to too many pixels.
         """
-        width, height = self.resized(image.width, image.height)
+        width, height = self.resized_size(image.width, image.height)
         if self.size is not None:
             image = image.resize((width, height), self.resample)
-        return self.cut(image)
+        return self.crop_centre(image)
 
     def peak(self, width: int, height: int) -> int:
-        """Bytes that resizing a picture of this size fills, as measured; raises as ``resized`` does."""
-        out_width, out_height = self.resized(width, height)
+        """Bytes that resizing an image of this size needs, as measured; raises as ``resized_size`` does."""
+        out_width, out_height = self.resized_size(width, height)
         return 8 * out_width * out_height
 
-    def cut(self, image: Image.Image) -> NDArray[np.uint8]:
-        """The centre of a picture that has been resized, or all of it; what ``__call__`` ends with."""
+    def crop_centre(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The centre of an image that is already resized, or the whole image: the last step of ``__call__``."""
         pixels = np.asarray(image)
         return pixels if self.crop is None else _centre(pixels, *self.crop)
 
-    def resized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height that a picture of this width and height has before its centre is cut out.
+    def resized_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that an image of this size is resized to, before its centre is cut out.
 
         Raises:
             RowError: ``too_large``, as above.
@@ -102,18 +100,18 @@ class Resize:
             return self.size[1], self.size[0]
         long = int(self.size * max(width, height) / min(width, height))
         scaled = (self.size, long) if width <= height else (long, self.size)
-        if self.size * long > _MOST_PIXELS:
+        if self.size * long > _MAX_PIXELS:
             what = f"{width:,} × {height:,} pixels would be resized to {scaled[0]:,} × {scaled[1]:,}"
             raise RowError(RowErrorCode.TOO_LARGE, what)
         return scaled
 
 
 def _centre(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Cut out or pad to (height, width) around the centre; the odd pixel goes where transformers puts it."""
+    """Cut out or pad to (height, width) around the centre; an odd pixel is on the same side as in transformers."""
     have_height, have_width = pixels.shape[:2]
     top, left = (have_height - height) // 2, (have_width - width) // 2
     if top >= 0 and left >= 0:
-        return pixels[top : top + height, left : left + width].copy()  # not a view, which keeps all of it
+        return pixels[top : top + height, left : left + width].copy()  # a view would keep the whole image in memory
     out_height, out_width = max(height, have_height), max(width, have_width)
     padded = np.zeros((out_height, out_width, 3), dtype=np.uint8)
     pad_top, pad_left = -(-(out_height - have_height) // 2), -(-(out_width - have_width) // 2)

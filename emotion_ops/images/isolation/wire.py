@@ -1,6 +1,6 @@
 """Messages between this process and a worker: a kind, a length and the bytes, over a socket.
 
-No pickle comes back from a worker: it has read hostile bytes, and what it says is held for data only.
+A worker's messages are never unpickled. It has read hostile bytes, so everything it sends is treated as data.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 
-_HEAD = struct.Struct("<BQ")
+_HEADER = struct.Struct("<BQ")
 
 
 class Kind(enum.IntEnum):
@@ -19,14 +19,14 @@ class Kind(enum.IntEnum):
     SETUP = 1  # to the worker: the pickled decoder and its limits
     READY = 2  # from the worker: the libraries are loaded, images may come
     IMAGE = 3  # to the worker: an encoded image
-    NEED = 4  # from the worker: it will fill so many bytes, and waits
+    NEED = 4  # from the worker: it is going to use so many bytes, and waits
     GO = 5  # to the worker: it may
     PIXELS = 6  # from the worker: height, width, and RGB bytes
     FAILED = 7  # from the worker: code and detail of the row's error
 
 
 class ClosedError(Exception):
-    """The other side is gone, or says what makes no sense."""
+    """The other side is gone, or its message is invalid."""
 
 
 def send(to: socket.socket, kind: Kind, payload: bytes | memoryview = b"", timeout: float | None = None) -> None:
@@ -38,7 +38,7 @@ def send(to: socket.socket, kind: Kind, payload: bytes | memoryview = b"", timeo
     """
     try:
         to.settimeout(timeout)
-        to.sendall(_HEAD.pack(kind, len(payload)))
+        to.sendall(_HEADER.pack(kind, len(payload)))
         to.sendall(payload)
     except TimeoutError:
         raise
@@ -46,26 +46,26 @@ def send(to: socket.socket, kind: Kind, payload: bytes | memoryview = b"", timeo
         raise ClosedError(str(error)) from None
 
 
-def receive(source: socket.socket, most: int, timeout: float | None = None) -> tuple[Kind, bytearray]:
+def receive(source: socket.socket, max_bytes: int, timeout: float | None = None) -> tuple[Kind, bytearray]:
     """Wait for one message.
 
     Args:
         source: Where it comes from.
-        most: Bytes that it may have.
-        timeout: Seconds until all of it must be here; None waits for ever.
+        max_bytes: Maximum size of the message.
+        timeout: Seconds until the whole message must be here; None waits for ever.
 
     Raises:
-        ClosedError: The other side is gone, or the message is none.
+        ClosedError: The other side is gone, or the message is invalid.
         TimeoutError: It did not come in time.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    kind, length = _HEAD.unpack(_exactly(source, _HEAD.size, deadline))
-    if length > most or kind not in Kind.__members__.values():
+    kind, length = _HEADER.unpack(_receive_exactly(source, _HEADER.size, deadline))
+    if length > max_bytes or kind not in Kind.__members__.values():
         raise ClosedError(f"a message of kind {kind} and {length:,} bytes")
-    return Kind(kind), _exactly(source, length, deadline)
+    return Kind(kind), _receive_exactly(source, length, deadline)
 
 
-def _exactly(source: socket.socket, count: int, deadline: float | None) -> bytearray:
+def _receive_exactly(source: socket.socket, count: int, deadline: float | None) -> bytearray:
     data = bytearray(count)
     view = memoryview(data)
     while view:
@@ -74,12 +74,12 @@ def _exactly(source: socket.socket, count: int, deadline: float | None) -> bytea
             raise TimeoutError
         try:
             source.settimeout(left)
-            taken = source.recv_into(view)
+            received = source.recv_into(view)
         except TimeoutError:
             raise
         except OSError as error:
             raise ClosedError(str(error)) from None
-        if not taken:
+        if not received:
             raise ClosedError("the end")
-        view = view[taken:]
+        view = view[received:]
     return data

@@ -1,4 +1,4 @@
-"""The directories of a TIFF, as far as they can make a decoder work: sizes, counts and how many there are."""
+"""The directories of a TIFF: how many, their sizes, and how many numbers their tags have."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ from dataclasses import dataclass, field
 
 from emotion_ops.images.limits import Limits, too_large
 
-NUMBERS = 2**18
-"""Most numbers in a file's tags, each of which becomes an object of up to half a kilobyte."""
-
-TAGS = 4096
-"""Most tags of a directory; libtiff's own limit."""
-
-_TILE_PIXELS = 4096 * 4096  # a small picture may lie in one larger tile
+_MAX_NUMBERS = 2**18  # in the tags of a file; each becomes an object of up to half a kilobyte
+_MAX_TAGS = 4096  # of a directory; libtiff has the same limit
+_TILE_PIXELS = 4096 * 4096  # a small image may be in one larger tile
 _WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
 _POINTERS = (34665, 34853, 40965)  # EXIF, GPS, interoperability
 _SIZES = {3: 2, 4: 4, 5: 8, 6: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # bytes of a number, by type
 
 
+def check(data: bytes, limits: Limits) -> None:
+    """Raise ``too_large`` for a TIFF over the limits, or whose tags no honest file has."""
+    _Directories(data).check(limits)
+
+
 @dataclass(frozen=True)
-class Directory:
-    """What matters of one image file directory.
+class _Directory:
+    """One image file directory.
 
     Attributes:
-        values: The value of each tag of one number that stands in the directory itself.
-        numbers: How many numbers its tags hold that a reader would take.
+        values: The value of each tag with one number that is in the directory itself.
+        numbers: How many numbers of its tags a reader would read.
     """
 
     values: dict[int, int] = field(default_factory=dict)
     numbers: int = 0
 
 
-class Directories:
-    """Walk a TIFF's directories without reading what their tags point at.
+class _Directories:
+    """Reads a TIFF's directories, but not what their tags point to.
 
     Args:
         data: The whole file.
@@ -45,30 +46,26 @@ class Directories:
         self._big = data[2:3] == b"+"
         self._first = self._unpack("Q", 8) if self._big else self._unpack("L", 4)
 
-    def admit(self, limits: Limits) -> None:
-        """Hold the first directory, those that it points at, and the number of all against the limits.
-
-        Raises:
-            RowError: ``too_large``.
-        """
+    def check(self, limits: Limits) -> None:
+        """Check the first directory, those that it points to, and the number of all directories."""
         first = self._read(self._first)
-        limits.admit_size(first.values.get(_WIDTH, 0), first.values.get(_HEIGHT, 0))
+        limits.check_size(first.values.get(_WIDTH, 0), first.values.get(_HEIGHT, 0))
         width, height = first.values.get(_TILE_WIDTH, 0), first.values.get(_TILE_HEIGHT, 0)
         if width * height > max(limits.max_pixels, _TILE_PIXELS):
             raise too_large(f"a TIFF with tiles of {width:,} × {height:,} pixels")
-        numbers, pointing = first.numbers, [first]
-        for _ in range(2):  # interoperability is pointed at by EXIF
-            pointing = [self._read(one.values[tag]) for one in pointing for tag in _POINTERS if tag in one.values]
-            numbers += sum(one.numbers for one in pointing)
-        if numbers > NUMBERS:
-            raise too_large(f"a TIFF with {numbers:,} numbers in its tags, more than {NUMBERS:,}")
-        limits.admit_frames(self._count(limits.max_frames + 1))
+        numbers, level = first.numbers, [first]
+        for _ in range(2):  # EXIF points to interoperability
+            level = [self._read(one.values[tag]) for one in level for tag in _POINTERS if tag in one.values]
+            numbers += sum(one.numbers for one in level)
+        if numbers > _MAX_NUMBERS:
+            raise too_large(f"a TIFF with {numbers:,} numbers in its tags, more than {_MAX_NUMBERS:,}")
+        limits.check_frames(self._count(limits.max_frames + 1))
 
-    def _count(self, most: int) -> int:
-        """How many directories are chained, counted no further than ``most``; a loop ends the chain."""
+    def _count(self, maximum: int) -> int:
+        """How many directories the chain has, counted up to ``maximum``; a loop ends the chain."""
         seen: set[int] = set()
         offset = self._first
-        while offset and offset not in seen and len(seen) < most:
+        while offset and offset not in seen and len(seen) < maximum:
             seen.add(offset)
             tags = self._tags(offset)
             offset = (
@@ -79,24 +76,24 @@ class Directories:
     def _tags(self, offset: int) -> int:
         return self._unpack("Q", offset) if self._big else self._unpack("H", offset)
 
-    def _read(self, offset: int) -> Directory:
+    def _read(self, offset: int) -> _Directory:
         tags = self._tags(offset)
-        if tags > TAGS:
-            raise too_large(f"a TIFF directory of {tags:,} tags, more than {TAGS:,}")
+        if tags > _MAX_TAGS:
+            raise too_large(f"a TIFF directory of {tags:,} tags, more than {_MAX_TAGS:,}")
         start, layout = (offset + 8, "HHQ8s") if self._big else (offset + 2, "HHL4s")
         entry = struct.Struct(self._order + layout)
         numbers = 0
         values: dict[int, int] = {}
-        for tag, kind, count, value in entry.iter_unpack(self._whole(start, tags, entry.size)):
+        for tag, kind, count, value in entry.iter_unpack(self._entries(start, tags, entry.size)):
             size = _SIZES.get(kind, 0)
-            if size and count * size <= len(self._data):  # more than that cannot be there, and is not read
+            if size and count * size <= len(self._data):  # the file cannot contain more, and more is not read
                 numbers += count
             if count == 1 and kind in (3, 4, 13, 16) and size <= len(value):
                 values.setdefault(tag, int.from_bytes(value[:size], "big" if self._order == ">" else "little"))
-        return Directory(values, numbers)
+        return _Directory(values, numbers)
 
-    def _whole(self, start: int, count: int, size: int) -> bytes:
-        """As many whole entries as there are."""
+    def _entries(self, start: int, count: int, size: int) -> bytes:
+        """The complete entries of a directory that ends early."""
         entries = self._data[start : start + count * size]
         return entries[: len(entries) // size * size]
 
