@@ -1,12 +1,12 @@
-"""How far the answers move under other options: a faster decode, a coarser precision, another engine.
+"""How much probabilities change with other options: a faster decode, a lower precision, another engine.
 
     python benchmarks/drift.py                                      # every engine and precision that runs here
     python benchmarks/drift.py --other precision=bf16,engine=torch --other batch_size=1
     python benchmarks/drift.py --model ./my-checkpoint --images ./my-photographs --calibration ./others
-    python benchmarks/drift.py --model ./my-checkpoint --images ./my-table.parquet --column picture
+    python benchmarks/drift.py --model ./my-checkpoint --images ./my-table.parquet --column photo
 
 The reference is torch in fp32, with all other options at their defaults. Without ``--images`` the images are drawn
-faces that the demo model has not seen, saved as JPEG at ``--size``, and int8 is calibrated on others, likewise drawn.
+faces that the demo model was not trained on, saved as JPEG at ``--size``, and int8 is calibrated on other drawn faces.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 from drawn_faces import draw_face
 
 REFERENCE: dict[str, Any] = {"engine": "torch", "precision": "fp32"}
-"""What is held to be right."""
+"""The options that the others are compared with."""
 
-_HELD_OUT = 20_000_000  # the seed of the first face, as scripts/train_demo_model.py holds them out
-_CALIBRATION = 30_000_000  # likewise, and neither trained on nor measured on
+_HELD_OUT = 20_000_000  # the seed of the first face; scripts/train_demo_model.py does not train on these
+_CALIBRATION = 30_000_000  # the same for calibration; not measured on either
 _CALIBRATION_FACES = 252
-_LEAST = 1e-12  # a probability, lest its logarithm be none
+_MIN_PROBABILITY = 1e-12  # whose logarithm is finite
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Drift:
         largest: The largest absolute difference of a probability.
         kl: The mean Kullback–Leibler divergence from the reference, in nats.
         agreement: The part of the images whose label is the same, 0 to 1.
-        images: How many were answered by both.
-        failed: How many were answered by one of them alone; none of the other figures has them.
+        images: Number of images for which neither failed.
+        failed: Number of images for which one of both failed; they are not part of the other figures.
     """
 
     largest: float
@@ -61,44 +61,36 @@ class Drift:
     failed: int
 
 
-def measure(reference: ClassifyEmotions, other: ClassifyEmotions, images: Sequence[Any]) -> Drift:
-    """Compare the answers of two sets of options to the same images.
-
-    Args:
-        reference: What is held to be right.
-        other: What is measured.
-        images: Encoded images, paths, or whatever else ``ClassifyEmotions.predict`` takes.
-
-    Raises:
-        ValueError: No image was answered by both.
-    """
-    return drift_of(probabilities(reference, images), probabilities(other, images))
-
-
 def probabilities(operator: ClassifyEmotions, images: Sequence[Any]) -> NDArray[np.float64]:
-    """The answers to images, (images, labels); NaN for an image that failed."""
+    """Probabilities of images, (images, labels); NaN for an image that failed."""
     return dataclasses.replace(operator, on_error="null", cache=Cache(0)).predict(images).astype(np.float64)
 
 
-def drift_of(reference: NDArray[np.float64], other: NDArray[np.float64]) -> Drift:
-    """The drift of one array of probabilities from another; see ``measure``."""
-    here, there = (~np.isnan(one).any(axis=1) for one in (reference, other))
-    right, found = reference[here & there], other[here & there]
-    if not len(right):
-        raise ValueError(f"none of the {len(reference)} images was answered by both")
-    right, found = (one / one.sum(axis=1, keepdims=True) for one in (right, found))  # float32's sums are 1 but about
-    divergence = right * (np.log(np.maximum(right, _LEAST)) - np.log(np.maximum(found, _LEAST)))
+def compare_probabilities(reference: NDArray[np.float64], other: NDArray[np.float64]) -> Drift:
+    """The drift of probabilities (images, labels) from those of the reference.
+
+    Raises:
+        ValueError: No image has probabilities in both.
+    """
+    in_reference, in_other = (~np.isnan(one).any(axis=1) for one in (reference, other))
+    expected, found = reference[in_reference & in_other], other[in_reference & in_other]
+    if not len(expected):
+        raise ValueError(f"none of the {len(reference)} images has probabilities in both")
+    expected, found = (one / one.sum(axis=1, keepdims=True) for one in (expected, found))  # float32 sums are inexact
+    divergence = expected * (
+        np.log(np.maximum(expected, _MIN_PROBABILITY)) - np.log(np.maximum(found, _MIN_PROBABILITY))
+    )
     return Drift(
-        largest=float(np.abs(right - found).max()),
+        largest=float(np.abs(expected - found).max()),
         kl=float(divergence.sum(axis=1).mean()),
-        agreement=float((right.argmax(axis=1) == found.argmax(axis=1)).mean()),
-        images=len(right),
-        failed=int((here ^ there).sum()),
+        agreement=float((expected.argmax(axis=1) == found.argmax(axis=1)).mean()),
+        images=len(expected),
+        failed=int((in_reference ^ in_other).sum()),
     )
 
 
 def others(device: str) -> list[dict[str, Any]]:
-    """The faster decode, and every engine and precision that goes together on this machine, but for the reference."""
+    """The faster decode, and every engine and precision that runs on this machine, except the reference."""
     found: list[dict[str, Any]] = [
         {"engine": engine, "precision": precision}
         for engine in ENGINES
@@ -108,8 +100,8 @@ def others(device: str) -> list[dict[str, Any]]:
     return [{"decoding": "fast"}, *(one for one in found if one != REFERENCE)]
 
 
-def images_of(where: Path, column: str, count: int) -> list[Any]:
-    """Images of a folder of files, or of a Parquet file or folder with a column of them: so many, spread evenly."""
+def load_images(where: Path, column: str, count: int) -> list[Any]:
+    """Up to ``count`` images of a folder of files or of a column of Parquet, spread evenly."""
     files = sorted(path for path in where.rglob("*") if path.is_file()) if where.is_dir() else [where]
     if any(path.suffix == ".parquet" for path in files):
         cells = ds.dataset(where, format="parquet").to_table(columns=[column]).column(0)
@@ -117,8 +109,8 @@ def images_of(where: Path, column: str, count: int) -> list[Any]:
     return [str(path) for path in files[:: -(-len(files) // count) or 1]]
 
 
-def drawn(count: int, size: tuple[int, int], seed: int = _HELD_OUT) -> list[bytes]:
-    """Faces as JPEG files of one size, the emotions taking turns; the same each time."""
+def draw_faces(count: int, size: tuple[int, int], seed: int = _HELD_OUT) -> list[bytes]:
+    """Faces as JPEG files of one size, the emotions in turn; the same at each call."""
     files = []
     for number in range(count):
         stream = io.BytesIO()
@@ -141,7 +133,7 @@ def table(drifts: dict[str, Drift]) -> str:
 
 
 def as_markdown(written: dict[str, dict[str, Any]]) -> str:
-    """The drifts as docs/performance.md has them."""
+    """The drifts as a Markdown table for docs/performance.md."""
     rows = ["| | largest | mean KL | labels agree | images |", "| --- | ---: | ---: | ---: | ---: |"]
     for name, one in written.items():
         figures = f"{one['largest']:.1e} | {one['kl']:.1e} | {one['agreement']:.2%} | {one['images']:,}"
@@ -157,20 +149,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=Path, help="a folder of images of your own, or Parquet")
     parser.add_argument("--column", default="image", help="of images, in Parquet")
     parser.add_argument("--calibration", type=Path, help="what int8 is calibrated on: other images of your own")
-    parser.add_argument("--count", type=int, default=700, help="images at the most")
+    parser.add_argument("--count", type=int, default=700, help="maximum number of images")
     parser.add_argument("--size", default="640x480", help="of drawn faces")
     parser.add_argument("--other", action="append", help="options that differ: NAME=VALUE,…")
-    parser.add_argument("--json", type=Path, help="where the figures are written")
-    parser.add_argument("--markdown", type=Path, metavar="JSON", help="print the table of figures written before")
+    parser.add_argument("--json", type=Path, help="a file for the figures")
+    parser.add_argument("--markdown", type=Path, metavar="JSON", help="print the table of a file of figures")
     options = parser.parse_args(arguments)
     if options.markdown:
         print(as_markdown(json.loads(options.markdown.read_text())["drifts"]))
         return
     size = tuple(map(int, options.size.split("x")))
     images: Sequence[Any] = (
-        drawn(options.count, (size[0], size[1]))
+        draw_faces(options.count, (size[0], size[1]))
         if options.images is None
-        else images_of(options.images, options.column, options.count)
+        else load_images(options.images, options.column, options.count)
     )
     shared: dict[str, Any] = {
         "model": options.model,
@@ -178,20 +170,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "device": options.device,
         "image": options.column,
     }
-    right = probabilities(ClassifyEmotions(**shared, **REFERENCE), images)
+    expected = probabilities(ClassifyEmotions(**shared, **REFERENCE), images)
     drifts = {}
     with tempfile.TemporaryDirectory() as folder:
         calibration = options.calibration
-        for changed in _asked(options.other) if options.other else others(options.device):
+        for changed in _parse_options(options.other) if options.other else others(options.device):
             if changed.get("precision") == "int8" and calibration is None:
                 if options.images is not None:
-                    print("left out: int8: give --calibration, other images than those that are measured on")
+                    print("int8 is skipped: give --calibration, a folder of other images")
                     continue
                 calibration = _calibration(Path(folder), (size[0], size[1]))
             given = {"precision": Int8(calibration)} if changed.get("precision") == "int8" else {}
             operator = ClassifyEmotions(**{**shared, **REFERENCE, **changed, **given})
             name = ", ".join(f"{option}={value}" for option, value in changed.items())
-            drifts[name] = drift_of(right, probabilities(operator, images))
+            drifts[name] = compare_probabilities(expected, probabilities(operator, images))
     print(table(drifts))
     if options.json is not None:
         figures = {name: dataclasses.asdict(drift) for name, drift in drifts.items()}
@@ -199,14 +191,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.json.write_text(json.dumps({**about, "machine": machine(), "drifts": figures}, indent=2) + "\n")
 
 
-def _asked(texts: list[str]) -> list[dict[str, Any]]:
-    """``--other`` as options; whole numbers are numbers."""
+def _parse_options(texts: list[str]) -> list[dict[str, Any]]:
+    """The values of ``--other`` as options; digits become a number."""
     parts = [dict(part.split("=", 1) for part in text.split(",")) for text in texts]
     return [{name: int(value) if value.isdigit() else value for name, value in one.items()} for one in parts]
 
 
 def _calibration(folder: Path, size: tuple[int, int]) -> Path:
-    for number, face in enumerate(drawn(_CALIBRATION_FACES, size, _CALIBRATION)):
+    for number, face in enumerate(draw_faces(_CALIBRATION_FACES, size, _CALIBRATION)):
         (folder / f"{number:04}.jpg").write_bytes(face)
     return folder
 

@@ -1,10 +1,10 @@
-"""What finding faces adds: images a second of photographs with one face each, with ``faces="all"`` and without.
+"""The cost of finding faces: images/s of photographs with one face each, with ``faces="all"`` and without.
 
     python benchmarks/faces.py --detector face_detection_yunet_2023mar.onnx
 
-The photographs are 640 × 480, cut out around the astronaut of scikit-image's collection, each moved and lit a little
-otherwise. Without ``--model`` the network is a ViT-B/16 of 224 px with weights from a seed. The ways take turns; a
-figure is the median of the rounds.
+The photographs are 640 × 480, crops around the astronaut of scikit-image's collection, each with another position and
+brightness. Without ``--model`` the network is a ViT-B/16 of 224 px with random weights. Both run in turn; a figure is
+the median of the rounds.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def photographs(count: int) -> list[bytes]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--detector", help="a YuNet file; else that of the hub")
-    parser.add_argument("--model", help="a folder; else a ViT-B/16 is made")
+    parser.add_argument("--detector", help="a YuNet file; default: the hub's")
+    parser.add_argument("--model", help="a folder; default: a ViT-B/16 with random weights")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=5)
@@ -50,16 +50,16 @@ def main() -> None:
     table = pa.table({"image": pa.array(photographs(options.images), pa.binary())})
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or str(save_tiny_model(folder, **VIT_B16))
-        same = {"model": model, "engine": options.engine, "cache": Cache(0)}
-        ways = {
-            "none": ClassifyEmotions(**same),
-            "all": ClassifyEmotions(**same, faces=Faces("all", options.detector)),
+        shared = {"model": model, "engine": options.engine, "cache": Cache(0)}
+        operators = {
+            "none": ClassifyEmotions(**shared),
+            "all": ClassifyEmotions(**shared, faces=Faces("all", options.detector)),
         }
-        seconds: dict[str, list[float]] = {faces: [] for faces in ways}
-        for operator in ways.values():
+        seconds: dict[str, list[float]] = {faces: [] for faces in operators}
+        for operator in operators.values():
             operator(table.slice(0, 2))
         for _ in range(options.rounds):
-            for faces, operator in ways.items():
+            for faces, operator in operators.items():
                 started = time.perf_counter()
                 out = operator(table)
                 seconds[faces].append(time.perf_counter() - started)

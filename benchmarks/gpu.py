@@ -1,7 +1,7 @@
-"""What one device does: the network alone, decoding alone, the whole from Parquet, and transformers.pipeline beside it.
+"""The speed of one device: the network alone, decoding alone, all from Parquet, and ``transformers.pipeline``.
 
     python benchmarks/gpu.py --json gpu.json                        # on a machine with a CUDA GPU
-    python benchmarks/gpu.py --markdown gpu.json                    # its tables for docs/performance.md
+    python benchmarks/gpu.py --markdown gpu.json                    # print its tables for docs/performance.md
     python benchmarks/gpu.py --device cpu --images 64 --batches 16 --modes eager engine
 
 It needs this repository, torch, transformers, PyArrow, Pillow and NumPy, and no network: the model is a ViT-B/16 with
@@ -27,10 +27,10 @@ from emotion_ops import ClassifyEmotions
 from emotion_ops.testing import save_tiny_model
 
 MODES = ("eager", "graph", "compile", "max-autotune", "reduce-overhead", "engine")
-"""How the network is run: kernel by kernel, recorded, by ``torch.compile`` in three modes, and as this project does."""
+"""How the network runs: kernel by kernel, as a CUDA graph, by ``torch.compile`` in three modes, and in our engine."""
 
 SIZES = {"224x224": 1.0, "640x480": 1.0, "1920x1080": 0.25}
-"""Sizes of images, and how many of ``--images`` there are of each."""
+"""Sizes of images, and the part of ``--images`` of each size."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ):
             results["tables"].append(table)
             print(f"\n{_markdown(table)}", flush=True)
-            if options.json:  # what was measured is kept, whatever comes next
+            if options.json:  # after each table, in case a later one fails
                 options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
@@ -98,7 +98,7 @@ def _from_parquet(operator: ClassifyEmotions, options: argparse.Namespace, cores
     for size in options.sizes:
         images = max(1, int(options.images * SIZES.get(size, 1.0)))
         files = jpegs(min(options.distinct, images), _pixels(size))
-        sources = (  # each is written when the one before is done with
+        sources = (  # each is written after the previous one was read
             write_table(folder / f"{size}-{turn}", files, images, f"{size}-{turn}", options.rows_of_a_file)
             for turn in range(options.rounds + 1)
         )
@@ -113,7 +113,7 @@ def _from_parquet(operator: ClassifyEmotions, options: argparse.Namespace, cores
         rows.append(
             {
                 "images": size, "emotion_ops": ours, "of network only": f"{ours / alone:.1%}", "pipeline": rates[best],
-                "at its best": best, "× pipeline": f"{ours / rates[best]:.2f}", "pipeline rates": rates,
+                "best setting": best, "× pipeline": f"{ours / rates[best]:.2f}", "pipeline rates": rates,
             }
         )  # fmt: skip
         shutil.rmtree(few)
@@ -145,20 +145,22 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--model", type=lambda text: Path(text).resolve(), help="a folder; else a ViT-B/16 is made")
+    parser.add_argument(
+        "--model", type=lambda text: Path(text).resolve(), help="a folder; default: a ViT-B/16 with random weights"
+    )
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--batches", nargs="+", type=int, default=[32, 64, 128, 256, 512])
     parser.add_argument("--matrix", type=int, default=8192, help="side of the matrices")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES))
-    parser.add_argument("--images", type=int, default=16384, help="in a round; a quarter of 1920x1080")
-    parser.add_argument("--distinct", type=int, default=64, help="images that are drawn; rows have them in turn")
+    parser.add_argument("--images", type=int, default=16384, help="of a round; a quarter of them for 1920x1080")
+    parser.add_argument("--distinct", type=int, default=64, help="different images; the rows use them in turn")
     parser.add_argument("--rows-of-a-file", type=int, default=1024)
     parser.add_argument("--pipeline-batches", nargs="+", type=int, default=[1, 8, 32, 128])
     parser.add_argument("--pipeline-images", type=int, default=1024)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of a round of what has no table")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a round that is not measured on a table")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="where the figures are written")
-    parser.add_argument("--markdown", type=Path, metavar="JSON", help="print the tables of figures written before")
+    parser.add_argument("--json", type=Path, help="a file for the figures")
+    parser.add_argument("--markdown", type=Path, metavar="JSON", help="print the tables of a file of figures")
     return parser.parse_args(arguments)
 
 

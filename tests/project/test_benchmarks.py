@@ -131,7 +131,7 @@ def test_the_device_benchmark_runs_without_a_gpu(
 def test_drift_is_measured_for_each_engine_and_precision_and_for_your_own_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for number, face in enumerate(drift.drawn(6, (64, 64))):
+    for number, face in enumerate(drift.draw_faces(6, (64, 64))):
         (tmp_path / f"{number}.jpg").write_bytes(face)
     results = tmp_path / "drift.json"
     drift.main(["--images", str(tmp_path), "--device", "cpu", "--count", "4", "--json", str(results)])
@@ -140,15 +140,15 @@ def test_drift_is_measured_for_each_engine_and_precision_and_for_your_own_images
     assert 0 < drifts["engine=torch, precision=bf16"]["largest"] < 0.2
     assert drifts["engine=openvino, precision=fp32"]["largest"] < 1e-5
     assert drifts["engine=openvino, precision=fp32"]["agreement"] == 1
-    assert "left out: int8: give --calibration" in capsys.readouterr().out
+    assert "int8 is skipped: give --calibration" in capsys.readouterr().out
     drift.main(["--markdown", str(results)])
     assert "| engine=openvino, precision=bf16 | " in capsys.readouterr().out
 
 
 def test_drift_counts_rows_that_only_one_classified_and_normalises() -> None:
-    right = np.array([[0.5, 0.5], [0.9, 0.1], [np.nan, np.nan]])
+    expected = np.array([[0.5, 0.5], [0.9, 0.1], [np.nan, np.nan]])
     found = np.array([[0.25, 0.75], [0.9, 0.1], [0.5, 0.5]])
-    one = drift.drift_of(right, found)
+    one = drift.compare_probabilities(expected, found)
     assert (one.images, one.failed, one.largest) == (2, 1, 0.25)
     assert one.kl == pytest.approx(0.5 * 0.5 * (np.log(2) + np.log(2 / 3)))
     assert one.agreement == 0.5
