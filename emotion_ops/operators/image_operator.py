@@ -21,7 +21,7 @@ from emotion_ops.options import option
 
 @dataclass(frozen=True)
 class ImageOperator(TableOperator):
-    """Append columns to tables of images; ``prepare`` reads them by ``row.image``.
+    """Append columns to tables of images, which ``prepare`` loads by ``row.image``.
 
     Args:
         access: What paths in the table may reach; a path is the folder that they start from.
@@ -38,12 +38,12 @@ class ImageOperator(TableOperator):
 
     @property
     def image_inputs(self) -> tuple[str, ...]:
-        """See ``TableOperator.image_inputs``; all of them, unless a subclass says otherwise."""
+        """See ``TableOperator.image_inputs``; all of them, unless a subclass has further inputs."""
         return self.inputs
 
     @property
     def is_cacheable(self) -> bool:
-        """Equal images have equal results where the image is the only input."""
+        """Whether the image is the only input: equal images then have equal results."""
         return len(self.inputs) == 1 == len(self.image_inputs)
 
     @property

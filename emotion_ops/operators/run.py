@@ -28,7 +28,7 @@ class Run:
     Attributes:
         options: The four groups of options, in this order.
         meter: The meter.
-        stop: Call it to end what loaders of this stream do in other processes.
+        stop: Called at the end of the stream: stops what its loaders do in other processes.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def ahead_bytes(self) -> int:
-        """Bytes of rows that may be read ahead of the first that is not prepared."""
+        """Bytes of rows that may be read behind the first one that is not prepared."""
         return self.options[0].memory // 2
 
     def loader(self, transform: Transform, *, in_process: Transform | None = None) -> ImageLoader:
@@ -59,8 +59,8 @@ class Run:
 
         Args:
             transform: An upright RGB image → an array; called while the image's memory is reserved.
-            in_process: With ``isolation="process"``, what the child process returns to this one. None: all pixels of
-                the image, which the transform then gets here.
+            in_process: With ``isolation="process"``, the transform in the child process; the other one gets its result
+                here. None: ``Resize`` runs in the child process, any other transform here.
         """
         _, access, limits, decoding = self.options
         in_child = in_process or (transform if isinstance(transform, Resize) else PassThrough(0.0))

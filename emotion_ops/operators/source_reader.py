@@ -22,8 +22,8 @@ class SourceReader(Generic[T]):
     Args:
         source: Items; none of them is None.
         meter: Measures how long ``take`` waits for an item.
-        events: If given, a thread reads one item ahead. It then puts a function here that does nothing, so that whoever
-            waits for events sees that the next item, or the end, is there. None: ``take`` reads in its own thread.
+        events: If given, a thread reads one item ahead. When it has read the item, or found the end, it puts a function
+            here that does nothing, which wakes a stream that waits for events. None: the caller of ``take`` reads.
 
     Attributes:
         ended: Whether ``take`` has found the end of the source.

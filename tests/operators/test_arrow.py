@@ -1,4 +1,4 @@
-"""Every way in which Arrow can hold a column of images gives the same numbers and the same schema."""
+"""Every Arrow type that a column of images may have gives the same numbers and the same schema."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from PIL import Image
 from emotion_ops import Access, ClassifyEmotions, Resources
 from emotion_ops.images.cells import cell_getter
 
-PICTURES = [jpeg(seed, 50, 40) for seed in range(5)]
+IMAGES = [jpeg(seed, 50, 40) for seed in range(5)]
 
 
 class Picture(pa.ExtensionType):
-    """A column type of someone else's, over binary."""
+    """An extension type of another package, stored as binary."""
 
     def __init__(self) -> None:
         super().__init__(pa.binary(), "tests.picture")
@@ -32,10 +32,10 @@ class Picture(pa.ExtensionType):
         return cls()
 
 
-def spark_images(pictures: list[bytes | None]) -> pa.Array:
-    """What Spark's image source gives: rows of BGR."""
+def spark_images(images: list[bytes | None]) -> pa.Array:
+    """What Spark's image source gives: pixels in the order BGR."""
     rows = []
-    for data in pictures:
+    for data in images:
         pixels = None if data is None else np.asarray(Image.open(__import__("io").BytesIO(data)).convert("RGB"))
         rows.append(None if pixels is None else {
             "origin": "file:///x", "height": pixels.shape[0], "width": pixels.shape[1], "nChannels": 3, "mode": 16,
@@ -54,31 +54,31 @@ def spark_images(pictures: list[bytes | None]) -> pa.Array:
     return pa.array(rows, kind)
 
 
-def tensors(pictures: list[bytes | None]) -> pa.Array:
+def tensors(images: list[bytes | None]) -> pa.Array:
     import io
 
-    pixels = [np.asarray(Image.open(io.BytesIO(data or PICTURES[0])).convert("RGB")) for data in pictures]
+    pixels = [np.asarray(Image.open(io.BytesIO(data or IMAGES[0])).convert("RGB")) for data in images]
     kind = pa.fixed_shape_tensor(pa.uint8(), pixels[0].shape)
     flat = pa.array(
-        [None if data is None else image.ravel() for data, image in zip(pictures, pixels, strict=True)],
+        [None if data is None else image.ravel() for data, image in zip(images, pixels, strict=True)],
         kind.storage_type,
     )
     return pa.ExtensionArray.from_storage(kind, flat)
 
 
-def channels_first_tensors(pictures: list[bytes | None]) -> pa.Array:
-    """As PyTorch keeps pictures, (3, height, width), with the permutation that says so."""
-    plain = tensors(pictures)
+def channels_first_tensors(images: list[bytes | None]) -> pa.Array:
+    """Images as PyTorch has them, (3, height, width), with the permutation of their axes."""
+    plain = tensors(images)
     height, width, _ = plain.type.shape
     kind = pa.fixed_shape_tensor(pa.uint8(), (3, height, width), permutation=[1, 2, 0])
     flat = [None if data is None else np.asarray(pixels.values).reshape(height, width, 3).transpose(2, 0, 1).ravel()
-            for data, pixels in zip(pictures, plain.storage, strict=True)]  # fmt: skip
+            for data, pixels in zip(images, plain.storage, strict=True)]  # fmt: skip
     return pa.ExtensionArray.from_storage(kind, pa.array(flat, kind.storage_type))
 
 
-def paths(pictures: list[bytes | None], folder: Any) -> list[str | None]:
+def paths(images: list[bytes | None], folder: Any) -> list[str | None]:
     names = []
-    for data in pictures:
+    for data in images:
         names.append(None if data is None else str(folder / f"{hash(data)}.jpg"))
         if data is not None:
             (folder / f"{hash(data)}.jpg").write_bytes(data)
@@ -101,7 +101,7 @@ KINDS = {
         [{"bytes": None, "path": path} for path in paths(cells, folder)], pa.struct([("path", pa.string()), ("bytes", pa.binary())])
     ),
     "struct of large types": lambda cells, _: pa.array([{"bytes": c, "path": None} for c in cells], pa.struct([("bytes", pa.large_binary()), ("path", pa.large_string())])),
-    "someone's extension type": lambda cells, _: pa.ExtensionArray.from_storage(Picture(), pa.array(cells, pa.binary())),
+    "an extension type": lambda cells, _: pa.ExtensionArray.from_storage(Picture(), pa.array(cells, pa.binary())),
     "Spark images": lambda cells, _: spark_images(cells),
     "fixed-shape tensors": lambda cells, _: tensors(cells),
     "permuted tensors": lambda cells, _: channels_first_tensors(cells),
@@ -115,12 +115,10 @@ def operator(tiny_model: str) -> ClassifyEmotions:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cut", ["whole", "sliced", "empty", "all null"])
-def test_every_kind_of_column_gives_the_same_numbers_and_the_promised_schema(
+def test_every_type_of_column_gives_the_same_numbers_and_the_schema_that_output_schema_gave(
     operator: ClassifyEmotions, tmp_path: Any, kind: str, cut: str
 ) -> None:
-    cells: list[bytes | None] = (
-        [None] * 3 if cut == "all null" else [PICTURES[0], PICTURES[1], PICTURES[1], None, PICTURES[2]]
-    )
+    cells: list[bytes | None] = [None] * 3 if cut == "all null" else [IMAGES[0], IMAGES[1], IMAGES[1], None, IMAGES[2]]
     array = KINDS[kind](cells, tmp_path)
     if cut == "sliced":
         array, cells = array.slice(1, 3), cells[1:4]
@@ -150,10 +148,8 @@ def test_every_kind_of_column_gives_the_same_numbers_and_the_promised_schema(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_failed_rows_are_dropped_from_every_kind_of_column_and_from_those_that_pass_through(
-    tiny_model: str, tmp_path: Any, kind: str
-) -> None:
-    array = KINDS[kind]([None, PICTURES[0], PICTURES[1], None, PICTURES[2], None], tmp_path)
+def test_failed_rows_can_be_dropped_from_columns_of_every_type(tiny_model: str, tmp_path: Any, kind: str) -> None:
+    array = KINDS[kind]([None, IMAGES[0], IMAGES[1], None, IMAGES[2], None], tmp_path)
     views = pa.array([None, "a", "b", None, "c", None], pa.string_view())
     batch = pa.record_batch({"image": array, "view": views, "runs": pa.compute.run_end_encode(pa.array([7] * 6))})
     dropping = ClassifyEmotions(model=tiny_model, on_error="drop")
@@ -166,15 +162,15 @@ def test_failed_rows_are_dropped_from_every_kind_of_column_and_from_those_that_p
         assert len(dropping(table.slice(3, 1))) == 0
 
 
-def test_a_column_of_no_type_at_all_is_all_missing(operator: ClassifyEmotions) -> None:
+def test_every_row_of_a_column_of_type_null_is_missing(operator: ClassifyEmotions) -> None:
     out = operator(pa.table({"image": pa.nulls(3)}))
     assert out.column("emotion").null_count == 3
     assert out.column("emotion_error").to_pylist() == ["missing: the cell is null"] * 3
 
 
-def test_a_table_keeps_its_chunks_its_metadata_and_every_column_bit_for_bit(operator: ClassifyEmotions) -> None:
+def test_the_chunks_metadata_and_columns_of_a_table_pass_through_unchanged(operator: ClassifyEmotions) -> None:
     images = pa.chunked_array(
-        [pa.array(PICTURES[:2], pa.binary()), pa.array([], pa.binary()), pa.array(PICTURES[2:4], pa.binary())]
+        [pa.array(IMAGES[:2], pa.binary()), pa.array([], pa.binary()), pa.array(IMAGES[2:4], pa.binary())]
     )
     other = pa.chunked_array([pa.array(["a", None, "c", "d"]).dictionary_encode()])
     table = pa.table({"image": images, "other": other}).replace_schema_metadata({"owner": "someone"})
@@ -185,25 +181,25 @@ def test_a_table_keeps_its_chunks_its_metadata_and_every_column_bit_for_bit(oper
     assert out.column("emotion").num_chunks == 3
 
 
-def test_a_table_without_chunks_has_the_schema_and_no_rows(operator: ClassifyEmotions) -> None:
+def test_a_table_without_chunks_becomes_a_table_without_rows_of_the_output_schema(operator: ClassifyEmotions) -> None:
     table = pa.schema([("image", pa.large_binary())]).empty_table()
     out = operator(table)
     assert (out.num_rows, out.schema) == (0, operator.output_schema(table.schema))
 
 
-def test_a_stream_of_nothing_is_nothing(operator: ClassifyEmotions) -> None:
+def test_a_stream_without_batches_gives_none_and_empty_batches_come_out_empty(operator: ClassifyEmotions) -> None:
     assert list(operator.stream([])) == []
     empty = pa.record_batch({"image": pa.array([], pa.binary())})
     assert [batch.num_rows for batch in operator.stream([empty, empty])] == [0, 0]
 
 
 @pytest.mark.slow
-def test_a_binary_column_past_2_gib_overflows_nowhere(operator: ClassifyEmotions) -> None:
+def test_a_binary_column_of_more_than_2_gib_does_not_overflow(operator: ClassifyEmotions) -> None:
     """23 cells of 100 MB each: too_large rows between good ones, past what 32-bit offsets reach."""
     filler = b"\xff\xd8\xff" + bytes(100_000_000)
-    cells = [PICTURES[0], *[filler] * 22, PICTURES[1]]
+    cells = [IMAGES[0], *[filler] * 22, IMAGES[1]]
     assert sum(map(len, cells)) > 2**31
-    expected = operator(pa.table({"image": PICTURES[:2]})).column("emotion_sad").to_pylist()
+    expected = operator(pa.table({"image": IMAGES[:2]})).column("emotion_sad").to_pylist()
     large = pa.chunked_array([pa.array(cells, pa.large_binary())])
     chunked = pa.chunked_array([pa.array(cells[:12], pa.binary()), pa.array(cells[12:], pa.binary())])
     for column in (large, chunked):
@@ -224,10 +220,10 @@ def test_a_binary_column_past_2_gib_overflows_nowhere(operator: ClassifyEmotions
     threads=st.integers(1, 5),
     memory=st.sampled_from([1, 2, 4000, 2**29]),
 )
-def test_order_count_and_numbers_survive_any_batching(
+def test_order_count_and_numbers_of_rows_do_not_depend_on_batches(
     tiny_model: str, rows: list[Any], sizes: list[int], batch_size: int, threads: int, memory: int
 ) -> None:
-    cells = [row if row is None else b"broken" if row == "broken" else PICTURES[row] for row in rows]
+    cells = [row if row is None else b"broken" if row == "broken" else IMAGES[row] for row in rows]
     table = pa.table({"id": pa.array(range(len(rows)), pa.int64()), "image": pa.array(cells, pa.binary())})
     batches, start = [], 0
     while start < len(rows):
@@ -246,7 +242,7 @@ def test_order_count_and_numbers_survive_any_batching(
     assert whole.column("id").to_pylist() == list(range(len(rows)))
     names = operator.output_columns().probabilities
     values = np.stack([whole.column(name).to_numpy() for name in names], axis=1) if rows else np.empty((0, 7))
-    alone = {row: ClassifyEmotions(model=tiny_model)(pa.table({"image": [PICTURES[row]]})) for row in range(5)}
+    alone = {row: ClassifyEmotions(model=tiny_model)(pa.table({"image": [IMAGES[row]]})) for row in range(5)}
     for position, row in enumerate(rows):
         good = isinstance(row, int)
         assert (whole.column("emotion_error")[position].as_py() is None) == good
@@ -263,7 +259,7 @@ def test_order_count_and_numbers_survive_any_batching(
             assert whole.column("emotion")[position].as_py() is None
 
 
-def test_the_table_operator_is_a_value_that_pickles_hashes_and_compares() -> None:
+def test_an_operator_can_be_pickled_hashed_and_compared() -> None:
     one = ClassifyEmotions("photo", model="demo", access=Access(root="pictures", allow=["s3"]))
     two = pickle.loads(pickle.dumps(one))
     assert one == two
@@ -272,14 +268,14 @@ def test_the_table_operator_is_a_value_that_pickles_hashes_and_compares() -> Non
     assert one != ClassifyEmotions("photo", model="demo")
 
 
-def test_pulling_stops_soon_after_the_reader_does(operator: ClassifyEmotions) -> None:
+def test_the_source_is_not_read_on_after_the_reader_has_stopped(operator: ClassifyEmotions) -> None:
     pulled = 0
 
     def batches() -> Any:
         nonlocal pulled
         for _ in range(1000):
             pulled += 1
-            yield pa.record_batch({"image": PICTURES[:1]})
+            yield pa.record_batch({"image": IMAGES[:1]})
 
     stream = operator.stream(batches())
     next(stream)
@@ -288,10 +284,10 @@ def test_pulling_stops_soon_after_the_reader_does(operator: ClassifyEmotions) ->
 
 
 @pytest.mark.parametrize("arrow_type", [pa.binary(), pa.large_binary()])
-def test_images_that_wait_are_views_of_the_column_and_not_copies(arrow_type: pa.DataType) -> None:
-    array = pa.array([b"before", b"", None, PICTURES[0], PICTURES[1]], arrow_type)[1:]
+def test_image_cells_are_views_of_the_column_and_not_copies(arrow_type: pa.DataType) -> None:
+    array = pa.array([b"before", b"", None, IMAGES[0], IMAGES[1]], arrow_type)[1:]
     chunk, data = array[1:], array.buffers()[2]
-    for column, cells in ((array, [b"", None, *PICTURES[:2]]), (chunk, [None, *PICTURES[:2]])):
+    for column, cells in ((array, [b"", None, *IMAGES[:2]]), (chunk, [None, *IMAGES[:2]])):
         cell = cell_getter(column, "image")
         assert [None if (found := cell(row)) is None else bytes(found) for row in range(len(column))] == cells
         address = np.frombuffer(cell(len(column) - 1), np.uint8).ctypes.data
@@ -300,7 +296,7 @@ def test_images_that_wait_are_views_of_the_column_and_not_copies(arrow_type: pa.
     assert (empty(0), bytes(empty(1))) == (None, b"")
 
 
-def test_a_window_of_encoded_bytes_bounds_how_far_ahead_it_reads(tiny_model: str) -> None:
+def test_the_bytes_of_encoded_images_bound_how_far_ahead_the_source_is_read(tiny_model: str) -> None:
     pulled = 0
     big = encode(photo(0, 700, 700), "BMP")
 

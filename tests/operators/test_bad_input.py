@@ -1,4 +1,4 @@
-"""Bad input costs its own row, or is one clear error before any work; nothing else changes."""
+"""Bad input fails its own row, or is refused with one clear error before any work."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def assert_good_rows_have_their_own_numbers(out: pa.Table, good: dict[int, bytes
             assert out.column(column).take(list(good)).to_pylist() == alone.column(column).to_pylist()
 
 
-def test_each_kind_of_broken_image_costs_its_own_row_only(tiny_model: str) -> None:
+def test_a_broken_image_fails_its_own_row_only(tiny_model: str) -> None:
     cells: list[bytes | None] = []
     good: dict[int, bytes] = {}
     codes: dict[int, str] = {}
@@ -63,7 +63,7 @@ def test_each_kind_of_broken_image_costs_its_own_row_only(tiny_model: str) -> No
     assert_good_rows_have_their_own_numbers(out, good, tiny_model)
 
 
-def test_each_kind_of_path_that_cannot_be_read_costs_its_own_row_only(tiny_model: str, tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_read_fails_its_own_row_only(tiny_model: str, tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "folder.jpg").mkdir(parents=True)
     (root / "good.jpg").write_bytes(jpeg(1))
@@ -86,7 +86,7 @@ def test_each_kind_of_path_that_cannot_be_read_costs_its_own_row_only(tiny_model
     assert_good_rows_have_their_own_numbers(out, {0: jpeg(1), 8: jpeg(1)}, tiny_model)
 
 
-def test_limits_are_the_callers_to_set(tiny_model: str) -> None:
+def test_an_image_beyond_a_limit_fails_and_the_caller_can_raise_the_limit(tiny_model: str) -> None:
     table = pa.table({"image": [jpeg(0, 100, 100), encode(Image.new("1", (1, 1)))]})
     for limits in (Limits(max_pixels=9_999), Limits(max_bytes=500)):
         errors = ClassifyEmotions(model=tiny_model, limits=limits)(table).column("emotion_error").to_pylist()
@@ -104,14 +104,14 @@ def test_limits_are_the_callers_to_set(tiny_model: str) -> None:
     assert ClassifyEmotions(model=tiny_model)(huge).column("emotion_error").null_count == 0
 
 
-def test_on_error_raise_names_the_row_the_column_and_the_cure(tiny_model: str) -> None:
+def test_on_error_raise_names_the_row_the_column_and_what_to_do(tiny_model: str) -> None:
     table = pa.table({"photo": [jpeg(0), jpeg(1), b"text", jpeg(3)]})
     with pytest.raises(RowFailedError, match=r"row 2 of column 'photo': unsupported: .*on_error=\"null\"") as caught:
         ClassifyEmotions("photo", model=tiny_model, on_error="raise")(table)
     assert (caught.value.row, caught.value.column, caught.value.code) == (2, "photo", RowErrorCode.UNSUPPORTED)
 
 
-def test_on_error_raise_stops_at_once_instead_of_after_the_whole_table(tiny_model: str) -> None:
+def test_on_error_raise_stops_at_the_failed_row_and_does_not_read_the_whole_source(tiny_model: str) -> None:
     pulled = 0
 
     def batches() -> Any:
@@ -126,7 +126,7 @@ def test_on_error_raise_stops_at_once_instead_of_after_the_whole_table(tiny_mode
     assert pulled < 20
 
 
-def test_on_error_drop_leaves_out_the_failed_rows_and_only_those(tiny_model: str) -> None:
+def test_on_error_drop_removes_the_failed_rows_only(tiny_model: str) -> None:
     table = pa.table({"id": [1, 2, 3, 4], "image": [jpeg(0), None, b"text", jpeg(3)]})
     out = ClassifyEmotions(model=tiny_model, on_error="drop")(table)
     assert out.column("id").to_pylist() == [1, 4]
@@ -134,9 +134,7 @@ def test_on_error_drop_leaves_out_the_failed_rows_and_only_those(tiny_model: str
     assert_good_rows_have_their_own_numbers(out, {0: jpeg(0), 1: jpeg(3)}, tiny_model)
 
 
-def test_a_table_that_does_not_fit_is_one_clear_error_before_any_work(
-    tiny_model: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_that_does_not_fit_is_refused_before_any_work(tiny_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_work(*_: object) -> None:
         raise AssertionError("an image was read")
 
@@ -164,7 +162,7 @@ def test_a_table_that_does_not_fit_is_one_clear_error_before_any_work(
             assert words in str(caught.value)
 
 
-def test_an_unknown_model_folder_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_model_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError) as caught:
         ClassifyEmotions(model=str(tmp_path / "nowhere"))(pa.table({"image": [jpeg()]}))
     assert "nowhere" in str(caught.value)
@@ -194,13 +192,13 @@ def test_an_option_of_a_group_that_cannot_be_used_is_refused_with_the_groups_nam
         group(**{option: value})
 
 
-def test_whole_numbers_of_numpy_are_whole_numbers() -> None:
+def test_whole_numbers_of_numpy_are_accepted() -> None:
     operator = ClassifyEmotions(model="demo", batch_size=np.int64(4), resources=Resources(threads=np.int32(2)))  # type: ignore[arg-type]
     assert operator == ClassifyEmotions(model="demo", batch_size=4, resources=Resources(threads=2))
     assert (type(operator.batch_size), type(operator.resources.threads)) == (int, int)
 
 
-def test_a_device_that_is_not_there_is_a_clear_error(tiny_model: str) -> None:
+def test_a_device_that_does_not_exist_is_refused(tiny_model: str) -> None:
     import torch
 
     missing = "cuda:7" if torch.cuda.device_count() < 8 else "nonsense"
@@ -208,7 +206,7 @@ def test_a_device_that_is_not_there_is_a_clear_error(tiny_model: str) -> None:
         ClassifyEmotions(model=tiny_model, device=missing)(pa.table({"image": [jpeg()]}))
 
 
-def test_what_is_no_table_is_refused_with_its_cure() -> None:
+def test_an_object_that_is_not_a_table_is_refused_with_what_to_give() -> None:
     with pytest.raises(FrameTypeError, match="a list is not a table"):
         classify_emotions([1, 2, 3], model="demo")
     with pytest.raises(FrameTypeError, match="give a pyarrow Table"):
@@ -221,7 +219,7 @@ def test_what_is_no_table_is_refused_with_its_cure() -> None:
             next(iter(ClassifyEmotions(model="demo").stream(batches)))  # type: ignore[arg-type]
 
 
-def test_pixels_that_could_only_be_guessed_at_are_their_rows_error(tiny_model: str) -> None:
+def test_pixels_whose_meaning_is_not_known_fail_their_row(tiny_model: str) -> None:
     import pandas as pd
 
     cells = [np.zeros((4, 4, 3)), np.zeros((3, 8, 8), np.uint8), np.zeros((0, 3, 2), np.uint8), 12.5, photo(1)]
@@ -229,7 +227,7 @@ def test_pixels_that_could_only_be_guessed_at_are_their_rows_error(tiny_model: s
     assert [str(error).partition(":")[0] for error in out["emotion_error"]] == ["unsupported"] * 4 + ["nan"]
 
 
-def test_a_number_that_is_none_stops_the_run_rather_than_being_written(tmp_path: Path) -> None:
+def test_a_probability_that_is_not_a_number_stops_the_run_and_is_not_written(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     from emotion_ops.testing import save_tiny_model
@@ -242,7 +240,7 @@ def test_a_number_that_is_none_stops_the_run_rather_than_being_written(tmp_path:
         ClassifyEmotions(model=str(folder))(pa.table({"image": [jpeg()]}))
 
 
-def test_every_error_survives_pickling() -> None:
+def test_every_error_can_be_pickled() -> None:
     from emotion_ops import errors
 
     examples = [

@@ -1,4 +1,4 @@
-"""Batches are of faces, however many an image has."""
+"""Batches are made of faces, however many an image has."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_the_network_gets_whole_batches_however_many_faces_images_have(
             np.testing.assert_allclose([one[name] for name in labels], [other[name] for name in labels], atol=1e-6)
 
 
-def test_however_many_faces_images_have_only_so_many_crops_wait_for_the_network(operator: ClassifyEmotions) -> None:
-    """Every second image has 30 faces: what is cut out and not computed never exceeds what the window allows."""
+def test_the_number_of_crops_that_wait_for_the_network_is_bounded(operator: ClassifyEmotions) -> None:
+    """Every second image has 30 faces: the crops that are not computed never exceed the window."""
     session, counting = operator.start(operator.new_run()), threading.Lock()
     waiting = largest = 0
 

@@ -1,4 +1,4 @@
-"""Rows are equal when they are the same bit for bit, in every type that a Parquet file brings."""
+"""Rows are equal if they are so bit for bit, in every type that a Parquet file may have."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LISTS = [pa.list_, pa.large_list, pa.list_view, pa.large_list_view]
         (pa.month_day_nano_interval(), [pa.MonthDayNano([1, 2, 3]), None], [pa.MonthDayNano([1, 2, 4]), None], [0, 1]),
     ],
 )  # fmt: skip
-def test_what_is_the_same_and_what_is_not(
+def test_values_of_each_type_are_equal_bit_for_bit(
     kind: pa.DataType, left: list[Any], right: list[Any], equal: list[int]
 ) -> None:
     for skipped in (0, 1):  # a slice does not begin where its buffers do
@@ -45,7 +45,7 @@ def test_what_is_the_same_and_what_is_not(
         assert equal_rows(one, pa.array(left, kind)).all()
 
 
-def test_runs_and_tensors_are_compared_by_what_they_stand_for() -> None:
+def test_run_end_encoded_values_and_tensors_are_compared_by_their_values() -> None:
     runs = pa.RunEndEncodedArray.from_arrays([2, 3], [1, 2])
     other = pa.RunEndEncodedArray.from_arrays([1, 2, 3], [1, 1, 3])
     assert equal_rows(runs, other).tolist() == [True, True, False]

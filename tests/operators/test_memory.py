@@ -1,4 +1,4 @@
-"""What decoding fills stays within ``memory``: it is reserved before it is filled, truly, and given back."""
+"""Loading images stays within the memory budget: bytes are reserved before they are filled, and released afterwards."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ print(json.dumps(found))
 
 @pytest.mark.slow
 @on_linux
-def test_no_picture_fills_more_than_was_reserved_for_it(tmp_path: Path) -> None:
+def test_no_image_fills_more_memory_than_was_reserved_for_it(tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     kinds: list[tuple[str, str, dict[str, object]]] = [
@@ -114,7 +114,7 @@ def test_no_picture_fills_more_than_was_reserved_for_it(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @on_linux
-def test_looking_for_faces_and_cutting_them_out_fills_no_more_than_was_reserved(tmp_path: Path) -> None:
+def test_finding_and_cropping_faces_fills_no_more_memory_than_was_reserved(tmp_path: Path) -> None:
     """The worst is a face from edge to edge of a long picture: its square is many times the picture."""
     for name, size in (("wide", (4000, 300)), ("tall", (300, 4000)), ("even", (1500, 1500)), ("small", (90, 60))):
         (tmp_path / f"{name}.jpg").write_bytes(encode(photo(0, 100, 100).resize(size), "JPEG"))
@@ -127,7 +127,7 @@ def test_looking_for_faces_and_cutting_them_out_fills_no_more_than_was_reserved(
 
 @settings(max_examples=25, deadline=None)
 @given(st.tuples(*[st.integers(1, 4000)] * 2), st.tuples(*[st.floats(0, 0.99)] * 4), st.floats(0, 1))
-def test_no_square_is_larger_than_its_picture_or_than_a_network_needs(
+def test_a_crop_is_not_larger_than_its_image_or_than_a_network_needs(
     size: tuple[int, int], part: tuple[float, ...], margin: float
 ) -> None:
     width, height = size[0] if size[1] < 300 else min(size[0], 300), size[1]
@@ -139,7 +139,7 @@ def test_no_square_is_larger_than_its_picture_or_than_a_network_needs(
 
 
 @pytest.mark.parametrize("size", [(3000, 200), (200, 3000), (1500, 1100)])
-def test_a_large_square_is_what_the_full_one_would_be_resized_to(size: tuple[int, int]) -> None:
+def test_a_large_crop_equals_the_full_crop_after_resizing(size: tuple[int, int]) -> None:
     picture = photo(0, 60, 60).resize(size, Image.Resampling.BICUBIC)
     (width, height), side = size, round(max(size) * 1.2)
     left, top = (side - width) // 2, (side - height) // 2
@@ -153,13 +153,13 @@ def test_a_large_square_is_what_the_full_one_would_be_resized_to(size: tuple[int
 @pytest.mark.slow
 @on_linux
 @pytest.mark.parametrize("cells", ["paths", "bytes"])
-def test_many_large_pictures_together_stay_within_the_memory(cells: str, tmp_path: Path) -> None:
+def test_many_large_images_at_the_same_time_stay_within_the_memory_budget(cells: str, tmp_path: Path) -> None:
     for number, form in enumerate(("PNG", "BMP", "JPEG", "TIFF")):
         (tmp_path / f"{number} {form}").write_bytes(encode(large(side=2000), form))  # 16 MB decoded, 12 MB as BMP
     assert float(measured(ALL, str(tmp_path), str(110 * 10**6), cells)) < 120
 
 
-def test_files_behind_paths_are_held_against_the_memory_before_they_are_read(tmp_path: Path) -> None:
+def test_the_bytes_of_a_file_are_reserved_before_it_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.bmp").write_bytes(encode(photo(), "BMP"))
     size = (tmp_path / "a.bmp").stat().st_size
     active, most = 0, []
@@ -188,7 +188,7 @@ def test_files_behind_paths_are_held_against_the_memory_before_they_are_read(tmp
     assert at_once(fits=2) == 2
 
 
-def test_bytes_are_asked_for_before_they_are_read_and_asked_again_where_there_are_more_than_was_said() -> None:
+def test_bytes_are_reserved_before_they_are_read_and_again_if_there_are_more_than_expected() -> None:
     data = bytes(3 * 2**20)
 
     def asked(size: int | None) -> list[int]:
@@ -209,7 +209,7 @@ def test_bytes_are_asked_for_before_they_are_read_and_asked_again_where_there_ar
     assert asked(2**21) == [2**21, 2**24]
 
 
-def test_two_that_need_more_than_they_hold_do_not_wait_for_each_other() -> None:
+def test_two_threads_that_need_more_memory_do_not_wait_for_each_other() -> None:
     budget, both = ByteBudget(100), threading.Barrier(2)
 
     def grow() -> None:
@@ -224,7 +224,7 @@ def test_two_that_need_more_than_they_hold_do_not_wait_for_each_other() -> None:
             done.result(60)
 
 
-def test_the_error_of_a_row_keeps_neither_its_file_nor_its_picture(tmp_path: Path) -> None:
+def test_the_error_of_a_row_refers_neither_to_its_file_nor_to_its_image(tmp_path: Path) -> None:
     def transform(picture: Image.Image) -> np.ndarray:
         raise KeyError
 
@@ -246,7 +246,7 @@ def test_the_error_of_a_row_keeps_neither_its_file_nor_its_picture(tmp_path: Pat
     [(KeyError("a mistake"), RowErrorCode.UNDECODABLE, "97 × 131 pixels could not be resized (KeyError: 'a mistake')"),
      (MemoryError(), RowErrorCode.TOO_LARGE, "97 × 131 pixels could not be resized (MemoryError: )")],
 )  # fmt: skip
-def test_whatever_a_geometry_raises_is_its_pictures_error(raised: Exception, code: RowErrorCode, detail: str) -> None:
+def test_what_a_transform_raises_is_the_error_of_its_row(raised: Exception, code: RowErrorCode, detail: str) -> None:
     def transform(picture: Image.Image) -> np.ndarray:
         raise raised
 
@@ -257,7 +257,7 @@ def test_whatever_a_geometry_raises_is_its_pictures_error(raised: Exception, cod
         assert (caught.value.code, caught.value.detail) == (code, detail)
 
 
-def test_an_interrupt_is_nobodys_error() -> None:
+def test_an_interrupt_is_not_an_error_of_a_row() -> None:
     def transform(picture: Image.Image) -> np.ndarray:
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""One slow image holds up no other, equal images are computed once, and answers stay those of a plain loop."""
+"""A slow row delays no other, equal images are computed once, and results equal those of a plain loop."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Watched:
 
 
 class Gate:
-    """A local HTTP server that answers requests for /slow only when it is told to."""
+    """A local HTTP server that answers requests for /slow only after ``open`` is set."""
 
     def __enter__(self) -> Gate:
         self.open, gate = threading.Event(), self
@@ -126,7 +126,7 @@ def plain(operator: ClassifyEmotions, cells: list[Any]) -> tuple[np.ndarray, lis
     return numbers, errors
 
 
-def test_a_slow_fetch_holds_up_no_other_row_and_comes_out_in_its_place(tiny_model: str) -> None:
+def test_a_slow_fetch_delays_no_other_row_and_comes_out_in_its_place(tiny_model: str) -> None:
     operator = ClassifyEmotions(
         model=tiny_model,
         access=Access(allow="http", allow_hosts="127.0.0.1"),
@@ -153,7 +153,7 @@ def test_a_slow_fetch_holds_up_no_other_row_and_comes_out_in_its_place(tiny_mode
     np.testing.assert_allclose(probabilities(operator, answered[0][1])[0], expected[0], atol=1e-6)
 
 
-def test_a_slow_row_near_the_end_lets_whole_batches_pass_it(tiny_model: str) -> None:
+def test_whole_batches_are_computed_before_a_slow_row_near_the_end(tiny_model: str) -> None:
     operator = ClassifyEmotions(
         model=tiny_model,
         access=Access(allow="http", allow_hosts="127.0.0.1"),
@@ -175,7 +175,7 @@ def test_a_slow_row_near_the_end_lets_whole_batches_pass_it(tiny_model: str) -> 
     assert errors_in(columns) == [None] * 10
 
 
-def test_rows_run_only_so_far_ahead_of_a_slow_one_in_number_and_in_bytes(tiny_model: str) -> None:
+def test_the_number_and_bytes_of_rows_that_are_read_behind_a_slow_one_are_bounded(tiny_model: str) -> None:
     operator = ClassifyEmotions(
         model=tiny_model,
         access=Access(allow="http", allow_hosts="127.0.0.1"),
@@ -204,7 +204,7 @@ def test_rows_run_only_so_far_ahead_of_a_slow_one_in_number_and_in_bytes(tiny_mo
     assert pulled(2 * 20 * len(GOOD[0]), GOOD[0]) <= 20 + 2 * window
 
 
-def test_a_source_that_reads_slowly_holds_up_nothing_that_came_before(tiny_model: str) -> None:
+def test_a_slow_source_does_not_delay_batches_that_were_read_before(tiny_model: str) -> None:
     operator = ClassifyEmotions(model=tiny_model, batch_size=2, resources=Resources(threads=2), cache=0)
     came_out = [threading.Event() for _ in range(3)]
     pulled_by = set()
@@ -223,7 +223,7 @@ def test_a_source_that_reads_slowly_holds_up_nothing_that_came_before(tiny_model
     assert threading.current_thread().name not in pulled_by
 
 
-def test_what_a_source_raises_comes_out_and_leaves_no_thread_behind(tiny_model: str) -> None:
+def test_what_a_source_raises_is_raised_and_no_thread_is_left(tiny_model: str) -> None:
     operator = ClassifyEmotions(model=tiny_model, batch_size=2, resources=Resources(threads=2))
 
     def source() -> Iterator[RowBatch[int]]:
@@ -235,7 +235,7 @@ def test_what_a_source_raises_comes_out_and_leaves_no_thread_behind(tiny_model: 
     assert not [one for one in threading.enumerate() if one.name.startswith("emotion-ops-read")]
 
 
-def test_ctrl_c_ends_a_stream_whose_source_hangs_and_all_that_it_had_under_way(tiny_model: str) -> None:
+def test_ctrl_c_stops_a_stream_whose_source_hangs_and_all_of_its_work(tiny_model: str) -> None:
     operator = ClassifyEmotions(model=tiny_model, batch_size=2, resources=Resources(threads=2))
     hangs, released, waited_out = threading.Event(), threading.Event(), threading.Event()
 
@@ -260,7 +260,7 @@ def test_ctrl_c_ends_a_stream_whose_source_hangs_and_all_that_it_had_under_way(t
         released.set()
 
 
-def test_what_a_source_raised_holds_nothing_once_it_is_handled(tiny_model: str) -> None:
+def test_an_error_of_a_source_refers_to_nothing_after_it_was_handled(tiny_model: str) -> None:
     operator = ClassifyEmotions(model=tiny_model, batch_size=2, resources=Resources(threads=2))
 
     class Store:
@@ -285,7 +285,7 @@ def test_what_a_source_raised_holds_nothing_once_it_is_handled(tiny_model: str) 
         gc.enable()
 
 
-def test_an_abandoned_stream_reads_no_further(tiny_model: str) -> None:
+def test_a_closed_stream_reads_no_further(tiny_model: str) -> None:
     operator = ClassifyEmotions(model=tiny_model, batch_size=2, resources=Resources(threads=2))
     pulled: list[int] = []
 
@@ -301,7 +301,7 @@ def test_an_abandoned_stream_reads_no_further(tiny_model: str) -> None:
     assert not [one for one in threading.enumerate() if one.name.startswith("emotion-ops-read")]
 
 
-def test_a_large_picture_among_small_ones_is_served_in_its_turn() -> None:
+def test_a_large_reservation_is_served_in_its_turn_among_small_ones() -> None:
     budget, order = ByteBudget(100), []
     budget.take(60)
 
@@ -324,7 +324,7 @@ def test_a_large_picture_among_small_ones_is_served_in_its_turn() -> None:
     assert len(order) == 4
 
 
-def test_equal_runs_form_equal_batches_and_so_give_equal_bits(tiny_model: str) -> None:
+def test_equal_runs_form_equal_batches_and_give_equal_bits(tiny_model: str) -> None:
     operator = ClassifyEmotions(model=tiny_model, batch_size=3, resources=Resources(threads=4), cache=0)
     cells = [encode(photo(0, 500, 400)) if seed % 5 == 0 else jpeg(seed, 40, 30) for seed in range(40)]
     first, again = (operator.append_columns({"image": cells}) for _ in range(2))
@@ -333,7 +333,7 @@ def test_equal_runs_form_equal_batches_and_so_give_equal_bits(tiny_model: str) -
 
 @given(st.data())
 @settings(max_examples=40, deadline=None)
-def test_with_a_memory_of_any_size_answers_order_and_errors_are_those_of_a_plain_loop(
+def test_with_a_cache_of_any_size_results_order_and_errors_are_those_of_a_plain_loop(
     tiny_model: str, data: Any
 ) -> None:
     cells = data.draw(st.lists(st.sampled_from([*GOOD, *BAD]), max_size=40))
@@ -362,7 +362,7 @@ def test_with_a_memory_of_any_size_answers_order_and_errors_are_those_of_a_plain
 
 @given(st.lists(st.sampled_from([*GOOD, *BAD]), min_size=1, max_size=30), st.integers(1, 5))
 @settings(max_examples=25, deadline=None)
-def test_raise_names_the_first_row_that_fails_and_drop_leaves_out_those_alone(
+def test_raise_names_the_first_failed_row_and_drop_removes_only_failed_rows(
     tiny_model: str, cells: list[Any], size: int
 ) -> None:
     table = pa.table({"image": pa.array(cells, pa.binary())})
@@ -379,7 +379,7 @@ def test_raise_names_the_first_row_that_fails_and_drop_leaves_out_those_alone(
         assert caught.value.row == first
 
 
-def test_equal_images_are_computed_once_and_have_the_very_same_numbers(tiny_model: str) -> None:
+def test_equal_images_are_computed_once_and_have_equal_bits(tiny_model: str) -> None:
     operator = ClassifyEmotions(model=tiny_model, batch_size=5)
     compute = Watched(operator)
     cells = [GOOD[row % 3] for row in range(50)]
@@ -406,7 +406,7 @@ def test_equal_images_are_sent_to_a_decoding_process_once(tiny_model: str) -> No
     assert found.to_pylist() == [found.to_pylist()[row] for row in (0, 1, 0, 1, 0)]
 
 
-def test_an_endless_stream_of_one_image_is_answered_as_it_comes(tiny_model: str) -> None:
+def test_rows_of_an_endless_stream_of_one_image_come_out_while_it_is_read(tiny_model: str) -> None:
     operator = ClassifyEmotions(model=tiny_model, batch_size=8)
     pulled = 0
 
@@ -423,7 +423,7 @@ def test_an_endless_stream_of_one_image_is_answered_as_it_comes(tiny_model: str)
     out.close()
 
 
-def test_an_answer_is_for_equal_options_alone(tiny_model: str) -> None:
+def test_a_result_is_not_reused_by_other_options(tiny_model: str) -> None:
     cells = [jpeg(77, 400, 300)]
     exact = ClassifyEmotions(model=tiny_model).append_columns({"image": cells})
     assert ClassifyEmotions(model=tiny_model).append_columns({"image": cells}).equals(exact)
@@ -437,7 +437,7 @@ def test_an_answer_is_for_equal_options_alone(tiny_model: str) -> None:
     assert ClassifyEmotions(model="demo").append_columns({"image": cells})["emotion_happy"] != exact["emotion_happy"]
 
 
-def test_a_row_whose_equal_failed_is_tried_itself(tiny_model: str) -> None:
+def test_a_row_is_prepared_itself_if_the_equal_one_failed(tiny_model: str) -> None:
     """What failed may have been the machine: a decoder that was killed, for example."""
     operator, run = ClassifyEmotions(model=tiny_model, batch_size=4, resources=Resources(threads=4)), None
     tries, looked_up, lock = 0, threading.Semaphore(0), threading.Lock()
@@ -470,7 +470,7 @@ def test_a_row_whose_equal_failed_is_tried_itself(tiny_model: str) -> None:
     assert tries == 5
 
 
-def test_paths_are_known_by_what_lies_there_and_not_by_their_names(tiny_model: str, tmp_path: Any) -> None:
+def test_results_of_paths_are_reused_by_the_content_of_the_files(tiny_model: str, tmp_path: Any) -> None:
     operator = ClassifyEmotions(model=tiny_model)
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(jpeg(5, 40, 40))
@@ -483,7 +483,7 @@ def test_paths_are_known_by_what_lies_there_and_not_by_their_names(tiny_model: s
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 1000)), max_size=200), st.integers(1, 40))
-def test_the_cache_gives_what_was_put_or_nothing_and_has_at_most_its_rows(
+def test_the_cache_returns_what_was_put_or_nothing_and_has_at_most_its_rows(
     puts: list[tuple[int, int]], size: int
 ) -> None:
     cache, last = ResultCache(size), {}
@@ -496,7 +496,7 @@ def test_the_cache_gives_what_was_put_or_nothing_and_has_at_most_its_rows(
     assert sum(value is not None for value in found.values()) == min(size, len(last))
 
 
-def test_a_row_of_many_items_shares_batches_with_others_and_one_without_items_is_computed_by_no_one(
+def test_items_of_several_rows_share_batches_and_a_row_may_have_none(
     tiny_model: str,
 ) -> None:
     operator = ClassifyEmotions(model=tiny_model)
@@ -554,7 +554,7 @@ def test_an_operator_that_gives_too_few_results_is_named(tiny_model: str) -> Non
         list(stream(operator, lambda items: [items[0]], [rows(None, GOOD[:2])]))
 
 
-def test_large_batches_are_finished_in_parts_and_come_out_whole(
+def test_a_large_batch_is_finished_in_parts_and_comes_out_whole(
     tiny_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = pa.table({"image": pa.array([GOOD[row % 4] if row % 9 else None for row in range(50)], pa.binary())})
