@@ -27,7 +27,7 @@ if __name__ == "__main__":
     with engine._loading:  # as if a thread loads another network while the process forks
         pool = multiprocessing.get_context("fork").Pool(2)
     with pool:
-        for found in pool.map_async(predict, [operator] * 4).get(60):
+        for found in pool.map_async(predict, [operator] * 4).get():
             np.testing.assert_allclose(found, expected, atol=1e-5)
 """
 
@@ -53,11 +53,11 @@ print("all ended")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_each_of_many_children_that_are_forked_after_a_result_ends() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", MANY_CHILDREN, "auto", "6"], capture_output=True, text=True, timeout=200, check=False
+        [sys.executable, "-c", MANY_CHILDREN, "auto", "6"], capture_output=True, text=True, check=False
     )
     assert done.stdout == "all ended\n", done.stderr
     refused = subprocess.run(
-        [sys.executable, "-c", MANY_CHILDREN, "openvino", "1"], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-c", MANY_CHILDREN, "openvino", "1"], capture_output=True, text=True, check=False
     )
     assert "OpenVINO does not survive a fork" in refused.stderr
 
@@ -66,7 +66,7 @@ def test_each_of_many_children_that_are_forked_after_a_result_ends() -> None:
 def test_children_of_a_process_whose_network_ran_on_two_threads_give_the_same_results() -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
     done = subprocess.run(
-        [sys.executable, "-c", TWO_THREADS], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", TWO_THREADS], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -127,7 +127,6 @@ def test_each_child_that_is_forked_after_faces_were_found_finds_the_same_or_says
         [sys.executable, "-c", FACES, runtime, str(tmp_path / "a.png"), str(YUNET)],
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
     )
     assert done.stdout == "all ended\n", done.stderr
