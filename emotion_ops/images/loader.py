@@ -27,7 +27,7 @@ from emotion_ops.images.resize import Resize
 from emotion_ops.images.rgb import check_pixels, image_from_pixels
 from emotion_ops.images.spark import SparkImage
 from emotion_ops.io.access import Access
-from emotion_ops.io.bounded import Reserve
+from emotion_ops.io.bounded import Reserve, no_op
 from emotion_ops.io.fetch import read
 
 IsKnown: TypeAlias = Callable[[bytes], bool]
@@ -120,12 +120,31 @@ class ImageLoader:
                 error.__context__ = error.__cause__ = None
                 raise error.with_traceback(None) from None  # its frames would keep the file and the image in memory
 
+    def open(self, cell: Cell) -> Image.Image:
+        """The image of a cell; of an encoded one only the header is read. No memory is reserved.
+
+        Raises:
+            RowError: As in ``load``.
+        """
+        if isinstance(cell, str | bytes | memoryview):
+            encoded = read(cell, self.access, self.limits.max_bytes, no_op) if isinstance(cell, str) else cell
+            self.limits.check_bytes(len(encoded))
+            return open_encoded(encoded, self.limits)
+        if isinstance(cell, Image.Image):
+            with foreign_code(cell):
+                self.limits.check_image(*cell.size)
+            return cell
+        pixels = cell.pixels if isinstance(cell, SparkImage) else cell
+        if not isinstance(pixels, np.ndarray):
+            raise unusable_cell(cell)
+        with foreign_code(pixels):
+            check_pixels(pixels, self.limits)
+        return image_from_pixels(pixels, "bgr" if isinstance(cell, SparkImage) else self.decoding.channels)
+
     def _load(
         self, cell: Any, reserve_encoded: Reserve, reserve_decoded: Reserve, is_known: IsKnown | None
     ) -> NDArray[np.uint8] | None:
         """In its own frame: the file and the image are freed before their memory is given back."""
-        if cell is None:
-            raise RowError(RowErrorCode.MISSING, "the cell is null")
         if isinstance(cell, SparkImage):
             return self._load_pixels(cell.pixels, "bgr", reserve_decoded)
         if isinstance(cell, np.ndarray):
@@ -149,8 +168,7 @@ class ImageLoader:
                 self.limits.check_bytes(len(cell))
             reserve_encoded(len(cell))  # decoding copies it, or sends it to another process
         else:
-            what = f"a cell of type {type(cell).__name__}; give a path, bytes, a PIL image or a uint8 array"
-            raise RowError(RowErrorCode.UNSUPPORTED, what)
+            raise unusable_cell(cell)
         if is_known is not None and is_known(hashlib.sha256(encoded).digest()[:16]):
             return None
         if self.pool is None:
@@ -168,3 +186,11 @@ class ImageLoader:
         height, width = pixels.shape[:2]
         reserve(height * width * 8 + transform_bytes(self.transform, width, height))
         return apply_transform(image_from_pixels(pixels, channels), self.transform)
+
+
+def unusable_cell(cell: object) -> RowError:
+    """The error of a cell that is null, or of a type that holds no image."""
+    if cell is None:
+        return RowError(RowErrorCode.MISSING, "the cell is null")
+    what = f"a cell of type {type(cell).__name__}; give a path, bytes, a PIL image or a uint8 array"
+    return RowError(RowErrorCode.UNSUPPORTED, what)
