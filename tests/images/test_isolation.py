@@ -296,5 +296,5 @@ def test_a_worker_that_cannot_start_is_one_clear_error(monkeypatch: pytest.Monke
         pool.decode(jpeg(), lambda amount: None)
     monkeypatch.undo()
     monkeypatch.setattr(sys, "path", ["/nowhere"])
-    with pytest.raises(OptionError, match=r"did not start .*No module named"):
+    with pytest.raises(OptionError, match=r"did not start .*ModuleNotFoundError"):
         pool.decode(jpeg(), lambda amount: None)
