@@ -48,7 +48,7 @@ def test_each_example_dag_has_a_page_and_imports_only_airflow_and_this_package(d
         page = ast.get_docstring(tree)
         assert page is not None
         assert "### What it does" in page
-        assert "### Make it yours" in page
+        assert "### Adapt it" in page
         roots = {
             name.partition(".")[0]
             for node in ast.walk(tree)

@@ -233,7 +233,7 @@ def test_a_function_among_options_is_refused_where_the_dag_is_written() -> None:
         ("EmotionEnrichOperator", {"labels_above": [("happy", 0.4), ("happy", 0.2)]}, "labels_above="),
         ("EmotionEnrichOperator", {"face_threshold": "0.8"}, "face_threshold=0.8 cannot be used: it has no effect alone"),
         ("EnrichOperator", {"operator": "nothing"}, "operator='nothing' cannot be used"),
-        ("EnrichOperator", {"options": {"network_name": "demo"}}, "there is no such option: give model"),
+        ("EnrichOperator", {"options": {"models": "demo"}}, "there is no such option: give model"),
         ("PlanShardsOperator", {"max_shards": "{{ 'many' }}"}, "max_shards='many' cannot be used"),
         ("CheckShardsOperator", {"manifests": [], "verify": "perhaps"}, "verify='perhaps' cannot be used"),
         ("CheckShardsOperator", {"manifests": [], "max_drift": "far"}, "max_drift='far' cannot be used"),
