@@ -131,9 +131,9 @@ def test_a_network_with_another_number_of_outputs_than_labels_is_refused(
     forward = ViTForImageClassification.forward
 
     def twice_as_many(self: Any, *args: Any, **options: Any) -> Any:
-        answer = forward(self, *args, **options)
-        answer.logits = torch.cat([answer.logits, answer.logits], dim=-1)
-        return answer
+        output = forward(self, *args, **options)
+        output.logits = torch.cat([output.logits, output.logits], dim=-1)
+        return output
 
     monkeypatch.setattr(ViTForImageClassification, "forward", twice_as_many)
     with pytest.raises(UnsupportedModelError, match=r"gives 14 numbers, and its config\.json names 7 labels"):

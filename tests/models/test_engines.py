@@ -20,6 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 from emotion_ops import (
+    Cache,
     ClassifyEmotions,
     DestinationConflictError,
     Int8,
@@ -69,7 +70,7 @@ def test_openvino_in_fp32_gives_torchs_numbers_at_any_batch_size(
     faces: pa.Table, expected: NDArray[np.float32]
 ) -> None:
     for batch_size in (1, 7, 32):
-        operator = ClassifyEmotions(model="demo", engine="openvino", batch_size=batch_size)
+        operator = ClassifyEmotions(model="demo", engine="openvino", batch_size=batch_size, cache=Cache(0))
         np.testing.assert_allclose(probabilities(operator, faces), expected, atol=1e-5)
 
 
@@ -90,7 +91,7 @@ def test_lower_precisions_give_the_same_labels(
 
 
 def test_threads_that_share_an_engine_get_their_own_results(faces: pa.Table, expected: NDArray[np.float32]) -> None:
-    operator = ClassifyEmotions(model="demo", engine="openvino", batch_size=5)
+    operator = ClassifyEmotions(model="demo", engine="openvino", batch_size=5, cache=Cache(0))
     with ThreadPoolExecutor(4) as pool:
         parts = list(pool.map(lambda start: probabilities(operator, faces.slice(start, 20)), range(0, 120, 20)))
     np.testing.assert_allclose(np.concatenate(parts), expected[:120], atol=1e-5)

@@ -1,4 +1,4 @@
-"""Where YuNet's weights lie for tests, and the photographs that the tests' dependencies ship."""
+"""YuNet's weights for tests, photographs with and without faces, and a detector of exact arithmetic."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ needs_yunet = pytest.mark.skipif(
 
 
 def other_network() -> bytes:
-    """YuNet with one weight changed, so that it finds the same faces a pixel or so elsewhere."""
+    """YuNet with one weight changed, so that it finds the same faces about a pixel away."""
     content = bytearray(YUNET.read_bytes())
     content[119_285:119_289] = np.float32(0.9).tobytes()
     return bytes(content)
 
 
 def photograph(name: str) -> Image.Image:
-    """A photograph of scikit-image's, bundled with it: ``astronaut`` and ``camera`` have one face, the others none."""
+    """A photograph bundled with scikit-image: ``astronaut`` and ``camera`` have one face, the others none."""
     (path,) = (Path(skimage.__file__).parent / "data").glob(f"{name}.*")
     return Image.open(path).convert("RGB")
 
 
 class Marked:
-    """A detector of exact arithmetic: a face is a rectangle of pure green on the red channel's 77, found by its colour.
+    """A detector that finds rectangles of the colour (77, 255, any): its boxes are exact.
 
-    It is a picklable value, so that it may go wherever the operator goes.
+    It is a picklable value, as the operator is.
     """
 
     def __call__(self, pixels: np.ndarray) -> list[tuple[float, ...]]:

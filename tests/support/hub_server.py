@@ -1,10 +1,9 @@
-"""A small, real server of the Hugging Face Hub's protocol, for the hub's own client to talk to.
+"""A small, real server of the Hugging Face Hub's protocol, for the hub's own client.
 
-It knows what listing and downloading a model takes: the commit of a revision, the tree of a commit, and the
-files. As on the hub, what a gated model is called and holds is public, and its files are not. The client reads
-its address from ``HF_ENDPOINT`` when it is imported: give it to a child process, or patch
-``huggingface_hub.constants`` (ENDPOINT, HUGGINGFACE_CO_URL_TEMPLATE, HF_HUB_CACHE, HF_HUB_OFFLINE), which the
-client reads again at each call.
+It has what is needed to list and download a model: the commit of a revision, the tree of a commit, and the files. As
+on the hub, the names of a gated model's files are public, and their content is not. The client reads its address from
+``HF_ENDPOINT`` when it is imported: set it for a child process, or patch ``huggingface_hub.constants`` (ENDPOINT,
+HUGGINGFACE_CO_URL_TEMPLATE, HF_HUB_CACHE, HF_HUB_OFFLINE), which the client reads at each call.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class Repository:
-    """Commits of a model, each a folder; the last one is what ``main`` stands for."""
+    """Commits of a model, each a folder; ``main`` is the last one."""
 
     commits: dict[str, Path]
     gated: bool = False
@@ -32,12 +31,12 @@ class Repository:
 
 
 class HubServer:
-    """Serves repositories on 127.0.0.1 for the length of a ``with`` block.
+    """Serves repositories on 127.0.0.1 within a ``with`` block.
 
     Attributes:
-        requests: What was asked, as ``GET /path``.
-        fault: What it does instead of answering: breaks the connection off, serves the page of a portal that
-            wants a login, says that it is down, or says nothing.
+        requests: The requests, as ``GET /path``.
+        fault: What it does instead of a response: it closes the connection, serves a login page, responds that it is
+            down, or does not respond.
     """
 
     def __init__(self) -> None:
@@ -51,10 +50,10 @@ class HubServer:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                hub._answer(self)
+                hub._respond(self)
 
             def do_HEAD(self) -> None:
-                hub._answer(self)
+                hub._respond(self)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -72,10 +71,10 @@ class HubServer:
         self._server.server_close()
 
     def add_commit(self, name: str, folder: Path, commit: str, *, gated: bool = False) -> None:
-        """Add a commit to a repository; ``main`` stands for it from now on."""
+        """Add a commit to a repository; it becomes ``main``."""
         self.repositories.setdefault(name, Repository({}, gated)).commits[commit] = folder
 
-    def _answer(self, request: BaseHTTPRequestHandler) -> None:
+    def _respond(self, request: BaseHTTPRequestHandler) -> None:
         path = unquote(urlsplit(request.path).path)
         self.requests.append(f"{request.command} {path}")
         if self.fault:
