@@ -1,10 +1,10 @@
-"""What decoding a JPEG and resizing it to 224 × 224 takes, by each of several ways, and how far each is from the exact.
+"""How long decoding a JPEG and resizing it to 224 × 224 takes in several ways, and how much the pixels differ.
 
     python benchmarks/decode.py
 
-Ways that need a library that is not installed are left out (``pip install simplejpeg``). The ways take turns, and a
-figure is the median of the rounds: milliseconds of one thread, and wall time an image by two threads; then the mean
-absolute difference of the pixels from the exact way, in grey levels of 255.
+Ways that need a library that is not installed are skipped (``pip install simplejpeg``). In each round, every way runs
+once. The table shows the median of the rounds: milliseconds for an image in one thread and in two threads. The last
+column is the mean absolute difference from the pixels of exact decoding, in grey levels of 255.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from emotion_ops.images.resize import Resize
 SIDE = 224
 RESIZE = Resize((SIDE, SIDE), Image.Resampling.BILINEAR, None)
 SIZES = {"640x480": 97, "1920x1080": 90, "4000x3000": 90}
-"""The pictures, and the quality of their JPEGs."""
+"""The images, and the quality of their JPEGs."""
 
 Way = Callable[[bytes], NDArray[np.uint8]]
 
 
-def picture(width: int, height: int, seed: int) -> Image.Image:
-    """Noise of all scales, the coarser the stronger, as in photographs."""
+def image(width: int, height: int, seed: int) -> Image.Image:
+    """Noise of all scales; as in photographs, coarse noise is stronger."""
     rng, pixels, side, strength = np.random.default_rng(seed), np.zeros((height, width, 3), np.float32), 4, 54.0
     while side <= max(width, height):
         for channel in range(3):
@@ -52,13 +52,13 @@ def encode(image: Image.Image, quality: int) -> bytes:
     return stream.getvalue()
 
 
-def ours(decode: DecodeMode) -> Way:
-    decoder = ImageDecoder(Limits(), RESIZE, decode)
+def ours(mode: DecodeMode) -> Way:
+    decoder = ImageDecoder(Limits(), RESIZE, mode)
     return lambda encoded: decoder(encoded, lambda amount: None)
 
 
 def drafted(factor: int) -> Way:
-    """Pillow's scaled decoding, to so many times the network's size at the least."""
+    """Pillow's scaled decoding, to at least so many times the network's size."""
 
     def way(encoded: bytes) -> NDArray[np.uint8]:
         image = Image.open(io.BytesIO(encoded))
@@ -69,12 +69,12 @@ def drafted(factor: int) -> Way:
 
 
 def reduced(encoded: bytes) -> NDArray[np.uint8]:
-    """Decoded whole, and resized by way of a box filter."""
+    """Decoded at full size, and resized with a box filter first."""
     return np.asarray(Image.open(io.BytesIO(encoded)).resize((SIDE, SIDE), RESIZE.resample, reducing_gap=2.0))
 
 
 def simple(simplejpeg: Any, factor: int) -> Way:
-    """Scaled decoding by simplejpeg, to so many times the network's size at the least; 0 decodes whole."""
+    """Scaled decoding by simplejpeg, to at least so many times the network's size; 0 decodes at full size."""
 
     def way(encoded: bytes) -> NDArray[np.uint8]:
         pixels = simplejpeg.decode_jpeg(encoded, min_height=SIDE * factor, min_width=SIDE * factor)
@@ -95,7 +95,7 @@ def ways() -> dict[str, Way]:
         simplejpeg = importlib.import_module("simplejpeg")
     except ImportError:
         return found
-    more = {"simplejpeg whole": 0, "simplejpeg scaled": 1, "simplejpeg scaled, 2 ×": 2}
+    more = {"simplejpeg, full size": 0, "simplejpeg scaled": 1, "simplejpeg scaled, 2 ×": 2}
     return found | {name: simple(simplejpeg, factor) for name, factor in more.items()}
 
 
@@ -105,7 +105,7 @@ def main() -> None:
     options = parser.parse_args()
     for size, quality in SIZES.items():
         width, height = map(int, size.split("x"))
-        files = [encode(picture(width, height, seed), quality) for seed in range(4)]
+        files = [encode(image(width, height, seed), quality) for seed in range(4)]
         report(size, files, max(1, 4_000_000 // (width * height)), options.rounds)
 
 

@@ -1,10 +1,10 @@
-"""Mutated images through the real decoder: does any of them crash it, hang it, fill memory or escape its errors?
+"""Decode mutated images: does one crash the decoder, hang it, fill memory, or raise anything but its row's error?
 
     python benchmarks/mutate_images.py --images 100000
 
-Small images of every format and of most of their kinds are flipped, cut, spliced, forged, repeated and stuffed,
-each by its own seed, so that ``--first N --images 1`` makes image N again. They are opened, decoded, turned
-upright and resized by what the package itself runs, in a watched process. Exit code 1: something was found.
+Small images of every format and of most of its variants are damaged: bits are flipped, parts are cut, repeated,
+inserted or exchanged, numbers are forged. Each image has its own seed, so ``--first N --images 1`` makes image N again.
+A watched process opens, decodes and resizes them with the package's own code. Exit code 1: a problem was found.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ from emotion_ops.images.resize import Resize
 from emotion_ops.io.bounded import Reserve
 
 LIMITS = Limits(max_pixels=4_000_000)
-SLOWEST = 10.0  # seconds for one image, above which it hangs
-GROWTH = 64 * 2**20  # bytes that the process may have more at the end than after the first tenth
+SLOWEST = 10.0  # seconds for one image; more is a hang
+GROWTH = 64 * 2**20  # bytes that the process may grow between the first tenth and the end
 PEAK = LIMITS.memory
-ESCAPED = RowErrorCode.UNREADABLE  # a code that no decoder gives
+ESCAPED = RowErrorCode.UNREADABLE  # a code that decoders do not use
 
 _decoder = ImageDecoder(LIMITS, Resize((224, 224), Image.Resampling.BILINEAR, None))
 
 
 def decode(encoded: bytes | memoryview, reserve: Reserve) -> NDArray[np.uint8]:
-    """What the package does, and a mark on everything that is no short ``RowError``."""
+    """Decode as the package does, and mark every exception that is not a short ``RowError``."""
     try:
         pixels = _decoder(encoded, reserve)
     except RowError as error:
         if len(error.detail) > 300 or not error.detail.isprintable():
-            raise RowError(ESCAPED, f"no short line: {error.detail[:100]!r}") from None
+            raise RowError(ESCAPED, f"not a short line: {error.detail[:100]!r}") from None
         raise
     except Exception as error:
         raise RowError(ESCAPED, repr(error)[:200]) from None
@@ -121,7 +121,7 @@ def sources() -> dict[str, bytes]:
 
 
 def _bmp_of_runs() -> bytes:
-    """A BMP of run lengths, which Pillow reads and does not write."""
+    """A BMP with run-length encoding, which Pillow can read but not write."""
     rows = b"".join(bytes([20, row, 0, 4, 1, 2, 3, 4, 16, 9, 0, 0]) for row in range(30)) + b"\0\1"
     head = struct.pack("<IiiHHIIiiII", 40, 40, 30, 1, 8, 1, len(rows), 0, 0, 256, 0)
     colours = bytes(value for index in range(256) for value in (index, 255 - index, index // 2, 0))
@@ -129,20 +129,20 @@ def _bmp_of_runs() -> bytes:
 
 
 def mutated(number: int, seed: int, images: list[bytes]) -> bytes:
-    """Image ``number`` of a seed: one of the images after one to four accidents."""
+    """Image ``number`` of a seed: one of the images after one to four mutations."""
     rng = random.Random(f"{seed} {number}")
     data = bytearray(rng.choice(images))
     for _ in range(rng.choice((1, 1, 1, 2, 3, 4))):
-        rng.choice(_ACCIDENTS)(rng, data, images)
+        rng.choice(_MUTATIONS)(rng, data, images)
     if data.startswith(b"\x89PNG") and rng.random() < 0.7:
-        _mend_checksums(data)
+        _correct_checksums(data)
     return bytes(data)
 
 
 def _place(rng: random.Random, data: bytearray) -> int:
-    """Where an accident happens: half of them near the start, where the headers are."""
-    most = min(len(data), 200) if rng.random() < 0.5 else len(data)
-    return rng.randrange(most) if most else 0
+    """Where a mutation happens: half of them near the start, where the headers are."""
+    end = min(len(data), 200) if rng.random() < 0.5 else len(data)
+    return rng.randrange(end) if end else 0
 
 
 def _flip(rng: random.Random, data: bytearray, images: list[bytes]) -> None:
@@ -158,7 +158,7 @@ def _overwrite(rng: random.Random, data: bytearray, images: list[bytes]) -> None
 
 
 def _forge(rng: random.Random, data: bytearray, images: list[bytes]) -> None:
-    """A number that somebody would like a reader to believe, in either byte order."""
+    """A number that could mislead a reader, in either byte order."""
     size = rng.choice((1, 2, 4, 4, 8))
     value = rng.choice((0, 1, 2, 255, 256, 1999, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1))
     place = _place(rng, data)
@@ -169,7 +169,7 @@ def _cut(rng: random.Random, data: bytearray, images: list[bytes]) -> None:
     del data[rng.randrange(len(data) + 1) :]
 
 
-def _leave_out(rng: random.Random, data: bytearray, images: list[bytes]) -> None:
+def _remove(rng: random.Random, data: bytearray, images: list[bytes]) -> None:
     place = _place(rng, data)
     del data[place : place + rng.choice((1, 2, 4, 50, 500))]
 
@@ -190,13 +190,13 @@ def _splice(rng: random.Random, data: bytearray, images: list[bytes]) -> None:
     data[rng.randrange(len(data) + 1) :] = other[rng.randrange(len(other)) :]
 
 
-_ACCIDENTS: tuple[Callable[[random.Random, bytearray, list[bytes]], None], ...] = (
-    _flip, _flip, _overwrite, _forge, _forge, _cut, _leave_out, _repeat, _insert, _splice,
+_MUTATIONS: tuple[Callable[[random.Random, bytearray, list[bytes]], None], ...] = (
+    _flip, _flip, _overwrite, _forge, _forge, _cut, _remove, _repeat, _insert, _splice,
 )  # fmt: skip
 
 
-def _mend_checksums(data: bytearray) -> None:
-    """Make a PNG's checksums right, as somebody who forges a header would."""
+def _correct_checksums(data: bytearray) -> None:
+    """Correct a PNG's checksums, as an attacker who forges a header would."""
     position = 8
     while position + 12 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")
@@ -209,17 +209,17 @@ def _mend_checksums(data: bytearray) -> None:
 
 @dataclass
 class Found:
-    """What came of the mutated images.
+    """The result.
 
     Attributes:
-        images: How many.
-        decoded: How many of them are still pictures.
-        errors: How many are not, by code.
-        lost: Crashes and hangs: what the image was, and what happened.
-        escaped: Exceptions that were no short ``RowError``, likewise.
-        slowest: Seconds of the slowest.
-        growth: Bytes that the process had more at the end than after the first tenth.
-        peak: Most bytes that the process had at once.
+        images: Number of images.
+        decoded: How many of them could be decoded.
+        errors: How many failed, by code.
+        lost: Crashes and hangs, by the number of the image.
+        escaped: Exceptions that were not a short ``RowError``, by the number of the image.
+        slowest: Maximum seconds for an image.
+        growth: Memory of the process at the end minus that after the first tenth, in bytes.
+        peak: Maximum memory of the process, in bytes.
     """
 
     images: int = 0
@@ -233,7 +233,7 @@ class Found:
 
     @property
     def good(self) -> bool:
-        """Whether nothing was found."""
+        """Whether no problem was found."""
         return not self.lost and not self.escaped and self.growth <= GROWTH and self.peak <= PEAK
 
 
@@ -241,7 +241,7 @@ def run(images: int, seed: int = 0, first: int = 0, progress: Callable[[int], No
     """Decode mutated images one after the other in a watched process."""
     found, base = Found(), list(sources().values())
     pool = DecoderPool(decode, SLOWEST, LIMITS.memory)
-    settled = 0
+    baseline = 0
     for number in range(first, first + images):
         encoded, started = mutated(number, seed, base), time.perf_counter()
         lost = pool.lost
@@ -260,14 +260,14 @@ def run(images: int, seed: int = 0, first: int = 0, progress: Callable[[int], No
             progress(found.images)
             now = sum(psutil.Process(pid).memory_info().rss for pid in pool.processes())
             found.peak = max(found.peak, now, *map(_peak, pool.processes()))
-            settled = now if found.images <= max(images // 10, 500) else settled or now
-            found.growth = max(0, now - settled)
+            baseline = now if found.images <= max(images // 10, 500) else baseline or now
+            found.growth = max(0, now - baseline)
     pool.close()
     return found
 
 
 def _peak(pid: int) -> int:
-    """Most bytes that a process ever had, where the system tells."""
+    """Maximum memory of a process, in bytes, if the system reports it."""
     status = Path(f"/proc/{pid}/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
@@ -278,7 +278,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="Folder for the images that something was found with.")
+    parser.add_argument("--keep", type=Path, help="Folder for the images that caused a problem.")
     options = parser.parse_args()
     started = time.perf_counter()
     found = run(options.images, options.seed, options.first, lambda done: print(f"\r{done:,}", end="", file=sys.stderr))

@@ -27,7 +27,7 @@ from emotion_ops.images.resize import Resize
 from emotion_ops.images.rgb import check_pixels, image_from_pixels
 from emotion_ops.images.spark import SparkImage
 from emotion_ops.io.access import Access
-from emotion_ops.io.bounded import Reserve, no_op
+from emotion_ops.io.bounded import Reserve
 from emotion_ops.io.fetch import read
 
 IsKnown: TypeAlias = Callable[[bytes], bool]
@@ -127,16 +127,16 @@ class ImageLoader:
             RowError: As in ``load``.
         """
         if isinstance(cell, str | bytes | memoryview):
-            encoded = read(cell, self.access, self.limits.max_bytes, no_op) if isinstance(cell, str) else cell
-            self.limits.check_bytes(len(encoded))
-            return open_encoded(encoded, self.limits)
+            encoded = read(cell, self.access, self.limits.max_bytes) if isinstance(cell, str) else cell
+            with foreign_code(cell):
+                return open_encoded(encoded, self.limits)
         if isinstance(cell, Image.Image):
             with foreign_code(cell):
                 self.limits.check_image(*cell.size)
             return cell
         pixels = cell.pixels if isinstance(cell, SparkImage) else cell
         if not isinstance(pixels, np.ndarray):
-            raise unusable_cell(cell)
+            raise _unusable(cell)
         with foreign_code(pixels):
             check_pixels(pixels, self.limits)
         return image_from_pixels(pixels, "bgr" if isinstance(cell, SparkImage) else self.decoding.channels)
@@ -168,7 +168,7 @@ class ImageLoader:
                 self.limits.check_bytes(len(cell))
             reserve_encoded(len(cell))  # decoding copies it, or sends it to another process
         else:
-            raise unusable_cell(cell)
+            raise _unusable(cell)
         if is_known is not None and is_known(hashlib.sha256(encoded).digest()[:16]):
             return None
         if self.pool is None:
@@ -188,7 +188,7 @@ class ImageLoader:
         return apply_transform(image_from_pixels(pixels, channels), self.transform)
 
 
-def unusable_cell(cell: object) -> RowError:
+def _unusable(cell: object) -> RowError:
     """The error of a cell that is null, or of a type that holds no image."""
     if cell is None:
         return RowError(RowErrorCode.MISSING, "the cell is null")

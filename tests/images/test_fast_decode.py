@@ -1,4 +1,4 @@
-"""``decode="fast"`` takes less of a JPEG than there is, and nothing else changes: orientation, errors, limits, memory."""
+"""Mode ``fast`` decodes a JPEG at a part of its size. Orientation, errors and limits stay the same."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def decoded(encoded: bytes, resize: Resize, decode: str) -> np.ndarray:
 
 
 def smooth(width: int, height: int) -> Image.Image:
-    """What a photograph is at most: no edge sharper than a few pixels, and no two corners alike."""
+    """Like a photograph: edges are a few pixels wide, and all corners are different."""
     rng = np.random.default_rng(0)
     return Image.fromarray(rng.integers(0, 255, (7, 9, 3), dtype=np.uint8)).resize(
         (width, height), Image.Resampling.BICUBIC
@@ -42,7 +42,7 @@ def smooth(width: int, height: int) -> Image.Image:
     st.sampled_from([None, (40, 40)]), st.integers(1, 8), st.sampled_from(["RGB", "L", "CMYK"]), st.booleans(),
 )  # fmt: skip
 @settings(max_examples=80, deadline=None)
-def test_fast_is_the_exact_picture_but_for_a_few_grey_levels_at_any_size_and_orientation(
+def test_fast_differs_from_exact_by_a_few_grey_levels_at_any_size_and_orientation(
     width: int, height: int, size: object, crop: object, orientation: int, mode: str, progressive: bool
 ) -> None:
     exif = Image.Exif()
@@ -54,7 +54,7 @@ def test_fast_is_the_exact_picture_but_for_a_few_grey_levels_at_any_size_and_ori
     assert np.abs(exact - fast).mean() < 2.5
 
 
-def test_a_picture_off_by_half_a_pixel_would_be_noticed() -> None:
+def test_the_comparison_detects_an_image_shifted_by_half_a_pixel() -> None:
     encoded = encode(smooth(517, 389), "JPEG", quality=95)
     exact = decoded(encoded, SQUARE, "exact")
     wrong = open_encoded(encoded, Limits())
@@ -71,15 +71,15 @@ def test_a_picture_off_by_half_a_pixel_would_be_noticed() -> None:
      (447, 600, (224, 224), (447, 600)), (448, 600, (224, 224), (224, 300)), (900, 500, 224, (450, 250)),
      (640, 480, None, (640, 480))],
 )  # fmt: skip
-def test_no_side_is_decoded_shorter_than_the_network_wants_it(
+def test_no_side_is_decoded_shorter_than_the_network_needs(
     width: int, height: int, size: object, scaled: tuple[int, int]
 ) -> None:
-    picture = open_encoded(encode(Image.new("RGB", (width, height)), "JPEG"), Limits())
-    scale_down(picture, Resize(size, BILINEAR, None))
-    assert picture.size == scaled
+    image = open_encoded(encode(Image.new("RGB", (width, height)), "JPEG"), Limits())
+    scale_down(image, Resize(size, BILINEAR, None))
+    assert image.size == scaled
 
 
-def test_what_is_no_large_jpeg_has_the_exact_numbers() -> None:
+def test_small_jpegs_and_other_formats_are_decoded_exactly() -> None:
     for name, encoded in every_mode().items():
         resize = Resize((90, 90), BILINEAR, None)
         assert np.array_equal(decoded(encoded, resize, "exact"), decoded(encoded, resize, "fast")), name
@@ -88,7 +88,7 @@ def test_what_is_no_large_jpeg_has_the_exact_numbers() -> None:
 
 
 @pytest.mark.parametrize("isolation", ["thread", "process"])
-def test_broken_files_and_files_beyond_the_limits_have_the_same_errors(tiny_model: str, isolation: str) -> None:
+def test_broken_files_and_files_over_the_limits_have_the_same_errors(tiny_model: str, isolation: str) -> None:
     whole = jpeg(0, 400, 300)
     cells = [whole, whole[:-900], whole[:200], whole[: len(whole) // 2], encode(Image.new("L", (500, 300)), "JPEG"),
              jpeg(1, 700, 300), *(cell for cell, _ in BAD_BYTES.values())]  # fmt: skip
@@ -103,7 +103,7 @@ def test_broken_files_and_files_beyond_the_limits_have_the_same_errors(tiny_mode
     assert exact["emotion_error"].null_count == 2
 
 
-def test_threads_and_processes_decode_alike(tiny_model: str) -> None:
+def test_threads_and_processes_give_the_same_pixels(tiny_model: str) -> None:
     table = pa.table({"image": pa.array([jpeg(seed, 400, 300) for seed in range(3)], pa.binary())})
     fast = ClassifyEmotions(model=tiny_model, decoding="fast", cache=0)
     in_processes = ClassifyEmotions(model=tiny_model, decoding=Decoding("fast", isolation="process"), cache=0)
@@ -111,7 +111,7 @@ def test_threads_and_processes_decode_alike(tiny_model: str) -> None:
     assert not fast(table).equals(ClassifyEmotions(model=tiny_model)(table))
 
 
-def test_a_picture_that_the_caller_opened_is_not_changed_and_decoded_fast_where_it_has_its_file(
+def test_an_image_of_the_caller_is_not_changed_and_is_decoded_fast_if_it_has_its_file(
     tiny_model: str,
 ) -> None:
     encoded = jpeg(0, 400, 300)
@@ -124,18 +124,18 @@ def test_a_picture_that_the_caller_opened_is_not_changed_and_decoded_fast_where_
     assert unread.size == read.size == (400, 300)
 
 
-def test_a_checkpoint_with_a_resize_of_its_own_is_served_exactly() -> None:
+def test_a_checkpoints_own_transform_gets_the_exact_image() -> None:
     seen: list[tuple[int, int]] = []
 
-    def own(picture: Image.Image) -> np.ndarray:
-        seen.append(picture.size)
-        return np.asarray(picture)
+    def own(image: Image.Image) -> np.ndarray:
+        seen.append(image.size)
+        return np.asarray(image)
 
     ImageDecoder(Limits(), own, "fast")(jpeg(0, 400, 300), lambda amount: None)
     assert seen == [(400, 300)]
 
 
-def test_a_strip_that_would_be_resized_to_a_bomb_is_too_large_in_both() -> None:
+def test_a_strip_that_would_be_resized_to_too_many_pixels_is_too_large_in_both_modes() -> None:
     for decode in ("exact", "fast"):
         with pytest.raises(RowError, match="too_large"):
             decoded(encode(Image.new("L", (1, 60_000)), "JPEG"), Resize(224, BILINEAR, (224, 224)), decode)
@@ -154,7 +154,7 @@ print(json.dumps(found))
 
 
 @on_linux
-def test_no_scaled_picture_fills_more_than_was_reserved_for_it_and_less_than_the_whole_would(tmp_path: Path) -> None:
+def test_a_scaled_image_uses_no_more_memory_than_was_reserved_and_less_than_at_full_size(tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     kinds = [("RGB", {}), ("RGB", {"exif": turned}), ("RGB", {"progressive": True, "subsampling": 0, "exif": turned}),

@@ -1,4 +1,4 @@
-"""A file that wants more than an image is worth is its row's error, before it has got it; nobody is warned."""
+"""A file that would cost too much is its row's error before it costs anything, without a warning."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def megabytes(line):
 decoder, found = ImageDecoder(Limits(), None), {}
 for path in sorted(Path(sys.argv[1]).iterdir()):
     encoded = path.read_bytes()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     before, started = megabytes("VmRSS"), time.process_time()
     try:
         decoder(encoded, lambda amount: None)
@@ -50,8 +50,8 @@ sys.stdout.buffer.write(pickle.dumps(found))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak of one image's memory")
-def test_hostile_files_are_their_rows_error_and_cost_neither_memory_nor_time(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux, which reports the peak of memory")
+def test_hostile_files_are_their_rows_error_and_use_little_memory_and_time(tmp_path: Path) -> None:
     images = hostile_images()
     for name, (encoded, _) in images.items():
         (tmp_path / name).write_bytes(encoded)
@@ -70,7 +70,7 @@ def test_hostile_files_are_their_rows_error_and_cost_neither_memory_nor_time(tmp
     assert {name: seconds for name, (_, _, seconds) in found.items() if seconds > 1} == {}
 
 
-def test_sides_and_frames_have_limits_of_their_own() -> None:
+def test_sides_and_frames_have_their_own_limits() -> None:
     frames = {"save_all": True, "append_images": [photo(seed) for seed in range(4)]}
     for form in ("PNG", "WEBP", "GIF", "TIFF", "AVIF"):
         encoded = encode(photo(9), form, **frames)
@@ -86,8 +86,8 @@ def test_sides_and_frames_have_limits_of_their_own() -> None:
             open_encoded(encoded, Limits(max_pixels=97 * 131 - 1))
 
 
-def test_the_first_picture_of_an_album_counts_as_it_would_alone() -> None:
-    album, alone = hostile_images()["JPEG that claims to be an album"][0], encode(photo(1), "JPEG")
+def test_the_first_image_of_an_album_is_decoded_as_if_it_were_alone() -> None:
+    album, alone = hostile_images()["JPEG that says it is an album"][0], encode(photo(1), "JPEG")
     decoder = ImageDecoder(Limits(), None)
     assert (decoder(album, lambda amount: None) == decoder(alone, lambda amount: None)).all()
 
@@ -100,7 +100,7 @@ def test_a_truncated_file_of_any_format_is_undecodable() -> None:
                 upright_rgb(open_encoded(encoded[: int(len(encoded) * part)], Limits()))
 
 
-def test_a_users_filter_that_makes_warnings_errors_fails_no_row() -> None:
+def test_a_users_filter_that_turns_warnings_into_errors_fails_no_row() -> None:
     header = encode(photo(), "GIF")
     frame = header.index(b"," + bytes(4)) + 5
     large = header[:frame] + (9500).to_bytes(2, "little") + (9900).to_bytes(2, "little") + header[frame + 4 :]
@@ -145,7 +145,7 @@ def test_limits_that_cannot_be_used_are_refused_at_once(group: Any, option: str,
 
 
 def test_limits_are_part_of_the_identity_and_isolation_is_not(tiny_model: str) -> None:
-    """A job that a decoder crashed can be run again with processes, and goes on where it was."""
+    """After a decoder has crashed a job, the job can be resumed with processes."""
 
     def identity(**options: Any) -> dict[str, Any]:
         return ClassifyEmotions(model=tiny_model, **options).identity()
@@ -155,7 +155,7 @@ def test_limits_are_part_of_the_identity_and_isolation_is_not(tiny_model: str) -
     assert identity(decoding=Decoding(isolation="process", timeout=3, memory=2**30)) == identity()
 
 
-def test_a_strip_that_a_resize_would_make_a_bomb_is_refused() -> None:
+def test_a_strip_that_would_be_resized_to_too_many_pixels_is_refused() -> None:
     from PIL import Image
 
     from emotion_ops.images.resize import Resize

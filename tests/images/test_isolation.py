@@ -1,4 +1,4 @@
-"""Under ``isolation="process"`` a decoder that crashes, hangs or fills memory costs its row, and nothing is left behind."""
+"""With ``isolation="process"`` a decoder that crashes, hangs or fills memory fails its own row only."""
 
 from __future__ import annotations
 
@@ -50,9 +50,16 @@ def failure(pool: DecoderPool, encoded: bytes) -> str:
     return caught.value.detail
 
 
-def gone(pids: list[int]) -> bool:
-    """Wait until processes have ended; the test's own timeout bounds it."""
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids):
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def have_ended(pids: list[int]) -> bool:
+    """Wait until processes have ended; the test's own timeout limits it."""
+    while any(map(runs, pids)):
         time.sleep(0.05)
     return True
 
@@ -65,7 +72,7 @@ def run(script: str, arguments: Sequence[str] = (), **options: object) -> subpro
     )  # fmt: skip
 
 
-def test_whatever_a_decoder_does_costs_its_own_row_and_no_other(pool: DecoderPool, tiny_model: str) -> None:
+def test_a_decoder_that_fails_in_any_way_fails_its_own_row_only(pool: DecoderPool, tiny_model: str) -> None:
     bad = {
         b"abort": "the decoder crashed (signal 6, Aborted)",
         b"segfault": "the decoder crashed (signal 11, Segmentation fault)",
@@ -90,7 +97,7 @@ def test_whatever_a_decoder_does_costs_its_own_row_and_no_other(pool: DecoderPoo
         return columns
 
     # The tests' decoder does not resize. The loader resizes what a transform other than ``Resize`` gets.
-    loader = ImageLoader(Access(), Limits(), Decoding(), lambda picture: resize(picture), Memory(2**29), pool)
+    loader = ImageLoader(Access(), Limits(), Decoding(), lambda image: resize(image), Memory(2**29), pool)
     threads = ImageLoader(Access(), Limits(), Decoding(), resize, Memory(2**29))
     columns = enrich(loader, cells)
     good = [row for row, cell in enumerate(cells) if cell not in bad]
@@ -105,8 +112,8 @@ def test_whatever_a_decoder_does_costs_its_own_row_and_no_other(pool: DecoderPoo
 
 def test_processes_and_threads_give_the_same_table(tiny_model: str, tmp_path: Path) -> None:
     cells = [*every_mode().values(), *(cell for cell, _ in BAD_BYTES.values())]
-    (tmp_path / "picture.jpg").write_bytes(jpeg(5))
-    paths = pa.table({"image": ["picture.jpg", "gone.jpg", "../out.jpg", None]})
+    (tmp_path / "image.jpg").write_bytes(jpeg(5))
+    paths = pa.table({"image": ["image.jpg", "gone.jpg", "../out.jpg", None]})
     for table in (pa.table({"image": pa.array(cells, pa.binary())}), paths):
         by_thread = ClassifyEmotions(model=tiny_model, access=Access(root=tmp_path))(table)
         by_process = ClassifyEmotions(
@@ -115,9 +122,9 @@ def test_processes_and_threads_give_the_same_table(tiny_model: str, tmp_path: Pa
         assert by_process.equals(by_thread, check_metadata=True)
 
 
-def test_a_checkpoints_own_resize_stays_here_and_gives_the_same_pixels() -> None:
-    def own(picture: object) -> np.ndarray:
-        return Resize((20, 30), 3, None)(picture)  # type: ignore[arg-type]  # stands for a processor of transformers
+def test_a_checkpoints_own_transform_runs_in_this_process_and_gives_the_same_pixels() -> None:
+    def own(image: object) -> np.ndarray:
+        return Resize((20, 30), 3, None)(image)  # type: ignore[arg-type]  # in place of a processor of transformers
 
     loader = ImageLoader(Access(), Limits(), Decoding(), own, Memory(2**29))
     pool = decoder_pool(Decoding(isolation="process", memory=LIMIT), Limits(), own)
@@ -126,33 +133,31 @@ def test_a_checkpoints_own_resize_stays_here_and_gives_the_same_pixels() -> None
         np.testing.assert_array_equal(isolated.load(encoded), loader.load(encoded))
 
 
-def test_the_memory_that_all_workers_fill_is_reserved_first() -> None:
+def test_the_memory_of_an_image_in_a_worker_is_reserved_first() -> None:
     pool, asked = DecoderPool(ImageDecoder(Limits(), None), 30.0, LIMIT), []
     pool.decode(jpeg(0, 50, 40), asked.append)
     pool.close()
     assert asked == [50 * 40 * (5 + 12)]
 
 
-def test_a_worker_that_died_in_its_sleep_is_replaced_without_blaming_an_image(pool: DecoderPool) -> None:
+def test_a_worker_that_died_while_idle_is_replaced_and_no_row_fails(pool: DecoderPool) -> None:
     pool.decode(jpeg(), lambda amount: None)
     [worker] = pool.processes()
     os.kill(worker, signal.SIGKILL)
-    assert gone([worker])
+    assert have_ended([worker])
     assert pool.decode(jpeg(), lambda amount: None).shape == (131, 97, 3)
     assert (pool.lost, pool.processes() == [worker]) == (0, False)
 
 
-def test_workers_are_kept_between_images_and_load_neither_torch_nor_pyarrow(pool: DecoderPool) -> None:
+def test_workers_are_reused_and_load_neither_torch_nor_pyarrow(pool: DecoderPool) -> None:
     assert failure(pool, b"modules") == "the decoder failed (LookupError: numpy, PIL)"
     first = pool.processes()
     assert failure(pool, b"raise")
     assert pool.processes() == first
 
 
-def test_what_native_code_prints_of_an_image_reaches_nobody(
-    pool: DecoderPool, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert pool.decode(b"shout", lambda amount: None).shape == (2, 2, 3)
+def test_output_of_native_code_is_not_shown(pool: DecoderPool, capfd: pytest.CaptureFixture[str]) -> None:
+    assert pool.decode(b"print", lambda amount: None).shape == (2, 2, 3)
     assert capfd.readouterr() == ("", "")
 
 
@@ -160,7 +165,7 @@ ORPHANS = """
 import sys, threading, time, hostile_decoders
 from emotion_ops.images.isolation.pool import DecoderPool
 pool = DecoderPool(hostile_decoders.decode, 600.0, 2**28)
-pool.decode(b"shout", lambda amount: None)
+pool.decode(b"print", lambda amount: None)
 def work(what):
     try: pool.decode(what, lambda amount: None)
     except Exception: pass
@@ -186,7 +191,7 @@ def test_workers_end_with_their_parent_even_while_a_decoder_hangs(how: signal.Si
         else:
             parent.send_signal(how)
         parent.wait()
-    assert gone(workers)
+    assert have_ended(workers)
 
 
 STUCK = """
@@ -203,7 +208,7 @@ pool = DecoderPool(hostile_decoders.decode, 600.0, 2**28)
 operator = ClassifyEmotions(model="demo", batch_size=1)
 resize = build_transform(operator.load_engine().pixels)
 run = Run(Resources(2**27, 3), Access(), Limits(), Decoding())
-loader = ImageLoader(Access(), Limits(), Decoding(), lambda picture: resize(picture), Memory(2**28), pool, stop=run.stop)
+loader = ImageLoader(Access(), Limits(), Decoding(), lambda image: resize(image), Memory(2**28), pool, stop=run.stop)
 session = dataclasses.replace(operator.start(run), prepare=lambda row: loader.load(row.cell("image")))
 good, bad = sys.argv[1:3]
 def rows(*cells):
@@ -242,10 +247,10 @@ def test_a_stream_that_ends_while_decoders_hang_does_not_wait_for_them(how: str,
             parent.wait(60)  # the timeout is ten times as long
         finally:
             parent.kill()
-    assert gone(workers)
+    assert have_ended(workers)
 
 
-def test_a_stream_that_ends_leaves_the_decoders_of_others_alone(pool: DecoderPool) -> None:
+def test_a_stream_that_ends_does_not_stop_the_decoders_of_other_streams(pool: DecoderPool) -> None:
     mine, theirs = Stop(), Stop()
     with ThreadPoolExecutor(2) as threads:
         hanging = [threads.submit(pool.decode, b"hang", lambda amount: None, stop) for stop in (mine, theirs)]
@@ -267,7 +272,7 @@ import os, pyarrow as pa
 from emotion_ops import ClassifyEmotions
 print("once")
 operator = ClassifyEmotions(model="demo", decoding={"isolation": "process"})
-table = pa.table({"image": [open("picture.jpg", "rb").read()] * 3})
+table = pa.table({"image": [open("image.jpg", "rb").read()] * 3})
 print(operator(table).column("emotion_error").null_count, flush=True)
 child = os.fork()
 if child == 0:
@@ -279,7 +284,7 @@ print(operator(table).column("emotion_error").null_count, flush=True)
 
 
 def test_a_script_needs_no_main_guard_and_may_fork(tmp_path: Path) -> None:
-    (tmp_path / "picture.jpg").write_bytes(jpeg())
+    (tmp_path / "image.jpg").write_bytes(jpeg())
     (tmp_path / "script.py").write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Files that want more than an image is worth: each with the code of the row's error, or None where it decodes."""
+"""Files that would cost too much, each with the code of its row's error, or None if it can be decoded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def hostile_images() -> dict[str, tuple[bytes, str | None]]:
         ),
         "PNG of 70,000 empty chunks": (png[:33] + _chunk(b"prVt") * 70_000 + png[33:], "too_large"),
         "PNG that ends in 70,000 empty chunks": (png[:-12] + _chunk(b"prVt") * 70_000 + png[-12:], "too_large"),
-        "PNG that claims two billion frames": (png[:33] + _chunk(b"acTL", struct.pack(">II", 2**31, 0)) + png[33:], "too_large"),
+        "PNG that announces two billion frames": (png[:33] + _chunk(b"acTL", struct.pack(">II", 2**31, 0)) + png[33:], "too_large"),
         "PNG that goes on for ever": (png[:-12] + bytes(5 * MILLION), None),
         "JPEG header of 5 million fill bytes": (b"\xff" * 2 + b"\xd8\xff\xff" + b"\xff" * 5 * MILLION, "unsupported"),
         "JPEG header of 5 million fill bytes after its start": (small[:2] + b"\xff" * 5 * MILLION + small[2:], "too_large"),
@@ -37,8 +37,8 @@ def hostile_images() -> dict[str, tuple[bytes, str | None]]:
         "JPEG of 800 scans": (_many_scans(), "too_large"),
         "JPEG whose frame is 65,535 pixels each way": (_resized_jpeg(65_535, 65_535), "too_large"),
         "JPEG that never ends": (small[:-2] + bytes(5 * MILLION), None),
-        "JPEG that is a ZIP, too": (small + b"PK\3\4" + bytes(1000), None),
-        "JPEG that claims to be an album": (_album(), None),
+        "JPEG that is also a ZIP": (small + b"PK\3\4" + bytes(1000), None),
+        "JPEG that says it is an album": (_album(), None),
         "SVG": (b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported"),
         "PDF": (b"%PDF-1.7\n" + small, "unsupported"),
         "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unsupported"),
@@ -82,7 +82,7 @@ def _with_text(kind: bytes, data: bytes) -> bytes:
 
 
 def _exif_of_rationals(megabytes: int, tag: int = 274, kind: int = 5) -> bytes:
-    """EXIF of one tag, the orientation say, that is very many rationals."""
+    """EXIF of one tag, by default the orientation, with very many rationals."""
     count = megabytes * MILLION // 8
     tags = struct.pack("<HHLL", tag, kind, count, 26)
     return b"II*\0" + struct.pack("<LH", 8, 1) + tags + bytes(4) + bytes([1, 0, 0, 0]) * 2 * count
@@ -94,7 +94,7 @@ def _avif_with_exif(megabytes: int) -> bytes:
 
 
 def _jpeg_with_exif(exif: bytes) -> bytes:
-    """EXIF in as many segments as it takes, which Pillow joins."""
+    """EXIF in several segments, which Pillow joins."""
     small, segments = jpeg(), b""
     for start in range(0, len(exif), 60_000):
         part = b"Exif\0\0" + exif[start : start + 60_000]
@@ -118,7 +118,7 @@ def _album() -> bytes:
     stream = io.BytesIO()
     photo(1).save(stream, "MPO", save_all=True, append_images=[photo(2)])
     data = stream.getvalue()
-    return data[: len(data) * 2 // 3]  # the second picture is not whole
+    return data[: len(data) * 2 // 3]  # the second image is truncated
 
 
 def _gif_frames(count: int, width: int = 8, height: int = 8) -> bytes:
@@ -131,7 +131,7 @@ def _gif_frames(count: int, width: int = 8, height: int = 8) -> bytes:
 def _tiff_with(
     tag: int, kind: int, count: int, value: int | None = None, also: tuple[int, int, int, int] | None = None
 ) -> bytes:
-    """A TIFF of 8 × 8 grey pixels with tags of somebody's making; without a value, the numbers follow the file."""
+    """A TIFF of 8 × 8 grey pixels with any tags. Without a value, a tag points to numbers at the end of the file."""
     tags = {
         256: (3, 1, 8),
         257: (3, 1, 8),
@@ -157,7 +157,7 @@ def _looped(tiff: bytes) -> bytes:
 
 
 def _pages(count: int) -> bytes:
-    """One true page, then empty directories in a chain."""
+    """One real page, then a chain of empty directories."""
     data = bytearray(_tiff_with(256, 3, 1, 8))
     data[-4:] = struct.pack("<L", len(data))
     for _ in range(count):

@@ -1,6 +1,6 @@
-"""Decoders that do what broken native code does, for the tests of ``emotion_ops.images.isolation``.
+"""Decoders that fail as broken native code does, for the tests of ``emotion_ops.images.isolation``.
 
-The bytes say what, ``b"abort"`` for one. Everything else is decoded as the package does.
+The bytes say how, for example ``b"abort"``. All other bytes are decoded as the package does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def decode(encoded: memoryview, reserve: Reserve) -> np.ndarray:
     return _ordinary(encoded, reserve) if act is None else act()
 
 
-def _shout() -> np.ndarray:
+def _print() -> np.ndarray:
     for file in (1, 2):
         os.write(file, b"\xff" * 10_000)
     print("a line", file=sys.stderr, flush=True)
@@ -45,11 +45,11 @@ _ACTS: dict[bytes, Callable[[], np.ndarray]] = {
     b"abort": os.abort,
     b"segfault": lambda: ctypes.string_at(0),
     b"hang": lambda: time.sleep(1e6),
-    b"spin": lambda: ctypes.PyDLL(None).sleep(1_000_000),  # native code that never lets go of Python's lock
+    b"spin": lambda: ctypes.PyDLL(None).sleep(1_000_000),  # native code that never releases Python's lock
     b"exit": lambda: os._exit(3),
     b"fill": lambda: np.ones((40_000, 40_000, 3), np.uint8),
     b"nonsense": lambda: np.zeros((5, 5, 1), np.uint8),
-    b"shout": _shout,
+    b"print": _print,
     b"raise": _fail,
     b"modules": _modules,
 }

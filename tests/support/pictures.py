@@ -1,4 +1,4 @@
-"""Pictures of every mode and format, the same each time, and files that are none."""
+"""Images of every mode and format, the same each time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, features
 
 
 def photo(seed: int = 0, width: int = 97, height: int = 131) -> Image.Image:
-    """A picture with gradients, edges and noise, so that a change of resampling shows."""
+    """An image with gradients, edges and noise, so that a change of resampling changes its pixels."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width]
     base = np.stack([rows * 200 // height, columns * 200 // width, (rows * columns) % 251], axis=-1)
@@ -37,14 +37,14 @@ def with_orientation(orientation: int, form: str = "JPEG", seed: int = 3) -> byt
 
 
 def every_mode() -> dict[str, bytes]:
-    """Encoded pictures by name: colour modes × the formats that can hold them, and EXIF orientations."""
+    """Encoded images by name: every colour mode in every format that supports it, and EXIF orientations."""
     rgb = photo(1)
     alpha = Image.fromarray(np.tile(np.linspace(0, 255, rgb.width, dtype=np.uint8), (rgb.height, 1)))
     rgba, grey = rgb.copy(), rgb.convert("L")
     rgba.putalpha(alpha)
     grey_alpha = grey.copy()
     grey_alpha.putalpha(alpha)
-    wide = np.asarray(grey).astype(np.uint16) * 3  # past 255, where Pillow clips
+    wide = np.asarray(grey).astype(np.uint16) * 3  # above 255, where Pillow clips
     palette = rgb.quantize(64)
     modes = {
         "RGB": (rgb, ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")),
@@ -56,18 +56,18 @@ def every_mode() -> dict[str, bytes]:
         "I;16": (Image.fromarray(wide), ("PNG", "TIFF")),
         "1": (grey.convert("1"), ("PNG",)),
     }
-    pictures = {f"{mode} {form}": encode(image, form) for mode, (image, forms) in modes.items() for form in forms}
+    images = {f"{mode} {form}": encode(image, form) for mode, (image, forms) in modes.items() for form in forms}
     palette_alpha = palette.copy()
     palette_alpha.info["transparency"] = bytes(range(0, 256, 4))
-    pictures["P with transparency PNG"] = encode(palette_alpha, "PNG", transparency=bytes(range(0, 256, 4)))
+    images["P with transparency PNG"] = encode(palette_alpha, "PNG", transparency=bytes(range(0, 256, 4)))
     for form in ("JPEG", "PNG", "WEBP", "TIFF"):
-        pictures |= {
+        images |= {
             f"orientation {turn} {form}": with_orientation(turn, form)
             for turn in ((3, 6) if form != "JPEG" else range(1, 9))
         }
     if features.check("avif"):
-        pictures["RGB AVIF"] = encode(rgb, "AVIF")
-    return pictures
+        images["RGB AVIF"] = encode(rgb, "AVIF")
+    return images
 
 
 def png_bomb(width: int = 50_000, height: int = 50_000) -> bytes:
