@@ -6,10 +6,12 @@
 
 The tiny network has the labels, columns and metadata of the default model, and takes milliseconds for a batch. Its
 weights are random, from a seed: its probabilities differ from image to image and have no meaning. For labels that
-have a meaning use ``model="demo"``.
+have a meaning use ``model="demo"``. ``ImageStatistics`` is a table operator without a model, registered as
+``image_statistics``; docs/your-own-operator.md explains it.
 """
 
 from emotion_ops.testing.faces import faces_table
 from emotion_ops.testing.models import save_tiny_model
+from emotion_ops.testing.operators import ImageStatistics
 
-__all__ = ["faces_table", "save_tiny_model"]
+__all__ = ["ImageStatistics", "faces_table", "save_tiny_model"]

@@ -1,18 +1,15 @@
-"""A small table operator: an example for your own (docs/your-own-operator.md), and an operator for tests."""
+"""A small table operator: the example of docs/your-own-operator.md, and an operator for tests."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import pyarrow as pa
 
 from emotion_ops.operators.image_operator import ImageOperator
 from emotion_ops.operators.rows import Row
 from emotion_ops.options import option, text
-
-Statistics: TypeAlias = tuple[float, int, int]
 
 
 @dataclass(frozen=True)
@@ -35,11 +32,11 @@ class ImageStatistics(ImageOperator):
         types = {"brightness": pa.float32(), "width": pa.int32(), "height": pa.int32(), "image_error": pa.string()}
         return [pa.field(name, type_) for name, type_ in types.items()]
 
-    def prepare(self, row: Row) -> Statistics:
+    def prepare(self, row: Row) -> tuple[float, int, int]:
         """Decode the image and measure it, in a thread."""
         pixels = row.image(self.image)
         return float(pixels.mean()) / 255, pixels.shape[1], pixels.shape[0]
 
-    def compute(self, items: Sequence[Statistics]) -> Sequence[Statistics]:
-        """Called with batches, for operators with a model; here nothing is left to compute."""
+    def compute(self, items: Sequence[tuple[float, int, int]]) -> Sequence[tuple[float, int, int]]:
+        """Where an operator with a model would run it on a batch; here everything is computed already."""
         return items

@@ -10,7 +10,6 @@ import pyarrow as pa
 from emotion_ops.errors import ColumnTypeError, FrameTypeError
 from emotion_ops.integrations.frames.kinds import ArrowValues, Inputs, as_chunked, empty_schema
 from emotion_ops.operators.base import METADATA_KEY, TableOperator
-from emotion_ops.operators.image_operator import ImageOperator
 from emotion_ops.operators.take_rows import find_column
 
 if TYPE_CHECKING:
@@ -63,8 +62,7 @@ def read_inputs(frame: pd.DataFrame, operator: TableOperator, rows: int | None =
     columns = {name: frame.iloc[:rows, find_column(name, names)] for name in operator.inputs}
     if all(map(is_arrow, columns.values())):
         return pa.table({name: as_chunked(pa.array(series.array)) for name, series in columns.items()})
-    images = operator.image_inputs if isinstance(operator, ImageOperator) else ()
-    for name in images:
+    for name in operator.image_inputs:
         _check_images(columns[name], name)
     return {
         name: ArrowValues(as_chunked(pa.array(series.array))) if is_arrow(series) else series.to_numpy(dtype=object)
