@@ -97,9 +97,6 @@ from .lake.audit.clean import (
     clean_destination as clean_destination,
 )
 from .lake.audit.diff import (
-    DiffReport as DiffReport,
-)
-from .lake.audit.diff import (
     diff_datasets as diff_datasets,
 )
 from .lake.audit.status import (
@@ -155,6 +152,9 @@ from .operators.rows import (
 )
 from .operators.rows import (
     Row as Row,
+)
+from .reports.comparison import (
+    DiffReport as DiffReport,
 )
 from .reports.report import (
     EnrichReport as EnrichReport,

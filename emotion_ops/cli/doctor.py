@@ -30,6 +30,7 @@ from emotion_ops.models.engines.choice import ENGINES, can_run
 from emotion_ops.models.engines.int8 import FLOAT_PRECISIONS, Int8
 from emotion_ops.models.engines.reference import library_versions, reference_probabilities
 from emotion_ops.operators.classify.operator import ClassifyEmotions
+from emotion_ops.operators.resources import Cache
 from emotion_ops.version import __version__
 
 EXACT = 1e-5
@@ -141,7 +142,7 @@ def _compare(operator: ClassifyEmotions, golden: dict[str, bytes], expected: NDA
 def _throughput(operator: ClassifyEmotions) -> dict[str, Any]:
     """Images per second: decoding alone, the network alone, and both at the same time."""
     encoded = _encoded(_faces()[3].resize((640, 480)), "JPEG", quality=92)
-    operator = dataclasses.replace(operator, cache=0)
+    operator = dataclasses.replace(operator, cache=Cache(0))
     batch_size = operator.load_engine().batch_size
     _, seconds = _measure(operator, encoded, batch_size)
     rows = batch_size * max(2, round(_SECONDS / seconds))

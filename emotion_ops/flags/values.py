@@ -164,8 +164,7 @@ def _literal(text: str) -> Any:
 
 
 def _is_sequence(kind: Any) -> bool:
-    origin = typing.get_origin(kind)
-    return isinstance(origin, type) and issubclass(origin, Sequence)
+    return _is_generic(kind, Sequence)
 
 
 def _is_collection(kind: Any) -> bool:
@@ -175,4 +174,10 @@ def _is_collection(kind: Any) -> bool:
 def _takes_text(text: str, kinds: Sequence[Any]) -> bool:
     if text in kinds or str in kinds or Any in kinds:
         return True
-    return any(isinstance(origin, type) and issubclass(origin, os.PathLike) for origin in map(typing.get_origin, kinds))
+    return any(_is_generic(kind, os.PathLike) for kind in kinds)
+
+
+def _is_generic(kind: Any, base: type[Any]) -> bool:
+    """Whether it is a type with parameters, and a subclass of another: ``Sequence[str]`` of ``Sequence``."""
+    origin: Any = typing.get_origin(kind)
+    return isinstance(origin, type) and issubclass(origin, base)

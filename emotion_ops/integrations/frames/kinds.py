@@ -36,7 +36,7 @@ def narwhals_table(frame: object) -> Any:
     import narwhals.stable.v2 as nw
 
     try:
-        return nw.from_native(frame, eager_only=True)  # type: ignore[type-var]  # any object may be asked for
+        return nw.from_native(frame, eager_only=True)
     except TypeError:
         return None
 

@@ -107,7 +107,8 @@ def _series(column: pa.ChunkedArray, index: pd.Index[Any], *, as_arrow: bool) ->
         dtype = "boolean"
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         dtype = pd.Series([""]).dtype  # "str" or object, by pandas' version and options
-    return pd.Series(column.to_pylist(), index=index, dtype=dtype)
+    series: pd.Series[Any] = pd.Series(column.to_pylist(), index=index, dtype=dtype)
+    return series
 
 
 def _check_images(series: pd.Series[Any], column: str) -> None:
