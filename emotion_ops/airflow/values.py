@@ -67,7 +67,7 @@ def read_options(options: Any) -> dict[str, Any]:
 
 
 def _read_literal(text: str) -> Any:
-    """What a text in JSON, or of a Python literal, stands for; None if it is neither."""
+    """The value of a text in JSON, or of a Python literal; None if it is neither."""
     if text.lstrip().startswith(("[", "(", "{")):
         for read in (json.loads, ast.literal_eval):
             with contextlib.suppress(ValueError, SyntaxError):

@@ -1,4 +1,4 @@
-"""An error of a job, described for the program that asked for it: what happened, and whether a retry may help."""
+"""An error of a job, described for another program: what happened, and whether a retry may help."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from emotion_ops.errors import EmotionOpsError
 
 _NO_MEMORY = ("outofmemory", "out of memory", "can't allocate memory", "alloc_failed", "bad_alloc", "bad allocation")
-"""What allocators say that do not raise MemoryError: those of CUDA, of torch for a CPU, of cuBLAS, of C++."""
+"""In messages of allocators that do not raise MemoryError: CUDA, torch on a CPU, cuBLAS, C++."""
 
 
 def describe_failure(error: Exception) -> dict[str, Any]:

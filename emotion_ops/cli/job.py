@@ -91,8 +91,8 @@ def _enrich(
         source: The sources.
         destination: The destination.
         operator: The operator's registered name.
-        options: The operator's options, flat or in groups; text stands for the value of an option's type.
-        job: Options of ``enrich_dataset`` by flat name; likewise.
+        options: The operator's options, flat or in groups; text is read as a value of the option's type.
+        job: Options of ``enrich_dataset`` by flat name; text is read in the same way.
         send: Sends progress.
 
     Returns:

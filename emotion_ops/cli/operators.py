@@ -21,7 +21,8 @@ def operator_flags(name: str) -> FlagSet:
     Raises:
         OptionError: There is no such operator.
     """
-    return read_flags(load_operator_class(name))  # type: ignore[arg-type]  # a class is hashable; mypy asks for its values
+    kind: Any = load_operator_class(name)
+    return read_flags(kind)
 
 
 def make_operator(name: str, options: Mapping[str, Any]) -> TableOperator:

@@ -163,9 +163,9 @@ def _shortened(value: str) -> str:
     return f"{value[:19]}…" if re.fullmatch(r"(sha256:)?[0-9a-f]{40,}", value) else value
 
 
-def print_json(answer: Any) -> None:
+def print_json(value: Any) -> None:
     """The one JSON object of ``--json``, alone on stdout."""
-    sys.stdout.write(json.dumps(answer, indent=1, default=str) + "\n")
+    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ def _facts(report: EnrichReport) -> Table:
     ):  # fmt: skip
         table.add_row(name, Text(value))
     if report.orphaned:
-        what = "removed" if report.pruned else "kept (--prune removes them)"
+        what = "removed" if report.pruned else "not removed (--prune removes them)"
         table.add_row("without a source", f"{len(report.orphaned):,} outputs, {what}")
     return table
 

@@ -26,8 +26,8 @@ def build_arguments(flags: FlagSet, values: Mapping[str, Any]) -> dict[str, Any]
     Args:
         flags: The flags of the operator or function.
         values: Options by flat name (``face_threshold``), or by parameter with a group's fields as a mapping
-            (``faces: {"which": "all", "threshold": 0.8}``) or its plain value. Text stands for the value that the
-            option's type has: ``"0.8"``, ``"False"``, ``"['s3', 'https']"``.
+            (``faces: {"which": "all", "threshold": 0.8}``) or its plain value. Text is read as a value of the
+            option's type: ``"0.8"``, ``"False"``, ``"['s3', 'https']"``.
 
     Raises:
         OptionError: There is no such option, it is given twice, it has no effect without another, or its value cannot
@@ -52,10 +52,10 @@ def build_arguments(flags: FlagSet, values: Mapping[str, Any]) -> dict[str, Any]
 
 
 def read_value(flag: Flag, value: Any) -> Any:
-    """The value of an option's type that text or JSON stands for.
+    """Read text or JSON as a value of an option's type.
 
     Raises:
-        OptionError: The text stands for no value of this type, and the option has no check that would say so.
+        OptionError: The text is not a value of this type, and the option has no check that refuses it.
     """
     kinds = flag.members
     found = _read(value, kinds)
@@ -155,7 +155,7 @@ def _read_text(text: str, kinds: Sequence[Any]) -> Any:
 
 
 def _literal(text: str) -> Any:
-    """What a text in JSON or of a Python literal stands for; the text itself if it is neither."""
+    """The value of a text in JSON, or of a Python literal; the text itself if it is neither."""
     for read in (json.loads, ast.literal_eval):
         with contextlib.suppress(ValueError, SyntaxError):
             found = read(text)
@@ -164,8 +164,7 @@ def _literal(text: str) -> Any:
 
 
 def _is_sequence(kind: Any) -> bool:
-    origin = typing.get_origin(kind)
-    return isinstance(origin, type) and issubclass(origin, Sequence)
+    return _is_generic(kind, Sequence)
 
 
 def _is_collection(kind: Any) -> bool:
@@ -175,4 +174,10 @@ def _is_collection(kind: Any) -> bool:
 def _takes_text(text: str, kinds: Sequence[Any]) -> bool:
     if text in kinds or str in kinds or Any in kinds:
         return True
-    return any(typing.get_origin(kind) is os.PathLike for kind in kinds)
+    return any(_is_generic(kind, os.PathLike) for kind in kinds)
+
+
+def _is_generic(kind: Any, base: type[Any]) -> bool:
+    """Whether it is a type with parameters, and a subclass of another: ``Sequence[str]`` of ``Sequence``."""
+    origin: Any = typing.get_origin(kind)
+    return isinstance(origin, type) and issubclass(origin, base)

@@ -1,1 +1,1 @@
-"""The table operator inside other people's tables and engines, each in a module of its own."""
+"""Table operators in dataframes and engines of other libraries, each in a separate module or package."""

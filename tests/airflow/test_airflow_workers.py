@@ -170,7 +170,7 @@ def test_a_worker_that_ignores_signals_ends_before_airflow_kills_the_task(tmp_pa
 
 FAKE = """#!{python}
 import json, sys
-def say(**event): print(json.dumps(event), flush=True)
+def send(**event): print(json.dumps(event), flush=True)
 {body}
 """
 
@@ -186,7 +186,7 @@ def worker_that(body: str, tmp_path: Path) -> Worker:
 def test_a_long_request_and_long_output_before_it_is_read_do_not_block_each_other(tmp_path: Path) -> None:
     body = (
         "print('x' * 10**6, file=sys.stderr, flush=True); print('y' * 10**6, flush=True)\n"
-        "say(event='finished', result=len(json.loads(sys.stdin.readline())['source']))"
+        "send(event='finished', result=len(json.loads(sys.stdin.readline())['source']))"
     )
     worker = worker_that(body, tmp_path)
     log = structlog.get_logger()
@@ -200,7 +200,7 @@ def test_only_complete_events_on_stdout_count_as_events(tmp_path: Path) -> None:
         "sys.stdin.readline()\n"
         "for event in ({'event': 'progress'}, {'event': 'log'}, {'event': 'started'}, {'event': 'unknown'}, [1], {}):\n"
         "    print(json.dumps(event), flush=True)\n"
-        "say(event='finished', result='true'); say(event='unknown', result='late')"
+        "send(event='finished', result='true'); send(event='unknown', result='late')"
     )
     worker = worker_that(body, tmp_path)
     assert worker.run({}, structlog.get_logger(), 0) == "true"
@@ -217,7 +217,7 @@ def test_a_wrapper_that_reports_a_kill_by_its_exit_code_is_understood(tmp_path: 
 
 
 def test_processes_that_a_worker_started_end_with_it_also_after_it(tmp_path: Path) -> None:
-    body = "import subprocess; child = subprocess.Popen(['sleep', '600']); say(event='finished', result=child.pid)"
+    body = "import subprocess; child = subprocess.Popen(['sleep', '600']); send(event='finished', result=child.pid)"
     worker = worker_that(body, tmp_path)
     child = psutil.Process(worker.run({}, structlog.get_logger(), 1))
     worker.close()
@@ -246,7 +246,7 @@ def test_an_interpreter_without_dependencies_is_not_retried(tmp_path: Path) -> N
     from airflow.sdk.exceptions import AirflowFailException
 
     body = (
-        "say(event='failed', error='ModuleNotFoundError', message='no pyarrow', retryable=False, out_of_memory=False)"
+        "send(event='failed', error='ModuleNotFoundError', message='no pyarrow', retryable=False, out_of_memory=False)"
     )
     worker = worker_that(body, tmp_path)
     with pytest.raises(AirflowFailException, match="or give python="):
@@ -280,7 +280,7 @@ def watched(name, globals=None, locals=None, fromlist=(), level=0):
     if (globals or {{}}).get("__name__", "").startswith("emotion_ops"):
         top = name.partition(".")[0]
         if not level and top not in {{"airflow", "emotion_ops", "openlineage", *sys.stdlib_module_names}}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}, said to emotion_ops", name=name)
+            raise ModuleNotFoundError(f"No module named {{name!r}}, raised for emotion_ops", name=name)
     return import_(name, globals, locals, fromlist, level)
 
 builtins.__import__ = watched

@@ -14,6 +14,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from faces_model import Marked
+from frames import PANDAS_TEXT
 from pictures import encode, jpeg, photo
 from PIL import Image
 from table_operators import CompareBrightness
@@ -46,7 +47,7 @@ def test_index_dtypes_and_objects_stay_and_the_frame_is_not_changed(tiny_model: 
     assert out.attrs["owner"] == "someone"
     assert out.attrs["emotion_ops"]["model"] == tiny_model
     assert out.attrs["emotion_ops"]["revision"].startswith("sha256:")
-    assert [str(out[name].dtype) for name in NAMES] == ["str", *["float32"] * 7, "str"]
+    assert [str(out[name].dtype) for name in NAMES] == [PANDAS_TEXT, *["float32"] * 7, PANDAS_TEXT]
     dropped = frame.pipe(classify_emotions, model=tiny_model, on_error="drop")
     assert list(dropped.index) == [("a", 1), ("a", 1)]
 
@@ -153,7 +154,13 @@ def test_results_have_the_dtypes_that_pandas_has_for_missing_values() -> None:
     frame = pd.DataFrame({"image": [jpeg(0), None], "minimum": [0.1, 0.2]})
     out = append_columns(frame, CompareBrightness())
     names = ["is_bright", "level", "words", "seen_at", "bright_error"]
-    assert [str(out[name].dtype) for name in names] == ["boolean", "UInt8", "object", "datetime64[us, UTC]", "str"]
+    assert [str(out[name].dtype) for name in names] == [
+        "boolean",
+        "UInt8",
+        "object",
+        "datetime64[us, UTC]",
+        PANDAS_TEXT,
+    ]
     assert out["level"].isna().tolist() == out["seen_at"].isna().tolist() == [False, True]
     assert out["words"].iloc[1] is None
 

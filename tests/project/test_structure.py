@@ -17,7 +17,19 @@ FILES = {
     if "example_dags" not in path.parts  # a link to dags/
 }
 # Rooms that work for any table operator, and so speak of no emotion, label or probability.
-GENERAL = ("errors", "fork_safety", "images", "io", "lake", "lazy", "operators", "options", "reports", "version")
+GENERAL = (
+    "errors",
+    "flags",
+    "fork_safety",
+    "images",
+    "io",
+    "lake",
+    "lazy",
+    "operators",
+    "options",
+    "reports",
+    "version",
+)
 OF_EMOTIONS = re.compile("emotion|label|probabilit", re.IGNORECASE)
 NAME_OF_THE_PACKAGE = re.compile("emotion[-_]?ops", re.IGNORECASE)
 

@@ -11,6 +11,9 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
+PANDAS_TEXT = str(pd.Series([""]).dtype)
+"""The dtype of text in pandas: ``str``, or ``object`` before pandas 3."""
+
 
 class ArrowStream:
     """A table of an unknown library that has only Arrow's C stream."""

@@ -107,8 +107,8 @@ def _series(column: pa.ChunkedArray, index: pd.Index[Any], *, as_arrow: bool) ->
         dtype = "boolean"
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         dtype = pd.Series([""]).dtype  # "str" or object, by pandas' version and options
-    values: pd.Series[Any] = pd.Series(column.to_pylist(), index=index, dtype=dtype)
-    return values
+    series: pd.Series[Any] = pd.Series(column.to_pylist(), index=index, dtype=dtype)
+    return series
 
 
 def _check_images(series: pd.Series[Any], column: str) -> None:
