@@ -40,13 +40,12 @@ def append_columns(frame: Frame, operator: TableOperator) -> Frame:
         >>> df = df.pipe(append_columns, ClassifyEmotions("path", access="photos/"))
     """
     result: Any
-    other: Any = frame
     if isinstance(frame, pa.Table | pa.RecordBatch):
         result = operator(frame)
     elif isinstance(frame, pa.RecordBatchReader):
         result = pa.RecordBatchReader.from_batches(operator.output_schema(frame.schema), operator.stream(frame))
     elif is_pandas(frame):
-        result = pandas_frames.append_columns(other, operator)
+        result = pandas_frames.append_columns(cast("Any", frame), operator)
     elif (table := narwhals_table(frame)) is not None:
         result = narwhals_frames.append_columns(table, operator)
     else:
