@@ -13,8 +13,9 @@ import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from airflow_tasks import make, run_task, write_days
+from airflow_tasks import make, run_task
 from s3_server import running_server
+from sharded import write_days
 
 from emotion_ops import ClassifyEmotions
 from emotion_ops.testing import faces_table

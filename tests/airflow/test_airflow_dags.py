@@ -14,7 +14,8 @@ from typing import Any
 import airflow_home
 import pyarrow.parquet as pq
 import pytest
-from airflow_tasks import make, run_task, write_days
+from airflow_tasks import make, run_task
+from sharded import write_days
 
 pytestmark = pytest.mark.airflow
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from airflow_api import Api
-from airflow_tasks import make, run_task, write_days
+from airflow_tasks import make, run_task
+from sharded import write_days
 
 from emotion_ops import ClassifyEmotions, diff_datasets, enrich_dataset
 from emotion_ops.testing import faces_table, save_tiny_model

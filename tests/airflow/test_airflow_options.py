@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from airflow_api import Api
-from airflow_tasks import make, write_days
+from airflow_tasks import make
 from faces_model import Marked
+from sharded import write_days
 from write_airflow_operator import FILE, write_module
 
 from emotion_ops import ClassifyEmotions, EmotionOpsError, enrich_dataset

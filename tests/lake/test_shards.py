@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from airflow_tasks import write_days
+from sharded import enrich_in_shards, write_days
 
 from emotion_ops import ClassifyEmotions, DatasetError, enrich_dataset
 from emotion_ops.lake.manifest import build_manifest, merge_manifests
@@ -31,13 +31,7 @@ def test_shards_cover_every_file_once_and_none_is_empty(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> tuple[Path, Path, list[dict[str, Any]]]:
     """A dataset enriched in two shards, and their manifests."""
-    folder = tmp_path_factory.mktemp("sharded")
-    source, operator = write_days(folder / "in", 4), ClassifyEmotions(model=tiny_model)
-    manifests = [
-        build_manifest(enrich_dataset(source, folder / "out", operator, shard=(i, 2)), operator, shard=(i, 2))
-        for i in range(2)
-    ]
-    return source, folder / "out", manifests
+    return enrich_in_shards(tmp_path_factory.mktemp("sharded"), tiny_model)
 
 
 def test_the_manifest_of_the_whole_is_the_sum_of_its_shards(sharded: tuple[Path, Path, list[dict[str, Any]]]) -> None:

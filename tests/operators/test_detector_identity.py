@@ -10,14 +10,13 @@ import pickle
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from faces_model import YUNET, Marked, needs_yunet, other_network, photograph
-from marked_faces import TABLE, failing_detector
+from faces_model import YUNET, needs_yunet, other_network, photograph
+from marked_faces import TABLE, failing_detector, with_faces
 from pictures import encode
 
 from emotion_ops import (
@@ -33,21 +32,6 @@ from emotion_ops import (
 from emotion_ops.faces.identity import detector_identity
 from emotion_ops.faces.weights import SHA256
 from emotion_ops.operators.base import METADATA_KEY
-
-
-@pytest.fixture(scope="module")
-def operator(tiny_model: str) -> ClassifyEmotions:
-    return ClassifyEmotions(model=tiny_model, faces=Faces("all", detector=Marked()), batch_size=4)
-
-
-@pytest.fixture(scope="module")
-def enriched(operator: ClassifyEmotions) -> pa.Table:
-    return operator(TABLE)
-
-
-def with_faces(operator: ClassifyEmotions, **options: Any) -> ClassifyEmotions:
-    """The operator with other options of its faces."""
-    return dataclasses.replace(operator, faces=dataclasses.replace(operator.faces, **options))
 
 
 @needs_yunet

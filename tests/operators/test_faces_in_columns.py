@@ -15,11 +15,12 @@ import pyarrow as pa
 import pytest
 from faces_model import YUNET, Marked, needs_yunet, photograph
 from hypothesis import given, settings, strategies as st
-from marked_faces import CELLS, COUNTS, TABLE, canvas, failing_detector
+from marked_faces import CELLS, COUNTS, TABLE, canvas, failing_detector, with_faces
 from pictures import encode
 from PIL import Image
 
 from emotion_ops import (
+    Cache,
     ClassifyEmotions,
     Decoding,
     Faces,
@@ -31,21 +32,6 @@ from emotion_ops import (
 )
 from emotion_ops.faces.crops import crop_face
 from emotion_ops.images.rgb import upright_rgb
-
-
-@pytest.fixture(scope="module")
-def operator(tiny_model: str) -> ClassifyEmotions:
-    return ClassifyEmotions(model=tiny_model, faces=Faces("all", detector=Marked()), batch_size=4)
-
-
-@pytest.fixture(scope="module")
-def enriched(operator: ClassifyEmotions) -> pa.Table:
-    return operator(TABLE)
-
-
-def with_faces(operator: ClassifyEmotions, **options: Any) -> ClassifyEmotions:
-    """The operator with other options of its faces."""
-    return dataclasses.replace(operator, faces=dataclasses.replace(operator.faces, **options))
 
 
 def test_every_face_has_the_result_of_its_crop_and_the_largest_is_the_first(
@@ -174,7 +160,11 @@ def test_batches_come_one_for_one_and_their_size_changes_nothing(
 ) -> None:
     batches = TABLE.to_batches(max_chunksize=3)
     for size in (1, 64):
-        out = list(dataclasses.replace(operator, batch_size=size, resources=Resources(threads=2)).stream(batches))
+        out = list(
+            dataclasses.replace(operator, batch_size=size, resources=Resources(threads=2), cache=Cache(0)).stream(
+                batches
+            )
+        )
         assert [batch.num_rows for batch in out] == [3, 3, 3, 1]
         whole = pa.Table.from_batches(out)
         assert whole.column("emotion_face_count").equals(enriched.column("emotion_face_count"))

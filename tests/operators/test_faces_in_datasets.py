@@ -7,40 +7,23 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from enriched import rewrite, with_cell
-from faces_model import YUNET, Marked, needs_yunet, photograph
-from marked_faces import TABLE
+from faces_model import YUNET, needs_yunet, photograph
+from marked_faces import TABLE, with_faces
 from pictures import encode
 
 from emotion_ops import (
     ClassifyEmotions,
     DestinationConflictError,
-    Faces,
     Labels,
     diff_datasets,
     enrich_dataset,
     verify_dataset,
 )
-
-
-@pytest.fixture(scope="module")
-def operator(tiny_model: str) -> ClassifyEmotions:
-    return ClassifyEmotions(model=tiny_model, faces=Faces("all", detector=Marked()), batch_size=4)
-
-
-@pytest.fixture(scope="module")
-def enriched(operator: ClassifyEmotions) -> pa.Table:
-    return operator(TABLE)
-
-
-def with_faces(operator: ClassifyEmotions, **options: Any) -> ClassifyEmotions:
-    """The operator with other options of its faces."""
-    return dataclasses.replace(operator, faces=dataclasses.replace(operator.faces, **options))
 
 
 @pytest.fixture

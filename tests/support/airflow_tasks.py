@@ -37,15 +37,6 @@ def run_task(operator: Any, **api: Any) -> dict[str, Any]:
     return manifest
 
 
-def write_days(folder: Path, days: int) -> Path:
-    """A dataset with a partition of three rows for each day."""
-    for day in range(days):
-        path = folder / f"day={day}" / "rows.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(faces_table(3, seed=day), path)
-    return folder
-
-
 def write_partitions(folder: Path) -> Path:
     """Two partitions of seven rows in two row groups each."""
     for day in (1, 2):

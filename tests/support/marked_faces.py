@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from pictures import encode, photo
 from PIL import Image
+
+from emotion_ops import ClassifyEmotions
 
 
 def canvas(faces: int, seed: int = 0, side: int = 20) -> Image.Image:
@@ -29,3 +34,8 @@ TABLE = pa.table({"id": range(10), "image": pa.array(CELLS, pa.binary())})
 
 def failing_detector(pixels: np.ndarray) -> list[object]:
     raise ValueError("out of luck")
+
+
+def with_faces(operator: ClassifyEmotions, **options: Any) -> ClassifyEmotions:
+    """The operator with other options of its faces."""
+    return dataclasses.replace(operator, faces=dataclasses.replace(operator.faces, **options))
