@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from airflow_api import Api
-from airflow_tasks import HTTP, find_workers, make, run_task, wait_until, write_partitions
+from airflow_tasks import HTTP, find_workers, make, run_task, wait_until
 from hub_server import HubServer
-from paused_images import Images, serving_images
+from paused_images import Images
 
 from emotion_ops import ClassifyEmotions, enrich_dataset
 from emotion_ops.lake.lease import hold_lease
@@ -22,17 +21,6 @@ from emotion_ops.lake.targets.folder import Folder
 from emotion_ops.testing.operators import ImageStatistics
 
 pytestmark = pytest.mark.airflow
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return write_partitions(tmp_path / "in")
-
-
-@pytest.fixture
-def images() -> Iterator[Images]:
-    with serving_images() as served:
-        yield served
 
 
 def test_a_task_writes_what_enrich_dataset_writes_and_returns_a_manifest(

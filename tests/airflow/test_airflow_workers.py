@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,24 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 import structlog
 from airflow_api import Api
-from airflow_tasks import HTTP, find_workers, make, wait_until, write_partitions
-from paused_images import Images, serving_images
+from airflow_tasks import HTTP, find_workers, make, wait_until
+from paused_images import Images
 
 from emotion_ops import dataset_status
 from emotion_ops.airflow.worker import STOP_SECONDS, Worker
 
 pytestmark = pytest.mark.airflow
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return write_partitions(tmp_path / "in")
-
-
-@pytest.fixture
-def images() -> Iterator[Images]:
-    with serving_images() as served:
-        yield served
 
 
 def test_an_interpreter_without_the_package_is_not_retried(source: Path, tmp_path: Path) -> None:
