@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 
@@ -39,3 +41,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     from emotion_ops.testing import save_tiny_model
 
     return str(save_tiny_model(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What this package logs, from its own logger: Airflow, in the same process, replaces the handlers of the root."""
+    log = logging.getLogger("emotion_ops")
+    handlers, propagate = log.handlers, log.propagate
+    log.handlers, log.propagate = [caplog.handler], False
+    caplog.handler.setLevel(logging.NOTSET)
+    yield caplog
+    log.handlers, log.propagate = handlers, propagate

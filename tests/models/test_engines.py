@@ -321,7 +321,6 @@ def test_the_choice_of_auto_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
     _choose_once.cache_clear()
     _log_once.cache_clear()
-    logging.getLogger("emotion_ops").propagate = True
     with caplog.at_level(logging.INFO, "emotion_ops"):
         ClassifyEmotions(model="demo", device="cpu")(faces_table(1))
     assert "network: openvino on cpu in fp32 (the faster one on a CPU" in caplog.text
